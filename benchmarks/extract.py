@@ -1,0 +1,141 @@
+"""How much faster than nfstream do we turn packets into flow statistics?
+
+    python -m benchmarks.extract [--json] [--runs N] [--packets N] [--keep]
+
+The same generated captures, a process per run, our run beside nfstream's in turn. The ratio is taken within each turn;
+its median and its smallest and largest value are reported. Above 1 we are faster. Not in it: starting Python, reading
+from a cold disk, a network interface.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
+
+from benchmarks import harness, traffic
+from benchmarks.extractors import ACTIVE_TIMEOUT_S, IDLE_TIMEOUT_S, SIDES
+from benchmarks.harness import Bars, Spread
+
+BASELINE = "nfstream"
+CAPTION = (
+    "flow statistics of every flow, Python-visible; nfstream with statistical_analysis=True, nDPI off; "
+    f"idle {IDLE_TIMEOUT_S} s, active {ACTIVE_TIMEOUT_S} s on both sides; page cache warm; imports not in it"
+)
+Sample = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side's figures on one capture."""
+
+    flows: int
+    packets: int
+    cpu_s: Spread
+    wall_s: Spread
+    packets_per_cpu_s: Spread
+    peak_mib: Spread
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> Side:
+        first = samples[0]
+        return cls(
+            flows=int(first["flows"]),
+            packets=int(first["packets"]),
+            cpu_s=Spread.of([sample["cpu_s"] for sample in samples]),
+            wall_s=Spread.of([sample["wall_s"] for sample in samples]),
+            packets_per_cpu_s=Spread.of([sample["packets"] / sample["cpu_s"] for sample in samples]),
+            peak_mib=Spread.of([sample["peak_bytes"] / 2**20 for sample in samples]),
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All sides on one capture, and how many times less than nfstream each of ours needs."""
+
+    capture: str
+    sides: Mapping[str, Side]
+    cpu_ratio: Mapping[str, Spread]
+    wall_ratio: Mapping[str, Spread]
+
+    @classmethod
+    def of(cls, capture: str, samples: Mapping[str, Sequence[Sample]]) -> Comparison:
+        def ratio(unit: str) -> dict[str, Spread]:
+            return {
+                name: Spread.of([slow[unit] / ours[unit] for slow, ours in zip(samples[BASELINE], taken, strict=True)])
+                for name, taken in samples.items()
+                if name != BASELINE
+            }
+
+        sides = {name: Side.of(taken) for name, taken in samples.items()}
+        return cls(capture, sides, ratio("cpu_s"), ratio("wall_s"))
+
+
+def compare(kind: str, *, packets: int, runs: int) -> Comparison:
+    capture = str(traffic.capture(kind, packets=packets))
+    turns = {side: partial(harness.run_worker, "benchmarks.extractors", side, capture) for side in SIDES}
+    return Comparison.of(kind, harness.interleave(turns, runs=runs))
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """Return the figures as lines of text, medians with smallest .. largest."""
+    lines = []
+    for comparison in comparisons:
+        lines.append(f"{comparison.capture}:")
+        for name, side in comparison.sides.items():
+            lines.append(
+                f"  {name:14s} {side.flows:6d} flows {side.packets:7d} packets  "
+                f"cpu {side.cpu_s.text(3)} s  wall {side.wall_s.text(3)} s  peak {side.peak_mib.median:.0f} MiB"
+            )
+        for name, ratio in comparison.cpu_ratio.items():
+            wall_ratio = comparison.wall_ratio[name]
+            lines.append(f"  {name}: {ratio.text()} x {BASELINE} by CPU seconds, {wall_ratio.text()} x by wall clock")
+    return "\n".join(lines)
+
+
+def plot(comparisons: Sequence[Comparison]) -> list[Bars]:
+    return [
+        Bars(
+            title=f"{comparison.capture}: x {comparison.cpu_ratio['penstock'].median:.1f}",
+            unit="packets per CPU second",
+            values={name: side.packets_per_cpu_s for name, side in comparison.sides.items()},
+        )
+        for comparison in comparisons
+    ]
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.extract", description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
+    parser.add_argument("--runs", type=int, default=7, help="measured turns, at least 5 for a result (7)")
+    parser.add_argument("--packets", type=int, default=100_000, help="packets of each capture (100000)")
+    parser.add_argument("--keep", action="store_true", help="write the results that are committed, not the local ones")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    settings = parse(arguments)
+    if find_spec("nfstream") is None:
+        print("nfstream is missing: pip install 'penstock[bench]' (in a checkout: make bench)", file=sys.stderr)
+        return 69
+    machine = harness.fingerprint(["numpy", "nfstream"])
+    comparisons = [compare(kind, packets=settings.packets, runs=settings.runs) for kind in traffic.KINDS]
+    result = {
+        "benchmark": "extract",
+        "caption": CAPTION,
+        "machine": machine,
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+    }
+    name = harness.RESULTS / ("extract" if settings.keep else "extract.local")
+    harness.write_json(result, name.with_name(name.name + ".json"))
+    harness.write_plot(plot(comparisons), title=CAPTION, path=name.with_name(name.name + ".png"))
+    print(json.dumps(result, indent=2) if settings.json else table(comparisons))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

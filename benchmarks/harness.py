@@ -1,0 +1,154 @@
+"""What every benchmark shares: the machine's fingerprint, interleaved runs, medians with their spread, JSON and a plot.
+
+A benchmark runs each side in a process of its own and asks here for the rest. The trap: seconds from two machines, or
+from two minutes of one machine, must not be compared; ratios of runs that stood next to each other may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TypeVar
+
+RESULTS = Path(__file__).parent / "results"
+WORKER_LIMIT_S = 600.0
+
+Sample = TypeVar("Sample")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest and largest of several runs."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Raises statistics.StatisticsError if there are no values.
+
+        >>> Spread.of([3.0, 1.0, 2.0])
+        Spread(median=2.0, low=1.0, high=3.0, runs=3)
+        """
+        return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def text(self, digits: int = 1) -> str:
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} .. {self.high:.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One panel of a plot: a bar with its spread per label."""
+
+    title: str
+    unit: str
+    values: Mapping[str, Spread]
+
+
+def first_line_of(path: str, start: str) -> str:
+    """Return what stands after the colon in the first line that begins with `start`, or an empty string."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(start)), "")
+
+
+def commit() -> str:
+    """Return the commit that stands in the tree, marked where tracked files differ from it."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return run.stdout.strip()
+
+
+def fingerprint(packages: Sequence[str]) -> dict[str, object]:
+    """Return what a reader needs to judge a number: machine, load, versions, commit, time."""
+    board = Path("/proc/device-tree/model")
+    installed = {distribution.metadata["Name"].lower() for distribution in metadata.distributions()}
+    return {
+        "processor": first_line_of("/proc/cpuinfo", "model name") or platform.machine(),
+        "board": board.read_text(encoding="utf-8").strip("\0") if board.exists() else None,
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "memory": first_line_of("/proc/meminfo", "MemTotal"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in packages if name in installed},
+        "load_1min": round(os.getloadavg()[0], 2),
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def interleave(sides: Mapping[str, Callable[[], Sample]], *, runs: int) -> dict[str, list[Sample]]:
+    """Return each side's samples, taken in turn: run n of every side before run n + 1 of any.
+
+    Every second turn goes backwards, so that no side always follows the same neighbour. One turn before the first warms
+    page cache and byte code and is thrown away.
+    """
+    samples: dict[str, list[Sample]] = {name: [] for name in sides}
+    for turn in range(-1, runs):
+        for name in list(sides) if turn % 2 else list(sides)[::-1]:
+            sample = sides[name]()
+            if turn >= 0:
+                samples[name].append(sample)
+    return samples
+
+
+def run_worker(module: str, *arguments: str) -> dict[str, float]:
+    """Return the JSON object that `python -m module ARGUMENTS` prints as its last line.
+
+    Raises RuntimeError with the end of its stderr if it fails.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WORKER_LIMIT_S)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    sample: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return sample
+
+
+def write_json(result: Mapping[str, object], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=2)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def write_plot(panels: Sequence[Bars], *, title: str, path: Path) -> None:
+    """Write horizontal bars, one panel beside the other, whiskers from the smallest run to the largest."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.6), squeeze=False, layout="constrained")
+    for axis, panel in zip(axes[0], panels, strict=True):
+        medians = [spread.median for spread in panel.values.values()]
+        below = [spread.median - spread.low for spread in panel.values.values()]
+        above = [spread.high - spread.median for spread in panel.values.values()]
+        bars = axis.barh(list(panel.values), medians, xerr=(below, above), color="#3b6ea5", ecolor="#222222", capsize=3)
+        axis.bar_label(bars, fmt=lambda value: f" {value:,.3g}", padding=4)
+        axis.set(title=panel.title, xlabel=panel.unit)
+        axis.margins(x=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.invert_yaxis()
+    figure.suptitle(title, fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
