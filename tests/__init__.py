@@ -1,0 +1,1 @@
+"""Tests of every package; `tests.oracle` is importable from them."""
