@@ -3,7 +3,7 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = ["packet", "files", "table", "vector", "window", "meter"]
+COMPILED = ["frames", "files", "packet", "flow", "vector", "table"]
 
 setup(
     ext_modules=cythonize(

@@ -1,0 +1,16 @@
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef struct Frame:
+    const uint8_t* octets       # link header first; valid until the source is asked for its next block
+    int64_t ts_us
+    uint32_t captured           # octets at hand
+    uint32_t wire               # octets it had on the wire, >= captured
+    uint32_t link_type          # LINKTYPE_ number
+
+
+cdef class FrameBlock:
+    cdef Frame* frames
+    cdef readonly int capacity
+    cdef public int count       # frames filled, from the front
+    cdef public uint64_t first_number    # number of frames[0] in its capture, from 1

@@ -1,0 +1,4 @@
+from flowfeatures.flow cimport Flow
+
+
+cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil

@@ -1,0 +1,101 @@
+"""Hop 4: the counters of a flow become the 77 columns of its record, in the order of columns.py.
+
+The only place that decides what a division by zero gives: 0.
+"""
+
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from flowfeatures.flow cimport COLUMN_COUNT, Bulk, Counters, Direction, Flow
+from flowfeatures.moments cimport Moments, u128, variance
+
+
+cdef inline double ratio(double over, double under) noexcept nogil:
+    return over / under if under != 0 else 0.0
+
+
+cdef inline double* put_moments(double* out, const Moments* m, bint with_sum) noexcept nogil:
+    """Write [sum,] mean, std, max, min."""
+    if with_sum:
+        out[0] = <double> m.sum
+        out += 1
+    out[0] = ratio(<double> m.sum, <double> m.n)
+    out[1] = sqrt(variance(m.n, m.sum, m.squares))
+    out[2] = <double> m.max
+    out[3] = <double> m.min
+    return out + 4
+
+
+cdef inline double* put_payload(double* out, const Direction* way) noexcept nogil:
+    """Write max, min, mean, std of one direction's payload."""
+    out[0] = way.payload_max
+    out[1] = way.payload_min
+    out[2] = ratio(<double> way.payload_bytes, way.packets)
+    out[3] = sqrt(variance(way.packets, <int64_t> way.payload_bytes, way.payload_squares))
+    return out + 4
+
+
+cdef inline double* put_bulk(double* out, const Bulk* bulk) noexcept nogil:
+    out[0] = ratio(<double> bulk.total_bytes, bulk.bulks)
+    out[1] = ratio(<double> bulk.total_packets, bulk.bulks)
+    out[2] = ratio(<double> bulk.total_bytes, bulk.total_us / 1e6)
+    return out + 3
+
+
+cdef double* put_all_payload(double* out, const Direction* fwd, const Direction* bwd) noexcept nogil:
+    """Write min, max, mean, std, variance of the payload over both directions."""
+    cdef uint64_t packets = <uint64_t> fwd.packets + bwd.packets
+    cdef uint64_t octets = fwd.payload_bytes + bwd.payload_bytes
+    cdef double var = variance(packets, <int64_t> octets, <u128> fwd.payload_squares + bwd.payload_squares)
+    if bwd.packets == 0:
+        out[0], out[1] = fwd.payload_min, fwd.payload_max
+    elif fwd.packets == 0:
+        out[0], out[1] = bwd.payload_min, bwd.payload_max
+    else:
+        out[0] = min(fwd.payload_min, bwd.payload_min)
+        out[1] = max(fwd.payload_max, bwd.payload_max)
+    out[2] = ratio(<double> octets, <double> packets)
+    out[3] = sqrt(var)
+    out[4] = var
+    return out + 5
+
+
+cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
+    """Write float64[77]: columns 0 to 77 of FEATURES.md without 55."""
+    cdef const Counters* now = &flow.now
+    cdef const Direction* fwd = &now.fwd
+    cdef const Direction* bwd = &now.bwd
+    cdef int64_t duration_us = now.last_us - now.start_us if now.last_us > now.start_us else 0
+    cdef double duration_s = duration_us / 1e6
+    cdef double packets = <double> fwd.packets + bwd.packets
+    cdef double payload = <double> (fwd.payload_bytes + bwd.payload_bytes)
+    cdef double subflows = <double> now.subflow_gaps + 1
+    cdef double* out = columns
+    out[0], out[1] = flow.dst_port, <double> duration_us
+    out[2], out[3] = fwd.packets, bwd.packets
+    out[4], out[5] = <double> fwd.payload_bytes, <double> bwd.payload_bytes
+    out = put_payload(out + 6, fwd)
+    out = put_payload(out, bwd)
+    out[0], out[1] = ratio(payload, duration_s), ratio(packets, duration_s)
+    out = put_moments(out + 2, &now.iat, False)
+    out = put_moments(out, &fwd.iat, True)
+    out = put_moments(out, &bwd.iat, True)
+    out[0], out[1] = fwd.psh, bwd.psh
+    out[2], out[3] = fwd.urg, bwd.urg
+    out[4], out[5] = <double> fwd.header_bytes, <double> bwd.header_bytes
+    out[6], out[7] = ratio(fwd.packets, duration_s), ratio(bwd.packets, duration_s)
+    out = put_all_payload(out + 8, fwd, bwd)
+    out[0], out[1], out[2], out[3] = now.flags[0], now.flags[1], now.flags[2], now.flags[3]
+    out[4], out[5], out[6], out[7] = now.flags[4], now.flags[5], now.flags[7], now.flags[6]
+    out[8] = ratio(bwd.packets, fwd.packets)
+    out[9] = ratio(payload, packets)
+    out[10] = ratio(<double> fwd.payload_bytes, fwd.packets)
+    out[11] = ratio(<double> bwd.payload_bytes, bwd.packets)
+    out = put_bulk(out + 12, &fwd.bulk)
+    out = put_bulk(out, &bwd.bulk)
+    out[0], out[1] = fwd.packets / subflows, fwd.payload_bytes / subflows
+    out[2], out[3] = bwd.packets / subflows, bwd.payload_bytes / subflows
+    out[4], out[5] = fwd.init_window, bwd.init_window
+    out[6], out[7] = fwd.data_packets, fwd.header_min
+    out = put_moments(out + 8, &now.active_spells, False)
+    put_moments(out, &now.idle_spells, False)
