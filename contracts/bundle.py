@@ -1,0 +1,259 @@
+"""A bundle: a folder with `model.onnx` and the manifest that says what it expects, promises and was made of.
+
+Loading checks the manifest's shape, that this build computes the columns the model was trained on, and the sha256 of
+every file; nothing of a bundle is used before. `default_bundle` is trusted by a sha256 pinned in this package; a folder
+named on the command line is `unsigned`, and programs say so. Trap: give the runtime `Bundle.model`, the bytes that were
+checked, not the path, or the file may change in between.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from contracts.alert import MODEL_NAME
+from contracts.classes import BENIGN, HEAD_NAMES, NAMES, UNKNOWN
+from contracts.errors import BundleCorrupt, BundleUnreadable, BundleUntrusted, SchemaMismatch
+from contracts.pinned import DEFAULT_MANIFEST_SHA256
+from flowfeatures.columns import SCHEMA_ID, WINDOW_COLUMNS
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+MODEL: Final = "model.onnx"
+DEFAULT_DIR: Final = Path(__file__).resolve().parents[1] / "models" / "default"
+# A manifest is some 20 KB and a model below 64 KB; the bounds only keep a wrong folder from filling memory.
+MAX_MANIFEST_BYTES: Final = 1 << 20
+MAX_FILE_BYTES: Final = 16 << 20
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Scaling(_Strict):
+    """What the graph does to raw columns before the network; recorded, never applied outside it."""
+
+    kind: Literal["log1p"]
+    mean: list[float] = Field(description="per column, after log1p")
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+class Threshold(_Strict):
+    """Scores of one class: from `open` on an incident opens, from `severe` on it may be of severity 1."""
+
+    open: Probability
+    severe: Probability
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Threshold:
+        if self.open > self.severe:
+            raise ValueError(f"open must not be above severe, got {self.open} and {self.severe}")
+        return self
+
+
+class Interval(_Strict):
+    """Where a gateway's own calibration may move a threshold."""
+
+    lo: Probability
+    hi: Probability
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Interval:
+        if self.lo > self.hi:
+            raise ValueError(f"lo must not be above hi, got {self.lo} and {self.hi}")
+        return self
+
+
+class Source(_Strict):
+    """One source of training data and the terms it came under."""
+
+    name: str
+    terms: str
+    captures: int = Field(ge=0)
+    windows: int = Field(ge=0)
+
+
+class Figures(_Strict):
+    """Measurements on one split; None where a figure is undefined there."""
+
+    split: str = Field(description="what was measured on, and how it was kept apart from training")
+    values: dict[str, float | int | None]
+
+
+class Manifest(_Strict):
+    """manifest.json. Raises pydantic.ValidationError where a field is missing, unknown or cannot be."""
+
+    format: Literal[1] = FORMAT
+    release: int = Field(ge=1, description="monotonic; an older one is refused unless the operator rolls back")
+    name: Annotated[str, Field(pattern=MODEL_NAME)]
+    schema_id: str = Field(description="flowfeatures.SCHEMA_ID at training")
+    window: int = Field(ge=1, le=256, description="W")
+    features: int = Field(ge=1, description="F")
+    classes: list[str] = Field(description="the C outputs of the head, in order")
+    scaling: Scaling
+    thresholds: dict[str, Threshold] = Field(
+        description="every class but benign; unknown where its score means something"
+    )
+    interval: Interval
+    benign_medians: list[float] = Field(description="raw value per column, over benign training windows")
+    files: dict[FileName, Sha256]
+    data: list[Source]
+    figures: dict[str, Figures]
+    unknown_score: str = Field(description="what the graph's unknown_score is; 'constant' means it says nothing")
+    attention: str = Field(description="what the graph's attention is; 'uniform' means it says nothing")
+    quantisation: str
+    parameters: int = Field(ge=1)
+    seed: int
+    training_commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}(-dirty)?$")]
+    created: datetime.date
+
+    @model_validator(mode="after")
+    def _hang_together(self) -> Manifest:
+        for field, values in (
+            ("scaling.mean", self.scaling.mean),
+            ("scaling.std", self.scaling.std),
+            ("benign_medians", self.benign_medians),
+        ):
+            if len(values) != self.features:
+                raise ValueError(f"{field} holds {len(values)} values, features is {self.features}")
+        attacks = {name for index, name in enumerate(self.classes) if index != BENIGN}
+        if set(self.thresholds) - {NAMES[UNKNOWN]} != attacks:
+            raise ValueError(f"thresholds must name {sorted(attacks)}, got {sorted(self.thresholds)}")
+        if MODEL not in self.files or MANIFEST in self.files:
+            raise ValueError(f"files must hold {MODEL} and not {MANIFEST}, got {sorted(self.files)}")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A checked bundle. `model` holds the checked bytes of model.onnx; `unsigned` says nobody vouches for it."""
+
+    path: Path
+    manifest: Manifest
+    manifest_sha256: str
+    model: bytes
+    unsigned: bool
+
+    @property
+    def model_path(self) -> Path:
+        return self.path / MODEL
+
+
+def load_bundle(path: Path | str, *, pinned: bool = False) -> Bundle:
+    """Return the bundle in a folder, every file checked.
+
+    With `pinned` the manifest must be the one this package was built with. Raises BundleUnreadable, SchemaMismatch,
+    BundleCorrupt or BundleUntrusted, each naming the file, what was seen and what was wanted.
+    """
+    folder = Path(path)
+    raw = _read(folder / MANIFEST, MAX_MANIFEST_BYTES)
+    digest = hashlib.sha256(raw).hexdigest()
+    if pinned:
+        _check_pin(folder / MANIFEST, digest)
+    manifest = _manifest(folder / MANIFEST, raw)
+    contents = {name: _checked(folder / name, wanted) for name, wanted in sorted(manifest.files.items())}
+    return Bundle(path=folder, manifest=manifest, manifest_sha256=digest, model=contents[MODEL], unsigned=not pinned)
+
+
+def default_bundle() -> Bundle:
+    """Return the bundle inside the package. Raises as load_bundle does, BundleUntrusted if it is not the pinned one."""
+    return load_bundle(DEFAULT_DIR, pinned=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file as the manifest wants it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Write manifest.json beside the files it names, all at once; return its sha256 (what `pinned_source` pins)."""
+    raw = (json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    draft = folder / (MANIFEST + ".new")
+    draft.write_bytes(raw)
+    os.replace(draft, folder / MANIFEST)
+    return hashlib.sha256(raw).hexdigest()
+
+
+def pinned_source(manifest_sha256: str) -> str:
+    """Return the text of contracts/pinned.py that trusts this manifest and no other."""
+    if not re.fullmatch(r"[0-9a-f]{64}", manifest_sha256):
+        raise ValueError(f"a sha256 in hex is wanted, got {manifest_sha256!r}")
+    text = Path(__file__).with_name("pinned.py").read_text(encoding="utf-8")
+    return re.sub(r'(?m)^(DEFAULT_MANIFEST_SHA256.*= )"[0-9a-f]*"$', rf'\g<1>"{manifest_sha256}"', text)
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(max_bytes + 1)
+    except OSError as exc:
+        raise BundleUnreadable(f"bundle: cannot read {path}: {exc.strerror or exc}") from exc
+    if len(raw) > max_bytes:
+        raise BundleUnreadable(f"bundle: {path} is larger than {max_bytes} bytes")
+    return raw
+
+
+def _checked(path: Path, wanted: str) -> bytes:
+    raw = _read(path, MAX_FILE_BYTES)
+    seen = hashlib.sha256(raw).hexdigest()
+    if seen != wanted:
+        raise BundleCorrupt(f"bundle: {path} has sha256 {seen}, its manifest wants {wanted}")
+    return raw
+
+
+def _check_pin(path: Path, seen: str) -> None:
+    wanted = DEFAULT_MANIFEST_SHA256
+    if seen != wanted:
+        raise BundleUntrusted(f"bundle: {path} has sha256 {seen}, this package pins {wanted or 'none'}")
+
+
+def _manifest(path: Path, raw: bytes) -> Manifest:
+    try:
+        seen = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise BundleUnreadable(f"bundle: {path} is not JSON: {exc}") from exc
+    if not isinstance(seen, dict):
+        raise BundleUnreadable(f"bundle: {path} holds a JSON {type(seen).__name__}, wanted an object")
+    # Before the shape: a bundle made for another build should say so, not complain about its lists.
+    _check_schema(path, seen)
+    try:
+        return Manifest.model_validate_json(raw)
+    except ValidationError as exc:
+        raise BundleUnreadable(f"bundle: {path}: {first_complaint(exc)}") from exc
+
+
+def _check_schema(path: Path, seen: Mapping[str, Any]) -> None:
+    wanted: dict[str, Any] = {
+        "format": FORMAT,
+        "schema_id": SCHEMA_ID,
+        "features": len(WINDOW_COLUMNS),
+        "classes": list(HEAD_NAMES),
+    }
+    for field, value in wanted.items():
+        if field in seen and seen[field] != value:
+            raise SchemaMismatch(f"bundle: {path}: made for {field} {seen[field]!r}, this build wants {value!r}")
+
+
+def first_complaint(exc: ValidationError) -> str:
+    """Return the first thing pydantic has to say, on one line: where, what, and what it saw instead."""
+    error = exc.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in error["loc"])
+    seen = repr(error["input"])
+    if error["type"] == "missing" or isinstance(error["input"], dict | list):
+        seen = ""
+    message = error["msg"].removeprefix("Value error, ")
+    text = f"{where}: {message}" if where else message
+    return f"{text}, got {seen[:60]}" if seen else text

@@ -1,0 +1,8 @@
+"""The sha256 of models/default/manifest.json, which makes the bundle inside the package trusted.
+
+Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty while no bundle is shipped.
+"""
+
+from typing import Final
+
+DEFAULT_MANIFEST_SHA256: Final[str] = ""
