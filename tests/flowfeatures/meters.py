@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flowfeatures import CaptureFormatError, CaptureTruncated, FlowMeter, FlowSettings, UnknownLinkType, open_capture
+from tests.oracle.columns import NAMES
 from tests.oracle.meter import Meter, Record, Settings
 from tests.oracle.reader import NotACapture, Truncated, UnknownLink, read_frames
 
@@ -55,22 +57,12 @@ def measure_with_oracle(paths: Iterable[Path], settings: Settings, labels: Seque
     except NotACapture:
         error = "format"
     records.extend(meter.flush())
-    counters = asdict(meter.counts)
-    counters["undecoded"] = dict(counters["undecoded"])
-    counters["live_flows"] = meter.live_flows
+    counters = vars(meter.counts) | {"undecoded": dict(meter.counts.undecoded), "live_flows": meter.live_flows}
     return Measured(renumbered(records), counters, error)
 
 
 def measure_with_engine(paths: Iterable[Path], settings: Settings, labels: Sequence[int]) -> Measured:
     """Run the compiled meter."""
-    from flowfeatures import (
-        CaptureFormatError,
-        CaptureTruncated,
-        FlowMeter,
-        FlowSettings,
-        UnknownLinkType,
-        open_capture,
-    )
 
     meter, chunks, error = FlowMeter(FlowSettings(**asdict(settings))), [], None
     try:
@@ -98,6 +90,11 @@ def from_row(row: np.void) -> Record:
         values[name] = bool(values[name])
     values["vlan"] = tuple(row["vlan"].tolist())
     return Record(number=int(row["flow_id"]), columns=row["columns"].tolist(), **values)
+
+
+def column(record: Record, name: str) -> float:
+    """Return one column of a record by name."""
+    return record.columns[NAMES.index(name)]
 
 
 def renumbered(records: list[Record]) -> list[Record]:
