@@ -110,6 +110,12 @@ class EveFileError(DeliveryError):
     exit_code = 73
 
 
+class OutputError(PenstockError):
+    """A file asked for on the command line cannot be created or written."""
+
+    exit_code = 73
+
+
 class LabError(PenstockError):
     """The test network could not be built, or a tool in it failed."""
 
