@@ -3,11 +3,14 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = ["frames", "files", "packet", "flow", "vector", "table"]
+COMPILED = ["frames", "files", "packet", "flow", "vector", "table", "window"]
 
 setup(
     ext_modules=cythonize(
-        [Extension(f"flowfeatures.{name}", [f"flowfeatures/{name}.pyx"], extra_compile_args=["-O3"]) for name in COMPILED],
+        [
+            Extension(f"flowfeatures.{name}", [f"flowfeatures/{name}.pyx"], extra_compile_args=["-O3"])
+            for name in COMPILED
+        ],
         nthreads=2,
         compiler_directives={
             "language_level": 3,

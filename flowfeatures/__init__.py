@@ -1,7 +1,7 @@
 """Packets to flows to records to device windows, as a library of its own.
 
-Read `meter.py` first: it is the loop. One packet passes `files` (frames of a capture), `packet` (header fields), `table`
-(its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the records of one device).
+Read `meter.py` first: it is the loop. One packet passes `files` (frames of a capture), `packet` (header fields),
+`table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the records of one device).
 Knows no model and opens no socket.
 
 >>> from flowfeatures import FlowMeter, open_capture
@@ -35,11 +35,15 @@ from flowfeatures.meter import FlowMeter
 from flowfeatures.records import FLOW_META, RECORD
 from flowfeatures.settings import FlowSettings
 from flowfeatures.table_csv import write_csv
+from flowfeatures.window import AFTER, DEFAULT_HOME_NETS, EXCLUDED, DeviceWindows, WindowBatch
 
 __all__ = [
+    "AFTER",
     "COLUMNS",
     "CONTEXT_COLUMNS",
+    "DEFAULT_HOME_NETS",
     "END_REASONS",
+    "EXCLUDED",
     "FLOW_META",
     "RECORD",
     "SCHEMA_ID",
@@ -51,10 +55,12 @@ __all__ = [
     "CaptureNotFound",
     "CaptureTruncated",
     "Column",
+    "DeviceWindows",
     "FlowFeaturesError",
     "FlowMeter",
     "FlowSettings",
     "UnknownLinkType",
+    "WindowBatch",
     "address_bytes",
     "address_text",
     "community_id",

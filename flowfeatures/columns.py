@@ -1,6 +1,6 @@
 """The one table of columns: of a flow record (77), of the model's vector (76), of a window's row (F).
 
-FEATURES.md section 3 defines the values, `vector.pyx` computes them in this order. `SCHEMA_ID` changes when a name or the
+docs/FEATURES.md defines the values, `vector.pyx` computes them in this order. `SCHEMA_ID` changes when a name or the
 order does; a bundle trained under another schema is refused.
 """
 

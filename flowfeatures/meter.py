@@ -21,11 +21,11 @@ REPLAY_FLOW_ID_KEY = b"penstock-replay\0"
 class FlowMeter:
     """Turn the frames of captures into flow records.
 
-    Several captures may be read in turn, as if they were one. Records come as arrays of dtype RECORD, in the order in which
-    flows end in packet time; what is still alive leaves at `flush`.
+    Several captures may be read in turn, as if they were one. Records come as arrays of dtype RECORD, in the order in
+    which flows end in packet time; what is still alive leaves at `flush`.
 
-    `hash_seed` (16 octets, random unless given) places flows in memory and shows in no record; `flow_id_key` (16 octets)
-    names them.
+    `hash_seed` (16 octets, random unless given) places flows in memory and shows in no record; `flow_id_key` (16
+    octets) names them.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class FlowMeter:
     def read(self, capture: Capture, *, packet_labels: NDArray[np.uint8] | None = None) -> Iterator[NDArray[np.void]]:
         """Yield RECORD[n] for what ends while the capture is read; flows alive at its end stay.
 
-        `packet_labels[k]` is the label of the capture's k-th frame, counted from 1; a record carries the last one of its
-        packets that is not zero.
+        `packet_labels[k]` is the label of the capture's k-th frame, counted from 1; a record carries the last one of
+        its packets that is not zero.
 
         Raises what `Capture.read_block` raises, after all records due before that place.
         """

@@ -1,4 +1,4 @@
-"""The memory layout of a flow record. `flow.pxd` declares the same in C; `table.pyx` refuses to load where they differ."""
+"""The memory layout of a flow record. `flow.pxd` declares the same in C; `table.pyx` refuses to load if they differ."""
 
 import numpy as np
 
@@ -38,4 +38,6 @@ FLOW_META = np.dtype(
 )
 """Who, when and how much: a record without its columns."""
 
-RECORD = np.dtype([*((name, FLOW_META[name]) for name in FLOW_META.names or ()), ("columns", np.float64, (len(COLUMNS),))], align=True)
+RECORD = np.dtype(
+    [*((name, FLOW_META[name]) for name in FLOW_META.names or ()), ("columns", np.float64, (len(COLUMNS),))], align=True
+)

@@ -1,0 +1,565 @@
+"""Hop 5: the records of one device become the windows a network scores. docs/decisions/0006 says why these columns.
+
+A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one (peer,
+port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end of each
+tick in which its device got a record. Devices are bounded in number; the one silent for longest leaves first.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+
+import numpy as np
+
+from libc.math cimport log1p
+from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memcmp, memcpy, memmove, memset
+
+from flowfeatures.columns import COLUMNS, CONTEXT_COLUMNS, PORT_BUCKETS, WINDOW_COLUMNS
+from flowfeatures.flow cimport COLUMN_COUNT, Meta, Record
+from flowfeatures.packet cimport TCP, UDP
+from flowfeatures.records import FLOW_META, RECORD
+
+DEFAULT_HOME_NETS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+"""What is home where nobody says: the private and link-local ranges."""
+
+EXCLUDED = -1
+"""Label of a record to be left out, and of a window that holds one and no attack."""
+AFTER = -2
+"""Label of a window whose new records are benign while attack records still stand in it."""
+
+cdef enum:
+    LEFT_OUT = -1
+    AFTERMATH = -2
+    BATCH = 256                 # windows handed over at once
+    EVENTS = 512                # records a device's counts look back on
+    PLACES = 2048               # slots of the sets they are counted with
+    VECTOR = COLUMN_COUNT - 1
+    ICMP = 1
+    ICMPV6 = 58
+
+cdef int FEATURES = len(WINDOW_COLUMNS)
+cdef int BUCKETS = len(PORT_BUCKETS)
+cdef int CONTEXT = VECTOR               # first context column of a row
+cdef int REPEATS = WINDOW_COLUMNS.index("repeats")
+cdef int COUNTS = WINDOW_COLUMNS.index("peers_10s")
+cdef int BWD_PAYLOAD = [column.name for column in COLUMNS].index("bwd_payload_bytes")
+
+if CONTEXT + len(CONTEXT_COLUMNS) != FEATURES or COUNTS != FEATURES - 8 or REPEATS != CONTEXT + BUCKETS + 9:
+    raise ImportError("columns.py and window.pyx disagree on the context columns")
+
+cdef uint8_t[65536] BUCKET_OF
+
+
+def _fill_buckets():
+    names = list(PORT_BUCKETS)
+    for port in range(65536):
+        rest = "other_system" if port < 1024 else "registered" if port < 49152 else "dynamic"
+        BUCKET_OF[port] = names.index(rest)
+    for name, ports in PORT_BUCKETS.items():
+        for port in ports:
+            BUCKET_OF[port] = names.index(name)
+
+
+_fill_buckets()
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """B due windows, in order of their tick, then of the device's first new record in it.
+
+    Rows 0 to n - 1 hold records, oldest first; the rest is zero and masked.
+    """
+
+    values: np.ndarray
+    """float32[B, W, F], raw values in the order of WINDOW_COLUMNS."""
+    mask: np.ndarray
+    """float32[B, W], 1 where a row holds a record."""
+    device: np.ndarray
+    """uint8[B, 16], the monitored device's address."""
+    due_us: np.ndarray
+    """int64[B], packet time at the end of the tick."""
+    label: np.ndarray
+    """int8[B], class of the newest attack record among the new ones; 0 benign, EXCLUDED or AFTER otherwise."""
+    flows: np.ndarray
+    """FLOW_META[B, W], whose records they are."""
+    repeats: np.ndarray
+    """uint32[B, W], records that a row stands for."""
+    is_new: np.ndarray
+    """uint8[B, W], 1 where the record came in this tick."""
+
+    def __len__(self):
+        return len(self.due_us)
+
+
+cdef struct Row:
+    Meta meta
+    uint32_t repeats
+    uint8_t attack              # it, or one folded into it, is an attack record
+    uint8_t left_out
+    uint8_t is_new
+
+
+cdef struct Event:              # one record, as the counts over 10 and 60 s need it
+    int64_t left_us
+    uint64_t flow_id
+    uint64_t peer
+    uint32_t port               # responder's; above 65,535: none
+    uint8_t half_open
+    uint8_t failed
+
+
+cdef struct Device:
+    uint8_t[16] address
+    int64_t last_us             # when its newest record left
+    uint64_t touched            # order of that record among all
+    int next                    # in its hash bucket
+    int count                   # rows held
+    bint due
+    int8_t new_label
+    Row* rows                   # W, oldest first
+    float* values               # W x F
+    Event* events               # a ring that grows to EVENTS
+    int event_count, event_room, event_head
+
+
+cdef struct Net:
+    uint64_t[2] address
+    uint64_t[2] mask
+
+
+cdef class DeviceWindows:
+    """Windows of the devices inside `home_nets` (CIDR texts).
+
+    `window` is W, `tick_us` the spacing of due windows in packet time, `max_devices` how many devices are kept.
+    Raises ValueError where a network cannot be read or a number is out of range.
+    """
+
+    cdef readonly int window
+    cdef readonly int64_t tick_us
+    cdef readonly tuple home_nets
+    cdef int max_devices
+    cdef Net* nets
+    cdef int net_count
+    cdef Device* devices
+    cdef int device_count
+    cdef int* buckets
+    cdef int bucket_mask
+    cdef int* due               # devices due at the end of the tick, in order
+    cdef int due_count, due_done
+    cdef int64_t tick
+    cdef uint64_t touches, windows, evicted
+    cdef object batch
+    cdef int filled
+    cdef float[:, :, ::1] out_values
+    cdef float[:, ::1] out_mask
+    cdef uint8_t[:, ::1] out_device
+    cdef int64_t[::1] out_due
+    cdef int8_t[::1] out_label
+    cdef uint8_t[:, ::1] out_flows
+    cdef uint32_t[:, ::1] out_repeats
+    cdef uint8_t[:, ::1] out_new
+    cdef uint64_t[PLACES] set_keys
+    cdef uint32_t[PLACES] set_stamps
+    cdef uint32_t stamp
+
+    def __cinit__(self, home_nets = DEFAULT_HOME_NETS, *, int window = 16, int64_t tick_us = 50_000, int max_devices = 1024):
+        if not (4 <= window <= 256 and window % 4 == 0):
+            raise ValueError(f"window: {window}, wanted a multiple of 4 from 4 to 256")
+        if tick_us < 1 or not 1 <= max_devices <= 65_536:
+            raise ValueError(f"wanted tick_us >= 1 and 1 <= max_devices <= 65,536, got {tick_us} and {max_devices}")
+        self.window, self.tick_us, self.max_devices = window, tick_us, max_devices
+        self.home_nets = tuple(home_nets)
+        self.nets = <Net*> calloc(max(1, len(self.home_nets)), sizeof(Net))
+        self.bucket_mask = 1
+        while self.bucket_mask < 2 * max_devices:
+            self.bucket_mask *= 2
+        self.buckets = <int*> calloc(self.bucket_mask, sizeof(int))
+        self.devices = <Device*> calloc(max_devices, sizeof(Device))
+        self.due = <int*> calloc(max_devices, sizeof(int))
+        if self.nets == NULL or self.buckets == NULL or self.devices == NULL or self.due == NULL:
+            raise MemoryError("device windows")
+        memset(self.buckets, 0xFF, self.bucket_mask * sizeof(int))
+        self.bucket_mask -= 1
+        for text in self.home_nets:
+            self.add_net(text)
+        self.new_batch()
+
+    def __dealloc__(self):
+        cdef int i
+        if self.devices != NULL:
+            for i in range(self.device_count):
+                free(self.devices[i].rows)
+                free(self.devices[i].values)
+                free(self.devices[i].events)
+        free(self.devices)
+        free(self.buckets)
+        free(self.due)
+        free(self.nets)
+
+    def add(self, records):
+        """Take RECORD[n] in order of leaving; yield a WindowBatch for each up to 256 windows that became due."""
+        cdef const uint8_t[::1] octets
+        cdef int at = 0, count = len(records)
+        if records.dtype != RECORD:
+            raise ValueError(f"records of dtype {records.dtype}, wanted flowfeatures.RECORD")
+        if not count:
+            return
+        octets = np.ascontiguousarray(records).view(np.uint8)
+        while at < count:
+            at = self.take(<const Record*> &octets[0], at, count)
+            if self.filled == BATCH:
+                yield self.hand_over()
+        if self.filled:
+            yield self.hand_over()
+
+    def flush(self):
+        """Yield the windows still due: the input has ended."""
+        while not self.emit_due():
+            yield self.hand_over()
+        if self.filled:
+            yield self.hand_over()
+
+    @property
+    def counters(self):
+        """Return windows handed over, devices held, devices evicted."""
+        return {"windows": self.windows, "devices": self.device_count, "evicted_devices": self.evicted}
+
+    # -- records in ---------------------------------------------------------------------------------------------
+
+    cdef int take(self, const Record* records, int at, int count) except -1:
+        """Take records until all are, or the batch is full; return the index of the first one not taken."""
+        cdef int64_t tick
+        while at < count:
+            tick = floor_div(records[at].meta.left_us, self.tick_us)
+            if tick != self.tick or not self.due_count:
+                if not self.emit_due():
+                    return at
+                self.tick = tick
+            self.insert(&records[at])
+            at += 1
+        return at
+
+    cdef int insert(self, const Record* record) except -1:
+        cdef bint src_home = self.is_home(record.meta.src)
+        cdef bint dst_home = not record.meta.group and self.is_home(record.meta.dst)
+        if src_home:
+            self.insert_for(record, record.meta.src, record.meta.dst, True, dst_home)
+        if dst_home and not (src_home and memcmp(record.meta.src, record.meta.dst, 16) == 0):
+            self.insert_for(record, record.meta.dst, record.meta.src, False, src_home)
+        return 0
+
+    cdef int insert_for(
+        self, const Record* record, const uint8_t* address, const uint8_t* peer, bint initiated, bint peer_is_home
+    ) except -1:
+        """Enter the record into one device's window."""
+        cdef int index = self.device_of(address)
+        cdef Device* device = &self.devices[index]
+        cdef Row row
+        cdef int place
+        memset(&row, 0, sizeof(Row))
+        row.meta = record.meta
+        row.repeats = 1
+        row.attack = record.meta.label > 0
+        row.left_out = record.meta.label == LEFT_OUT
+        row.is_new = 1
+        self.make_place(device, &row, peer)
+        place = device.count
+        device.count += 1
+        device.rows[place] = row
+        self.fill_values(device, device.values + place * FEATURES, record, initiated, peer_is_home, row.repeats)
+        self.remember(device, record, peer)
+        device.last_us = record.meta.left_us
+        self.touches += 1
+        device.touched = self.touches
+        if not device.due:
+            device.due = True
+            device.new_label = 0
+            self.due[self.due_count] = index
+            self.due_count += 1
+        if record.meta.label > 0:
+            device.new_label = record.meta.label
+        return 0
+
+    cdef void make_place(self, Device* device, Row* row, const uint8_t* peer) noexcept:
+        """Free the last row: of this flow's earlier record, of its group's oldest one, or of the window's oldest."""
+        cdef int i, members = 0, oldest = -1
+        cdef Row* held
+        for i in range(device.count):
+            held = &device.rows[i]
+            if held.meta.flow_id == row.meta.flow_id:
+                row.repeats = held.repeats
+                row.attack |= held.attack
+                row.left_out |= held.left_out
+                self.drop_row(device, i)
+                return
+            if held.meta.proto == row.meta.proto and held.meta.dst_port == row.meta.dst_port and (
+                memcmp(peer_of(&held.meta, device.address), peer, 16) == 0
+            ):
+                members += 1
+                if oldest < 0:
+                    oldest = i
+        if members >= self.window // 4:
+            held = &device.rows[oldest]
+            row.repeats += held.repeats
+            row.attack |= held.attack
+            row.left_out |= held.left_out
+            self.drop_row(device, oldest)
+        elif device.count == self.window:
+            self.drop_row(device, 0)
+
+    cdef void drop_row(self, Device* device, int index) noexcept:
+        cdef int after = device.count - index - 1
+        memmove(device.rows + index, device.rows + index + 1, after * sizeof(Row))
+        memmove(
+            device.values + index * FEATURES, device.values + (index + 1) * FEATURES, after * FEATURES * sizeof(float)
+        )
+        device.count -= 1
+
+    cdef void fill_values(
+        self, Device* device, float* values, const Record* record, bint initiated, bint peer_is_home, uint32_t repeats
+    ) noexcept:
+        """Write one row: the record's columns without the raw port, then the context but for the counts."""
+        cdef const Meta* meta = &record.meta
+        cdef float* context = values + CONTEXT
+        cdef int i
+        cdef double gap_s = 0.0
+        for i in range(VECTOR):
+            values[i] = <float> record.columns[i + 1]
+        memset(context, 0, (FEATURES - CONTEXT) * sizeof(float))
+        if has_ports(meta):
+            context[BUCKET_OF[meta.dst_port]] = 1.0
+        context += BUCKETS
+        context[0] = meta.proto == TCP
+        context[1] = meta.proto == UDP
+        context[2] = meta.proto == ICMP or meta.proto == ICMPV6
+        context[3] = initiated
+        context[4] = peer_is_home
+        context[5] = meta.fwd_rst
+        context[6] = meta.bwd_rst
+        context[7] = meta.partial
+        if device.last_us != INT64_MIN and meta.left_us > device.last_us:
+            gap_s = (meta.left_us - device.last_us) / 1e6
+        context[8] = log1p(gap_s)
+        context[9] = repeats
+
+    cdef int remember(self, Device* device, const Record* record, const uint8_t* peer) except -1:
+        """Keep what the counts over the last seconds need, of at most EVENTS records."""
+        cdef const Meta* meta = &record.meta
+        cdef Event* event
+        cdef Event* grown
+        if device.event_count == device.event_room and device.event_room < EVENTS:
+            grown = <Event*> realloc(device.events, max(16, 2 * device.event_room) * sizeof(Event))
+            if grown == NULL:
+                raise MemoryError("device windows")
+            device.events = grown
+            device.event_room = max(16, 2 * device.event_room)
+            device.event_head = device.event_count
+        event = &device.events[device.event_head]
+        device.event_head = (device.event_head + 1) & (device.event_room - 1) if device.event_room == EVENTS else (
+            device.event_head + 1
+        )
+        if device.event_count < device.event_room:
+            device.event_count += 1
+        event.left_us = meta.left_us
+        event.flow_id = meta.flow_id
+        event.peer = hash_of(peer)
+        event.port = meta.dst_port if has_ports(meta) else 0xFFFFFFFFU
+        event.half_open = meta.half_open
+        event.failed = meta.bwd_rst and record.columns[BWD_PAYLOAD] == 0
+        return 0
+
+    # -- windows out --------------------------------------------------------------------------------------------
+
+    cdef bint emit_due(self):
+        """Write the due windows into the batch; return whether all are, False where it is full."""
+        while self.due_done < self.due_count:
+            if self.filled == BATCH:
+                return False
+            self.emit(&self.devices[self.due[self.due_done]])
+            self.due_done += 1
+        self.due_count = self.due_done = 0
+        return True
+
+    cdef void emit(self, Device* device) noexcept:
+        cdef int i, place = self.filled
+        cdef bint attack = False, left_out = False
+        cdef int64_t due_us = (self.tick + 1) * self.tick_us
+        cdef float[8] counts
+        cdef Row* row
+        self.count(device, due_us - 10_000_000, counts, 0)
+        self.count(device, due_us - 60_000_000, counts, 1)
+        for i in range(device.count):
+            row = &device.rows[i]
+            if row.is_new:
+                memcpy(device.values + i * FEATURES + COUNTS, counts, sizeof(counts))
+            memcpy(&self.out_values[place, i, 0], device.values + i * FEATURES, FEATURES * sizeof(float))
+            memcpy(&self.out_flows[place, i * sizeof(Meta)], &row.meta, sizeof(Meta))
+            self.out_mask[place, i] = 1.0
+            self.out_repeats[place, i] = row.repeats
+            self.out_new[place, i] = row.is_new
+            row.is_new = 0
+            attack |= row.attack
+            left_out |= row.left_out
+        memcpy(&self.out_device[place, 0], device.address, 16)
+        self.out_due[place] = due_us
+        if device.new_label:
+            self.out_label[place] = device.new_label
+        elif attack:
+            self.out_label[place] = AFTERMATH
+        elif left_out:
+            self.out_label[place] = LEFT_OUT
+        device.due = False
+        self.filled += 1
+        self.windows += 1
+
+    cdef void count(self, Device* device, int64_t since_us, float* counts, int column) noexcept:
+        """Write distinct peers, ports, half-open flows and refused flows since a time into counts[column::2]."""
+        cdef int i, place = device.event_head
+        cdef Event* event
+        cdef uint32_t flows_stamp = self.stamp + 1, peers_stamp = self.stamp + 2, ports_stamp = self.stamp + 3
+        cdef int peers = 0, ports = 0, half_open = 0, failed = 0
+        if self.stamp > 0xFFFFFF00U:
+            memset(self.set_stamps, 0, sizeof(self.set_stamps))
+            flows_stamp, peers_stamp, ports_stamp, self.stamp = 1, 2, 3, 0
+        self.stamp += 3
+        for i in range(device.event_count):
+            place = (place if place else device.event_room) - 1
+            event = &device.events[place]
+            if event.left_us < since_us:
+                break
+            if self.is_first(event.flow_id, flows_stamp):
+                half_open += event.half_open
+                failed += event.failed
+            peers += self.is_first(event.peer, peers_stamp)
+            if event.port <= 65535:
+                ports += self.is_first(event.port, ports_stamp)
+        counts[column], counts[2 + column], counts[4 + column], counts[6 + column] = peers, ports, half_open, failed
+
+    cdef bint is_first(self, uint64_t key, uint32_t stamp) noexcept:
+        """Enter the key into the set with this stamp; return whether it was new. Three sets share the places."""
+        cdef uint64_t place = mix(key ^ stamp) & (PLACES - 1)
+        while self.set_stamps[place] >= self.stamp - 2 and self.set_stamps[place] <= self.stamp:
+            if self.set_stamps[place] == stamp and self.set_keys[place] == key:
+                return False
+            place = (place + 1) & (PLACES - 1)
+        self.set_stamps[place] = stamp
+        self.set_keys[place] = key
+        return True
+
+    def new_batch(self):
+        cdef int n = BATCH
+        values = np.zeros((n, self.window, FEATURES), np.float32)
+        flows = np.zeros((n, self.window), FLOW_META)
+        self.batch = WindowBatch(
+            values=values, mask=np.zeros((n, self.window), np.float32), device=np.zeros((n, 16), np.uint8),
+            due_us=np.zeros(n, np.int64), label=np.zeros(n, np.int8), flows=flows,
+            repeats=np.zeros((n, self.window), np.uint32), is_new=np.zeros((n, self.window), np.uint8),
+        )
+        self.out_values = values
+        self.out_mask, self.out_device, self.out_due = self.batch.mask, self.batch.device, self.batch.due_us
+        self.out_label, self.out_repeats, self.out_new = self.batch.label, self.batch.repeats, self.batch.is_new
+        self.out_flows = flows.view(np.uint8).reshape(n, -1)
+        self.filled = 0
+
+    def hand_over(self):
+        full, n = self.batch, self.filled
+        self.new_batch()
+        if n == BATCH:
+            return full
+        return WindowBatch(**{name: getattr(full, name)[:n] for name in WindowBatch.__slots__})
+
+    # -- devices ------------------------------------------------------------------------------------------------
+
+    def add_net(self, text):
+        net = ipaddress.ip_network(text, strict=False)
+        address, mask = net.network_address.packed, net.netmask.packed
+        if net.version == 4:
+            address, mask = bytes(10) + b"\xff\xff" + address, b"\xff" * 12 + mask
+        memcpy(self.nets[self.net_count].address, <const char*> address, 16)
+        memcpy(self.nets[self.net_count].mask, <const char*> mask, 16)
+        self.net_count += 1
+
+    cdef bint is_home(self, const uint8_t* address) noexcept:
+        cdef int i
+        cdef uint64_t[2] a
+        memcpy(a, address, 16)
+        for i in range(self.net_count):
+            if (a[0] & self.nets[i].mask[0]) == self.nets[i].address[0] and (
+                (a[1] & self.nets[i].mask[1]) == self.nets[i].address[1]
+            ):
+                return True
+        return False
+
+    cdef int device_of(self, const uint8_t* address) except -1:
+        """Return the device's index, taking the place of the one silent for longest where there is none left."""
+        cdef int bucket = hash_of(address) & self.bucket_mask
+        cdef int index = self.buckets[bucket]
+        cdef Device* device
+        while index >= 0:
+            if memcmp(self.devices[index].address, address, 16) == 0:
+                return index
+            index = self.devices[index].next
+        if self.device_count < self.max_devices:
+            index = self.device_count
+            device = &self.devices[index]
+            device.rows = <Row*> calloc(self.window, sizeof(Row))
+            device.values = <float*> calloc(self.window * FEATURES, sizeof(float))
+            if device.rows == NULL or device.values == NULL:
+                raise MemoryError("device windows")
+            self.device_count += 1
+        else:
+            index = self.evict()
+            device = &self.devices[index]
+        memcpy(device.address, address, 16)
+        device.last_us = INT64_MIN
+        device.count = device.event_count = device.event_head = 0
+        device.due = False
+        device.next = self.buckets[bucket]
+        self.buckets[bucket] = index
+        return index
+
+    cdef int evict(self) noexcept:
+        """Forget the device silent for longest, with the window it may have due, and return its index."""
+        cdef int i, index = 0, kept = 0
+        cdef int* link
+        for i in range(1, self.device_count):
+            if self.devices[i].touched < self.devices[index].touched:
+                index = i
+        link = &self.buckets[hash_of(self.devices[index].address) & self.bucket_mask]
+        while link[0] != index:
+            link = &self.devices[link[0]].next
+        link[0] = self.devices[index].next
+        for i in range(self.due_count):
+            if self.due[i] != index:
+                self.due[kept] = self.due[i]
+                kept += 1
+        self.due_count = kept
+        self.evicted += 1
+        return index
+
+
+cdef inline bint has_ports(const Meta* meta) noexcept:
+    """TCP, UDP; later fragments, whose ports are unknown, have 0."""
+    return meta.proto == TCP or meta.proto == UDP
+
+
+cdef inline const uint8_t* peer_of(const Meta* meta, const uint8_t* device) noexcept:
+    return &meta.dst[0] if memcmp(meta.src, device, 16) == 0 else &meta.src[0]
+
+
+cdef inline uint64_t hash_of(const uint8_t* address) noexcept:
+    cdef uint64_t[2] words
+    memcpy(words, address, 16)
+    return mix(words[0] ^ mix(words[1]))
+
+
+cdef inline uint64_t mix(uint64_t x) noexcept:
+    """Spread 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = (x ^ (x >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9ULL
+    x = (x ^ (x >> 27)) * <uint64_t> 0x94D049BB133111EBULL
+    return x ^ (x >> 31)
+
+
+cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept:
+    return a // b if a >= 0 else -((b - 1 - a) // b)
