@@ -253,7 +253,7 @@ def test_feeding_records_one_by_one_changes_nothing():
 
     for name in ("values", "mask", "device", "due_us", "flows", "repeats"):
         left, right = (np.concatenate([getattr(b, name) for b in batches]) for batches in (at_once, one_by_one))
-        assert left.tolist() == right.tolist(), name
+        assert (left == right).all(), name
 
 
 @pytest.mark.parametrize("settings", [{"window": 3}, {"window": 18}, {"tick_us": 0}, {"max_devices": 0}])
