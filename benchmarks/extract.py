@@ -101,8 +101,8 @@ def plot(comparisons: Sequence[Comparison]) -> list[Bars]:
     return [
         Bars(
             title=f"{comparison.capture}: x {comparison.cpu_ratio['penstock'].median:.1f}",
-            unit="packets per CPU second",
-            values={name: side.packets_per_cpu_s for name, side in comparison.sides.items()},
+            unit="thousand packets per CPU second",
+            values={name: side.packets_per_cpu_s.scaled(1e-3) for name, side in comparison.sides.items()},
         )
         for comparison in comparisons
     ]

@@ -77,8 +77,8 @@ def nfstream(capture: str) -> Extraction:
 
 SIDES: dict[str, Callable[[str], Extraction]] = {
     "penstock": penstock,
-    "nfstream": nfstream,
     "penstock_live": penstock_live,
+    "nfstream": nfstream,
 }
 
 
@@ -91,8 +91,8 @@ def cpu_s() -> float:
 def peak_bytes() -> int:
     """Return the largest resident size of this process or of one of its children.
 
-    VmHWM, since ru_maxrss of a started process begins at what its parent held. The pages of a mapped capture count, though
-    the kernel may drop them at any time: of ours on `mixed`, some 64 MiB.
+    VmHWM, since ru_maxrss of a started process begins at what its parent held. The pages of a mapped capture count,
+    though the kernel may drop them at any time: of ours on `mixed`, some 64 MiB.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     own_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -12,6 +12,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ class Spread:
         Spread(median=2.0, low=1.0, high=3.0, runs=3)
         """
         return cls(statistics.median(values), min(values), max(values), len(values))
+
+    def scaled(self, factor: float) -> Spread:
+        return Spread(self.median * factor, self.low * factor, self.high * factor, self.runs)
 
     def text(self, digits: int = 1) -> str:
         return f"{self.median:.{digits}f} ({self.low:.{digits}f} .. {self.high:.{digits}f})"
@@ -140,18 +144,18 @@ def write_plot(panels: Sequence[Bars], *, title: str, path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.6), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 2.8), squeeze=False, layout="constrained")
     for axis, panel in zip(axes[0], panels, strict=True):
         medians = [spread.median for spread in panel.values.values()]
         below = [spread.median - spread.low for spread in panel.values.values()]
         above = [spread.high - spread.median for spread in panel.values.values()]
         bars = axis.barh(list(panel.values), medians, xerr=(below, above), color="#3b6ea5", ecolor="#222222", capsize=3)
-        axis.bar_label(bars, fmt=lambda value: f" {value:,.3g}", padding=4)
+        axis.bar_label(bars, labels=[f"{median:,.0f}" for median in medians], padding=14)
         axis.set(title=panel.title, xlabel=panel.unit)
-        axis.margins(x=0.25)
+        axis.margins(x=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.invert_yaxis()
-    figure.suptitle(title, fontsize=9)
+    figure.suptitle(textwrap.fill(title, 100), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
