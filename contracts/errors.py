@@ -17,8 +17,8 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
     ├── DeliveryError        69  alerts did not reach their reader
     │   ├── BrokerUnavailable 69  no broker answered in time; the alerts stay in the outbox
     │   ├── BrokerRefused    69  the broker answered and said no; waiting would not help
-    │   ├── OutboxError      74  the outbox on disk cannot be opened, read or written
-    │   └── EveFileError     73  eve.json cannot be created or written
+    │   └── OutboxError      74  the outbox on disk cannot be opened, read or written
+    ├── OutputError          73  a file asked for on the command line cannot be created or written
     ├── LabError             71  the test network could not be built, or a tool in it failed
     └── NeedsRoot            77  network namespaces and raw sockets need root
 """
@@ -102,12 +102,6 @@ class OutboxError(DeliveryError):
     """The outbox on disk cannot be opened, read or written."""
 
     exit_code = 74
-
-
-class EveFileError(DeliveryError):
-    """eve.json cannot be created or written."""
-
-    exit_code = 73
 
 
 class OutputError(PenstockError):
