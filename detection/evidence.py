@@ -1,0 +1,117 @@
+"""Which records of a window made its detection, and whose they are.
+
+A window mixes what an attacker did with what the device does all day. Each record is therefore scored alone, and
+evidence is what still looks like the attack then. Only records that are new since the device's last window count:
+an attack that ended goes on standing in the window, and must neither open nor prolong an incident.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.classes import UNKNOWN
+from detection.decide import Detection
+from detection.engine import Engine
+from detection.networks import Networks
+from flowfeatures import WindowBatch
+
+SHARE_OF_BEST = 0.5
+"""A record is evidence when, alone, it scores at least this much of what the best record of its window scores."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """New evidence of one class in one window, for one owner.
+
+    `owner` is the device whose incident it belongs to, `device` the one whose window it is (16 address bytes);
+    `records` FLOW_META[n], n >= 1, oldest first; `group_flows` uint32[n]: how many flows of that record's peer, port
+    and protocol have passed the window so far, those included that were folded into one row.
+    """
+
+    owner: bytes
+    device: bytes
+    class_index: int
+    score: float
+    threshold: float
+    severe: bool
+    due_us: int
+    records: NDArray[np.void]
+    group_flows: NDArray[np.uint32]
+
+
+def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
+    """Return bool[W] per detection: the records of its window that made it."""
+    rows = np.array([detection.row for detection in detections], dtype=np.intp)
+    masks = batch.mask[rows] > 0
+    which, place = np.nonzero(masks)
+    alone = np.zeros((len(which), *batch.values.shape[1:]), dtype=np.float32)
+    alone[:, 0] = batch.values[rows[which], place]
+    alone_mask = np.zeros(alone.shape[:2], dtype=np.float32)
+    alone_mask[:, 0] = 1.0
+    scores = engine.score(alone, alone_mask)
+    found = []
+    for number, detection in enumerate(detections):
+        own = which == number
+        if detection.class_index == UNKNOWN:
+            score = scores.unknown_score[own]
+        else:
+            score = scores.probabilities[own, detection.class_index]
+        evidence = np.zeros(masks.shape[1], dtype=np.bool_)
+        evidence[place[own]] = score >= SHARE_OF_BEST * score.max(initial=0.0)
+        found.append(evidence)
+    return found
+
+
+def sightings(
+    batch: WindowBatch, detection: Detection, evidence: NDArray[np.bool_], *, home: Networks
+) -> list[Sighting]:
+    """Return the new evidence of a detection, one sighting per owner; none where all evidence is old.
+
+    The owner is the window's device, unless another home device made at least half of the evidence: then it is that
+    device, whose window shows the same flows. Spoofed sources never reach half, so a flood does not choose an owner.
+    """
+    row = detection.row
+    device = bytes(batch.device[row])
+    flows = batch.flows[row]
+    made = Counter(_address(flow, "src") for flow in flows[evidence])
+    owned: dict[bytes, list[int]] = {}
+    for place in np.flatnonzero(evidence & (batch.is_new[row] > 0)).tolist():
+        source = _address(flows[place], "src")
+        named = 2 * made[source] >= made.total() and source in home
+        owned.setdefault(source if named else device, []).append(place)
+    group_flows = _group_flows(batch, row)
+    return [
+        Sighting(
+            owner=owner,
+            device=device,
+            class_index=detection.class_index,
+            score=detection.score,
+            threshold=detection.threshold,
+            severe=detection.severe,
+            due_us=int(batch.due_us[row]),
+            records=flows[places].copy(),
+            group_flows=group_flows[places],
+        )
+        for owner, places in owned.items()
+    ]
+
+
+def _group_flows(batch: WindowBatch, row: int) -> NDArray[np.uint32]:
+    """Return uint32[W]: the sum of repeats over the rows of the same ends, port and protocol."""
+    flows = batch.flows[row]
+    same = (flows["proto"][:, None] == flows["proto"]) & (flows["dst_port"][:, None] == flows["dst_port"])
+    for end in ("src", "dst"):
+        same &= (flows[end][:, None] == flows[end]).all(axis=-1)
+    total: NDArray[np.uint32] = (same * batch.repeats[row]).sum(axis=1, dtype=np.uint32)
+    return total
+
+
+def _address(flow: Any, end: str) -> bytes:
+    """Return one end of a row of FLOW_META as 16 bytes."""
+    return bytes(flow[end])

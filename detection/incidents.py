@@ -1,0 +1,249 @@
+"""Detections to incidents: one device and one class until it has been quiet for some time (DESIGN D6).
+
+An incident speaks when it opens, 10 s, 1 min and 10 min later, when its severity rises and when it closes; never
+once per detection. Time is the time of the windows, so that a replay says the same at any speed. Memory is bounded:
+beyond MAX_OPEN incidents the one quiet for longest closes, beyond MAX_CLOSED the oldest closed one is forgotten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contracts.alert import derived_uuid7
+from contracts.classes import CLASSES
+from detection.evidence import Sighting
+from detection.explain import ColumnFall
+from detection.networks import Networks
+from detection.tally import Parties, Tally
+
+SECOND_US = 1_000_000
+UPDATES_AFTER_S = (10, 60, 600)
+MAX_OPEN = 1024
+MAX_CLOSED = 10_000
+CLOCK_RESET_US = 60 * SECOND_US  # windows come in order; a larger step back is another capture or a clock set back
+EARNED_SEVERITY = 1
+CLOSED = "closed: "
+
+_Key = tuple[bytes, int]  # owner, class index
+Explain = Callable[[], tuple[ColumnFall, ...]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class IncidentUpdate:
+    """An incident as it stood when it spoke; an alert is made of it.
+
+    `device` is the owner (16 address bytes), `update` counts the messages from 0, `reason` says why it spoke. Times
+    are packet times: `opened_us` of the window that opened it, `at_us` of this message, `first_us` and `last_us` of
+    its flows. `inside` (the attacker is a home device) and so `signature_id` are those of the opening message.
+    """
+
+    incident_id: str
+    alert_id: str
+    update: int
+    reason: str
+    device: bytes
+    class_index: int
+    opened_us: int
+    at_us: int
+    first_us: int
+    last_us: int
+    flows: int
+    detections: int
+    score: float
+    threshold: float
+    severity: int
+    inside: bool
+    parties: Parties
+    columns: tuple[ColumnFall, ...]
+
+    @property
+    def closed(self) -> bool:
+        """Return whether this is the incident's last message."""
+        return self.reason.startswith(CLOSED)
+
+    @property
+    def class_name(self) -> str:
+        return CLASSES[self.class_index].name
+
+    @property
+    def signature_id(self) -> int:
+        return CLASSES[self.class_index].signature_id(inside=self.inside)
+
+
+@dataclass(frozen=True)
+class SeverityRule:
+    """When severity 1 is earned (D8): a consumer may ban the source of such an alert without asking.
+
+    The source is one address, finished a handshake in a window above the second threshold, is no home device and not
+    in `never_ban`.
+    """
+
+    home: Networks
+    never_ban: Networks
+
+    def severity(self, class_index: int, parties: Parties) -> int:
+        """Return 1 where it is earned, else the class's own severity (2, or 3 for unknown behaviour)."""
+        source = parties.attacker
+        earned = parties.attacker_named and parties.severe and not parties.spoofable
+        default = CLASSES[class_index].severity
+        if default == 2 and earned and source not in self.home and source not in self.never_ban:
+            return EARNED_SEVERITY
+        return default
+
+
+class _Incident:
+    """An open incident."""
+
+    def __init__(self, sighting: Sighting, *, name: str, rule: SeverityRule, columns: tuple[ColumnFall, ...]) -> None:
+        self.name = name
+        self.device = sighting.owner
+        self.class_index = sighting.class_index
+        self.opened_us = self.last_detection_us = sighting.due_us
+        self.score = 0.0
+        self.threshold = sighting.threshold
+        self.detections = 0
+        self.columns = columns
+        self.messages = 0
+        self.updates_due_us = [self.opened_us + after_s * SECOND_US for after_s in UPDATES_AFTER_S]
+        self.tally = Tally()
+        self._rule = rule
+        self.add(sighting)
+        parties = self.tally.parties()
+        self.inside = parties.attacker_named and parties.attacker in rule.home
+        self.severity_said = self.severity(parties)
+
+    def add(self, sighting: Sighting) -> None:
+        self.tally.add(sighting)
+        self.last_detection_us = sighting.due_us
+        self.score = max(self.score, sighting.score)
+        self.detections += 1
+
+    def severity(self, parties: Parties) -> int:
+        """Return what a message would say now; an incident that began as a home device's own never asks for a ban."""
+        return CLASSES[self.class_index].severity if self.inside else self._rule.severity(self.class_index, parties)
+
+    def view(self, reason: str, *, at_us: int) -> IncidentUpdate:
+        """Return the incident as it stands, under the number of its next message."""
+        parties = self.tally.parties()
+        return IncidentUpdate(
+            incident_id=self.name,
+            alert_id=derived_uuid7(at_us, self.name, self.messages),
+            update=self.messages,
+            reason=reason,
+            device=self.device,
+            class_index=self.class_index,
+            opened_us=self.opened_us,
+            at_us=at_us,
+            first_us=self.tally.first_us,
+            last_us=self.tally.last_us,
+            flows=self.tally.flows,
+            detections=self.detections,
+            score=self.score,
+            threshold=self.threshold,
+            severity=self.severity(parties),
+            inside=self.inside,
+            parties=parties,
+            columns=self.columns,
+        )
+
+    def speak(self, reason: str, *, at_us: int) -> IncidentUpdate:
+        update = self.view(reason, at_us=at_us)
+        self.messages += 1
+        self.severity_said = update.severity
+        return update
+
+
+class Incidents:
+    """All incidents of one agent.
+
+    `salt` goes into every id: two gateways that see the same packets must not give the same names.
+    """
+
+    def __init__(self, *, rule: SeverityRule, quiet_s: float, salt: str = "") -> None:
+        self._rule = rule
+        self._quiet_us = round(quiet_s * SECOND_US)
+        self._salt = salt
+        self._open: dict[_Key, _Incident] = {}
+        self._closed: deque[IncidentUpdate] = deque(maxlen=MAX_CLOSED)
+        self._now_us = 0
+        self._next_due_us: float = math.inf  # nothing is due before; detections only postpone
+        self.opened = 0
+
+    def all(self) -> list[IncidentUpdate]:
+        """Return every incident still remembered as it stands now, by the time it opened."""
+        now = [incident.view("", at_us=self._now_us) for incident in self._open.values()]
+        return sorted([*self._closed, *now], key=lambda update: (update.opened_us, update.incident_id))
+
+    def advance(self, now_us: int) -> list[IncidentUpdate]:
+        """Return what is due up to a time, in order of time; windows of that time may follow."""
+        if now_us < self._now_us - CLOCK_RESET_US:
+            updates = self.close("clock set back")
+            self._now_us = now_us
+            return updates
+        self._now_us = max(self._now_us, now_us)
+        updates = []
+        while now_us >= self._next_due_us:
+            speaking = min(self._open, key=self._due_us, default=None)
+            self._next_due_us = self._due_us(speaking) if speaking else math.inf
+            if speaking and now_us >= self._next_due_us:
+                updates.append(self._speak_as_due(speaking))
+        return updates
+
+    def add(self, sighting: Sighting, explain: Explain) -> list[IncidentUpdate]:
+        """Count a sighting; return the messages it causes. `explain` is called only where an incident opens."""
+        incident = self._incident_of(sighting)
+        if incident is None:
+            return self._open_new(sighting, explain())
+        incident.add(sighting)
+        if incident.severity(incident.tally.parties()) < incident.severity_said:
+            return [incident.speak("severity", at_us=sighting.due_us)]
+        return []
+
+    def close(self, reason: str) -> list[IncidentUpdate]:
+        """Close every open incident, in the order they opened, and return their last messages."""
+        return [self._close(key, reason, at_us=self._now_us) for key in list(self._open)]
+
+    def _incident_of(self, sighting: Sighting) -> _Incident | None:
+        """Return the open incident of the sighting's owner and class, or of its class and one of its flows.
+
+        A flow between two home devices is seen in both their windows; where one of them could not name the attacker,
+        the flow itself says that it is the same attack.
+        """
+        incident = self._open.get((sighting.owner, sighting.class_index))
+        if incident is not None:
+            return incident
+        same_class = (each for each in self._open.values() if each.class_index == sighting.class_index)
+        return next((each for each in same_class if each.tally.knows_flow_of(sighting)), None)
+
+    def _open_new(self, sighting: Sighting, columns: tuple[ColumnFall, ...]) -> list[IncidentUpdate]:
+        updates = []
+        if len(self._open) >= MAX_OPEN:
+            quietest = min(self._open, key=lambda key: self._open[key].last_detection_us)
+            updates.append(self._close(quietest, "too many open", at_us=sighting.due_us))
+        key = (sighting.owner, sighting.class_index)
+        name = derived_uuid7(sighting.due_us, self._salt, self.opened, sighting.owner.hex(), sighting.class_index)
+        self._open[key] = _Incident(sighting, name=name, rule=self._rule, columns=columns)
+        self.opened += 1
+        self._next_due_us = min(self._next_due_us, self._due_us(key))
+        updates.append(self._open[key].speak("opened", at_us=sighting.due_us))
+        return updates
+
+    def _due_us(self, key: _Key) -> int:
+        """Return when an open incident speaks next if nothing more is seen of it."""
+        incident = self._open[key]
+        return min([*incident.updates_due_us, incident.last_detection_us + self._quiet_us])
+
+    def _speak_as_due(self, key: _Key) -> IncidentUpdate:
+        incident, due_us = self._open[key], self._due_us(key)
+        if due_us not in incident.updates_due_us:
+            return self._close(key, "quiet", at_us=due_us)
+        incident.updates_due_us.remove(due_us)
+        return incident.speak(f"after {(due_us - incident.opened_us) // SECOND_US} s", at_us=due_us)
+
+    def _close(self, key: _Key, reason: str, *, at_us: int) -> IncidentUpdate:
+        last = self._open.pop(key).speak(CLOSED + reason, at_us=at_us)
+        self._closed.append(last)
+        return last

@@ -1,0 +1,118 @@
+"""ONNX Runtime as an engine: the bundle's model.onnx, checked against its manifest before the first window.
+
+onnxruntime is an extra (`cpu` or `gpu`) and is imported only when an engine is built.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.bundle import Bundle
+from contracts.classes import HEAD_NAMES
+from contracts.errors import BundleCorrupt, MissingExtra, SchemaMismatch
+from detection.engine import Scores
+
+MAX_BATCH: Final = 256  # explanations and evidence ask for thousands of windows at once; a gateway has little memory
+OUTPUTS: Final = ("probabilities", "embedding", "unknown_score", "attention")
+_RUNTIME_ERRORS: Final = (
+    "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
+    "NotImplemented", "RuntimeException",
+)  # fmt: skip
+
+
+class OnnxEngine:
+    """Score windows with ONNX Runtime on the CPU.
+
+    Raises MissingExtra without onnxruntime, BundleCorrupt for a model.onnx that is no model, SchemaMismatch where its
+    inputs or outputs are not those of the manifest.
+    """
+
+    name: Final = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        runtime = _import_runtime()
+        errors = _runtime_errors()
+        self._shape = (bundle.manifest.window, bundle.manifest.features)
+        try:
+            self._session = runtime.InferenceSession(
+                bundle.model, _options(runtime, threads=threads), providers=["CPUExecutionProvider"]
+            )
+        except errors as exc:
+            raise BundleCorrupt(f"{bundle.model_path}: not a model ONNX Runtime can load ({_first_line(exc)})") from exc
+        self.provider: str = self._session.get_providers()[0]
+        _check_names(self._session, bundle.model_path)
+        try:
+            self._check_shapes(bundle.model_path)
+        except errors as exc:
+            raise SchemaMismatch(
+                f"{bundle.model_path}: does not run on windows of {self._shape} ({_first_line(exc)})"
+            ) from exc
+
+    def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
+        """Return the scores of float32[B, W, F] under float32[B, W], at most MAX_BATCH windows at a time."""
+        parts = [self._run(windows[part], mask[part]) for part in _slices(len(windows))]
+        return parts[0] if len(parts) == 1 else Scores(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def _run(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
+        return Scores(*self._session.run(OUTPUTS, {"windows": windows, "mask": mask}))
+
+    def _check_shapes(self, model: Path) -> None:
+        """Score one empty window; raise SchemaMismatch unless every output has the promised shape and is finite."""
+        window, features = self._shape
+        scores = self._run(np.zeros((2, window, features), np.float32), np.ones((2, window), np.float32))
+        wanted = {"probabilities": (2, len(HEAD_NAMES)), "unknown_score": (2,), "attention": (2, window)}
+        for output, values in scores._asdict().items():
+            shape = wanted.get(output, (2, values.shape[-1]))
+            if values.shape != shape or values.dtype != np.float32:
+                raise SchemaMismatch(f"{model}: {output} is {values.dtype}{values.shape}, wanted float32{shape}")
+            if not np.isfinite(values).all():
+                raise SchemaMismatch(f"{model}: {output} of an empty window is not finite")
+
+
+def _import_runtime() -> Any:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as exc:
+        raise MissingExtra(
+            "no onnxruntime in this environment, wanted to score windows: pip install 'penstock[cpu]'"
+        ) from exc
+
+
+def _runtime_errors() -> tuple[type[Exception], ...]:
+    """Return the runtime's own exceptions; it gives them no common base of their own."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return tuple(getattr(state, name) for name in _RUNTIME_ERRORS if hasattr(state, name))
+
+
+def _options(runtime: Any, *, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a gateway has other things to do
+    options.log_severity_level = 4  # its errors are raised as well, and ours say it in one line
+    return options
+
+
+def _check_names(session: Any, model: Path) -> None:
+    for kind, seen, wanted in (
+        ("inputs", {each.name for each in session.get_inputs()}, {"windows", "mask"}),
+        ("outputs", {each.name for each in session.get_outputs()}, set(OUTPUTS)),
+    ):
+        if seen != wanted:
+            raise SchemaMismatch(f"{model}: {kind} are {', '.join(sorted(seen))}, wanted {', '.join(sorted(wanted))}")
+
+
+def _slices(windows: int) -> Iterator[slice]:
+    """Give at least one slice, so that an empty batch has empty scores."""
+    for start in range(0, max(1, windows), MAX_BATCH):
+        yield slice(start, start + MAX_BATCH)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

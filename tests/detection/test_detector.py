@@ -1,0 +1,248 @@
+"""Windows in, incidents out: what opens, what it says when, and what it never says."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.classes import NAMES
+from detection import incidents
+from detection.detector import Detector
+from detection.incidents import IncidentUpdate
+from flowfeatures import WINDOW_COLUMNS, address_text
+from tests.detection.windows import (
+    BULB,
+    CAMERA,
+    ELSEWHERE,
+    OUTSIDE,
+    PHONE,
+    T0_US,
+    LegibleEngine,
+    Row,
+    S,
+    Window,
+    batch_of,
+    make_bundle,
+)
+
+SCAN, SEVERE = {"scan": 0.8}, {"scan": 0.95}
+
+
+def detector(**settings) -> Detector:
+    return Detector(make_bundle(), LegibleEngine(), **settings)
+
+
+def scan_at(at_s: float, *, flow_id: int = 1, device: str = CAMERA, scores=SCAN, **row) -> Window:
+    """Return a window in which the device is scanned from outside."""
+    return Window(device, [Row(row.pop("src", OUTSIDE), device, scores, flow_id=flow_id, **row)], at_s)
+
+
+def quiet_at(at_s: float) -> Window:
+    return Window(PHONE, [Row(PHONE, ELSEWHERE)], at_s)
+
+
+def said(updates: list[IncidentUpdate]) -> list[tuple[int, str, float]]:
+    return [(each.update, each.reason, (each.at_us - T0_US) / S) for each in updates]
+
+
+def test_a_benign_window_says_nothing():
+    assert detector().add(batch_of(quiet_at(0))) == []
+
+
+def test_the_first_detection_opens_an_incident_at_once():
+    (update,) = detector().add(batch_of(quiet_at(0), scan_at(1)))
+
+    assert said([update]) == [(0, "opened", 1.0)]
+    assert (address_text(update.device), update.class_name, update.severity) == (CAMERA, "scan", 2)
+    assert (address_text(update.parties.attacker), address_text(update.parties.victim)) == (OUTSIDE, CAMERA)
+    assert update.score == pytest.approx(0.8)
+    assert [each.column for each in update.columns] == [WINDOW_COLUMNS[NAMES.index("scan")]]
+
+
+def test_an_incident_speaks_after_10_s_1_min_and_10_min_and_when_it_has_been_quiet():
+    watched = detector()
+
+    updates = [each for at_s in range(0, 700, 5) for each in watched.add(batch_of(scan_at(at_s, flow_id=at_s)))]
+    updates += watched.add(batch_of(quiet_at(10_000)))
+
+    assert said(updates) == [
+        (0, "opened", 0),
+        (1, "after 10 s", 10),
+        (2, "after 60 s", 60),
+        (3, "after 600 s", 600),
+        (4, "closed: quiet", 695 + 300),
+    ]
+    assert updates[2].flows == 12, "one flow each 5 s, the one at 60 s not yet among them"
+    assert len({each.incident_id for each in updates}) == 1
+    assert len({each.alert_id for each in updates}) == 5
+    assert len({each.signature_id for each in updates}) == 1
+
+
+def test_a_detection_one_tick_before_the_quiet_time_is_over_keeps_it_open():
+    watched = detector()
+    watched.add(batch_of(scan_at(0)))
+
+    watched.add(batch_of(scan_at(299.95, flow_id=2)))
+
+    assert watched.opened == 1
+
+
+def test_a_detection_after_the_quiet_time_is_another_incident():
+    watched = detector()
+    watched.add(batch_of(scan_at(0)))
+
+    updates = watched.add(batch_of(scan_at(300, flow_id=2)))
+
+    assert [each.reason for each in updates] == ["after 10 s", "after 60 s", "closed: quiet", "opened"]
+    assert watched.opened == 2
+
+
+def test_one_batch_or_many_says_the_same():
+    windows = [scan_at(at_s, flow_id=at_s) for at_s in range(0, 90, 3)] + [quiet_at(500), scan_at(501, flow_id=999)]
+    one, many = detector(), detector()
+
+    at_once = one.add(batch_of(*windows)) + one.close()
+    in_turn = [each for window in windows for each in many.add(batch_of(window))] + many.close()
+
+    assert said(at_once) == said(in_turn)
+    assert [each.alert_id for each in at_once] == [each.alert_id for each in in_turn]
+
+
+def test_an_attack_that_ended_does_not_prolong_its_incident():
+    watched = detector()
+    watched.add(batch_of(scan_at(0)))
+    aftermath = [Row(OUTSIDE, CAMERA, SCAN, is_new=False), Row(CAMERA, ELSEWHERE, flow_id=7)]
+
+    updates = [each for at_s in range(1, 301) for each in watched.add(batch_of(Window(CAMERA, aftermath, at_s)))]
+
+    assert said(updates)[-1] == (3, "closed: quiet", 300)
+
+
+def test_between_two_home_devices_there_is_one_incident_and_it_is_the_attackers():
+    rows = [Row(PHONE, CAMERA, SCAN)]
+    watched = detector()
+
+    updates = watched.add(batch_of(Window(CAMERA, rows), Window(PHONE, rows, 0.05)))
+
+    assert [address_text(each.device) for each in updates] == [PHONE]
+    assert updates[0].inside
+    assert updates[0].signature_id == 9_000_101
+
+
+def test_a_flow_already_in_an_incident_opens_no_second_one_for_its_other_end():
+    crowd = [Row(f"192.168.1.{100 + n}", CAMERA, SCAN, flow_id=n) for n in range(4)]
+    watched = detector()
+    watched.add(batch_of(Window(CAMERA, crowd)))
+
+    updates = watched.add(batch_of(Window("192.168.1.100", [crowd[0]], 0.05)))
+
+    assert updates == []
+    assert watched.opened == 1
+
+
+def test_two_devices_and_two_classes_are_as_many_incidents():
+    watched = detector()
+
+    watched.add(
+        batch_of(
+            scan_at(0, flow_id=1),
+            scan_at(0, flow_id=2, scores={"flood": 0.9}),
+            scan_at(0, flow_id=3, device=BULB),
+        )
+    )
+
+    found = {(address_text(each.device), each.class_name) for each in watched.incidents}
+    assert found == {(CAMERA, "scan"), (CAMERA, "flood"), (BULB, "scan")}
+
+
+def test_a_two_way_source_outside_above_the_second_threshold_earns_severity_1():
+    (update,) = detector().add(batch_of(scan_at(0, scores=SEVERE, handshake=True)))
+
+    assert (update.severity, update.parties.spoofable) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        scan_at(0, scores=SCAN, handshake=True),
+        scan_at(0, scores=SEVERE, handshake=False),
+        scan_at(0, scores=SEVERE, handshake=True, src=PHONE),
+        scan_at(0, scores=SEVERE, handshake=True, src=ELSEWHERE),
+    ],
+    ids=["below the second threshold", "no handshake", "a home device", "in never_ban"],
+)
+def test_severity_1_is_not_earned_by(window: Window):
+    (update,) = detector(never_ban=[f"{ELSEWHERE}/32"]).add(batch_of(window))
+
+    assert update.severity == 2
+
+
+def test_a_rise_in_severity_is_said_at_once_and_only_once():
+    watched = detector()
+    watched.add(batch_of(scan_at(0)))
+
+    updates = watched.add(batch_of(*(scan_at(n, flow_id=n, scores=SEVERE, handshake=True) for n in (1, 2, 3))))
+
+    assert said(updates) == [(1, "severity", 1.0)]
+    assert updates[0].severity == 1
+
+
+def test_who_is_not_named_can_not_be_banned():
+    rows = [Row(f"203.0.113.{n}", CAMERA, SEVERE, flow_id=n, handshake=True) for n in range(3)]
+
+    (update,) = detector().add(batch_of(Window(CAMERA, rows)))
+
+    assert (update.parties.attacker_named, update.severity) == (False, 2)
+
+
+def test_the_end_of_the_input_closes_what_is_open():
+    watched = detector()
+    watched.add(batch_of(scan_at(0), scan_at(5, flow_id=2)))
+
+    assert said(watched.close()) == [(1, "closed: end of input", 5)]
+    assert watched.close() == []
+
+
+def test_a_clock_set_back_closes_what_is_open_and_time_goes_on_from_there():
+    watched = detector()
+    watched.add(batch_of(scan_at(1_000)))
+
+    updates = watched.add(batch_of(quiet_at(0), scan_at(1)))
+
+    assert [each.reason for each in updates] == ["closed: clock set back", "opened"]
+
+
+def test_more_open_incidents_than_allowed_close_the_quietest(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(incidents, "MAX_OPEN", 2)
+    watched = detector()
+
+    updates = watched.add(
+        batch_of(*(scan_at(n, flow_id=n, device=device) for n, device in enumerate((CAMERA, BULB, PHONE))))
+    )
+
+    assert [(each.reason, address_text(each.device)) for each in updates] == [
+        ("opened", CAMERA),
+        ("opened", BULB),
+        ("closed: too many open", CAMERA),
+        ("opened", PHONE),
+    ]
+
+
+def test_the_same_windows_give_the_same_names_and_another_gateway_others():
+    names = []
+    for salt in ("a", "a", "b"):
+        (update,) = detector(id_salt=salt).add(batch_of(scan_at(0)))
+        names.append((update.incident_id, update.alert_id))
+
+    assert names[0] == names[1]
+    assert not set(names[0]) & set(names[2])
+
+
+def test_only_an_opening_incident_is_explained():
+    engine = LegibleEngine()
+    watched = Detector(make_bundle(), engine)
+    watched.add(batch_of(scan_at(0)))
+    scored = engine.windows_scored
+
+    watched.add(batch_of(scan_at(1, flow_id=2)))
+
+    assert engine.windows_scored - scored == 2, "the window itself and its one record"
