@@ -1,0 +1,150 @@
+"""The command `penstock-lab`: record a labelled capture, show a plan, check a capture against its truth."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from contracts.errors import PenstockError, UsageError
+
+EXAMPLES = """examples:
+  sudo penstock-lab record -o out/seed-7 --seed 7
+  sudo penstock-lab record -o out/calm --seed 8 --attacks none --duration 300
+  sudo penstock-lab record -o out/three --seed 9 --attacks telnet,syn_flood,port_scan --json
+  penstock-lab plan --seed 7
+  penstock-lab check out/seed-7/capture.pcap out/seed-7/ground_truth.json
+  penstock-lab tools
+
+exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool is
+missing (its apt line is printed), 71 the network could not be built or the recording lost packets, 77 not root
+"""
+SHORT_NAMES = {"telnet": "telnet_hydra"}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="penstock-lab", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="A small gateway network in Linux namespaces: real tools, real attacks, labelled captures.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    record = commands.add_parser("record", help="play a plan and write capture.pcap and ground_truth.json (root)")
+    record.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    record.add_argument("--snap-bytes", type=int, default=262144, metavar="N",
+                        help="bytes kept of each packet (default: all); the original length is kept in any case")
+    plan = commands.add_parser("plan", help="print the plan of a seed as JSON")
+    for command in (record, plan):
+        command.add_argument("--seed", type=int, required=True, metavar="N")
+        command.add_argument("--duration", type=float, default=90.0, metavar="S", help="seconds at least (default 90)")
+        command.add_argument("--attacks", metavar="LIST", help="techniques in their order, or none (default: drawn)")
+        command.add_argument("--count", type=int, default=4, metavar="N", help="attacks to draw (default 4)")
+        command.add_argument("--devices", type=int, default=0, metavar="N", help="devices at least 6 (default: drawn)")
+    check = commands.add_parser("check", help="compare a capture with its ground truth")
+    check.add_argument("capture", type=Path, metavar="CAPTURE")
+    check.add_argument("truth", type=Path, metavar="GROUND_TRUTH")
+    tools = commands.add_parser("tools", help="say which tools are there, and the apt line for those that are not")
+    for command in (record, check, tools):
+        command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    return parser
+
+
+def _techniques(text: str | None) -> list[str] | None:
+    from lab.attacks import TECHNIQUES
+
+    if text is None:
+        return None
+    names = [SHORT_NAMES.get(name, name) for name in text.split(",") if name and name != "none"]
+    for name in names:
+        if name not in TECHNIQUES:
+            raise UsageError(f"no attack named {name!r}; there are {', '.join(TECHNIQUES)}")
+    return names
+
+
+def _draw(arguments: argparse.Namespace) -> Any:
+    from lab.scenario import draw_plan
+
+    return draw_plan(arguments.seed, duration_s=arguments.duration, attacks=_techniques(arguments.attacks),
+                     count=arguments.count, devices=arguments.devices)
+
+
+def _say(text: str) -> None:
+    print(f"penstock-lab: {text}", file=sys.stderr, flush=True)
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    from lab.record import record
+    from lab.tools import require_all
+    from lab.truth import check
+
+    require_all()
+    plan = _draw(arguments)
+    _say(f"recording {plan.duration_s:.0f} s")
+    done = record(plan, arguments.output, snap_bytes=arguments.snap_bytes, say=_say)
+    problems = check(done.capture, done.truth)
+    summary = {"capture": str(done.capture), "ground_truth": str(done.truth), "packets": done.packets,
+               "bytes": done.bytes, "attacks": [interval["tool"] for interval in done.intervals], "problems": problems}
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        print(f"{done.capture}: {done.packets} packets, {len(done.intervals)} attacks")
+    for problem in problems:
+        _say(problem)
+    return 1 if problems else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    print(json.dumps(dataclasses.asdict(_draw(arguments)), indent=1))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from lab.truth import check
+
+    problems = check(arguments.capture, arguments.truth)
+    if arguments.json:
+        print(json.dumps({"capture": str(arguments.capture), "problems": problems}))
+    else:
+        print("\n".join(problems) or f"{arguments.capture}: agrees with its ground truth")
+    return 1 if problems else 0
+
+
+def _tools(arguments: argparse.Namespace) -> int:
+    from lab.tools import TOOL_PACKAGES, missing
+
+    lacking = missing()
+    if arguments.json:
+        print(json.dumps({tool: tool not in lacking for tool in TOOL_PACKAGES}))
+    elif lacking:
+        print(f"missing: {', '.join(lacking)}: apt-get install {' '.join(sorted(set(lacking.values())))}")
+    else:
+        print("all tools are there")
+    return 1 if lacking else 0
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)  # unwinds, so that the network is removed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        return {"record": _record, "plan": _plan, "check": _check, "tools": _tools}[arguments.command](arguments)
+    except PenstockError as exc:
+        _say(str(exc))
+        return exc.exit_code
+    except KeyboardInterrupt:
+        _say("stopped; the network is removed")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
