@@ -1,0 +1,5 @@
+"""A trained network -> int8-stored ONNX graph -> checked bundle.
+
+Open `pack` first: it walks the whole way. `graph` builds the ONNX nodes, `parity` compares them with torch, `cli` is
+`penstock-export`.
+"""

@@ -1,0 +1,121 @@
+"""`penstock-train`: teach a network (`fit`), judge a bundle (`evaluate`).
+
+`evaluate` needs a runtime only; everything that needs torch is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import MissingExtra, PenstockError
+from flowfeatures import FlowFeaturesError
+
+CHECKPOINT = Path(__file__).resolve().parents[1] / ".cache" / "checkpoints" / "gru"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (PenstockError, FlowFeaturesError) as exc:
+        print(f"penstock-train: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="penstock-train", description="Teach and judge detectors.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("fit", help="teach the network on the captures of training/splits.toml")
+    fit.add_argument("-o", "--output", type=Path, default=CHECKPOINT, metavar="DIR", help="checkpoint folder")
+    fit.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    fit.add_argument("--epochs", type=int, default=None, metavar="N")
+    fit.add_argument("--threads", type=int, default=1, metavar="N")
+    fit.set_defaults(run=_fit)
+    evaluate = commands.add_parser("evaluate", help="run a bundle over labelled captures and count what it found")
+    evaluate.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    evaluate.add_argument("--captures", type=Path, required=True, metavar="GROUND_TRUTH.json")
+    evaluate.add_argument("--json", action="store_true", help="print the whole report as JSON")
+    evaluate.set_defaults(run=_evaluate)
+    return parser
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("torch") is None:
+        raise MissingExtra("torch is not installed: pip install 'penstock[train]'")
+    from dataclasses import replace
+
+    from training.captures import find_captures
+    from training.fit import FitSettings
+    from training.splits import load_splits
+    from training.teach import teach
+
+    splits = load_splits()
+    settings = FitSettings(threads=arguments.threads)
+    if arguments.epochs is not None:
+        settings = replace(settings, epochs=arguments.epochs)
+    checkpoint = teach(find_captures(splits), splits, seeds=arguments.seeds, settings=settings, folder=arguments.output)
+    print(f"{arguments.output}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
+    for side, figures in checkpoint.facts["figures"].items():
+        values = {name: "-" if value is None else f"{value:.4g}" for name, value in figures["values"].items()}
+        print(f"  {side}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise MissingExtra("onnxruntime is not installed: pip install 'penstock[cpu]'")
+    from contracts.bundle import load_bundle
+    from contracts.ground_truth import load
+    from detection.onnx_engine import OnnxEngine
+    from training.captures import is_capture
+    from training.evaluate import evaluate, report
+
+    bundle = load_bundle(arguments.bundle)
+    truths = load(arguments.captures)
+    for truth in (passed_over := [truth for truth in truths if not is_capture(truth)]):
+        print(f"penstock-train: {truth.path}: no capture, passed over", file=sys.stderr)
+    outcomes = evaluate(bundle, OnnxEngine(bundle), [truth for truth in truths if truth not in passed_over])
+    told = report(bundle, outcomes)
+    print(json.dumps(told, indent=1) if arguments.json else _table(told))
+    truncated = [each.truncated for each in outcomes if each.truncated]
+    for error in truncated:
+        print(f"penstock-train: {error}", file=sys.stderr)
+    return truncated[0].exit_code if truncated else 0
+
+
+TABLE_COLUMNS = (
+    ("windows_benign", "benign"), ("windows_attack", "attack"), ("tpr", "tpr"), ("fpr", "fpr"), ("auc", "auc"),
+    ("incidents", "incidents"), ("false_incidents", "false"), ("days", "days"),
+    ("false_incidents_per_day", "false/day"), ("first_alert_s", "first s"),
+)  # fmt: skip
+
+
+def _table(told: dict[str, Any]) -> str:
+    """Return the report as a table: captures, classes, total."""
+    bundle = told["bundle"]
+    unsigned = ", unsigned" if bundle["unsigned"] else ""
+    lines = [f"bundle {bundle['path']} ({bundle['name']} release {bundle['release']}{unsigned})"]
+    rows = [("/".join(Path(each["capture"]).parts[-2:]), each) for each in told["captures"]]
+    rows += [(f"class {name}", each) for name, each in told["classes"].items()]
+    rows += [("total", told["total"])]
+    width = max(len(name) for name, _ in rows)
+    lines.append(" " * width + "".join(f"{title:>10}" for _, title in TABLE_COLUMNS))
+    lines += [f"{name:<{width}}" + "".join(_cell(row[key]) for key, _ in TABLE_COLUMNS) for name, row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-':>10}" if value is None else f"{value:>10d}" if isinstance(value, int) else f"{value:>10.4g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

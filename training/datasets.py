@@ -1,0 +1,178 @@
+"""Captures -> labelled windows for training, cached.
+
+`WindowSet` holds windows whose label says something: those labelled AFTER or EXCLUDED are left out. A capture gives at
+most `MAX_PER_LABEL` windows of a class, drawn evenly, so that one long flood does not fill the set. Trap: the cache key
+holds the schema, the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed,
+which is fixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import contracts
+import flowfeatures
+from contracts.ground_truth import GroundTruth
+from flowfeatures import AFTER, EXCLUDED, SCHEMA_ID
+from training.progress import Progress
+from training.stream import LabelledStream
+
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
+MAX_PER_LABEL = 1500
+
+
+@dataclass(frozen=True, eq=False)
+class WindowSet:
+    """N windows: `values` float32[N, W, F] (raw), `lengths` int64[N] (rows), `label` int64[N], `row_label` int8[N, W]
+    (class of each record), `is_new` uint8[N, W], `group` int64[N] (index into `groups`, the captures' names)."""
+
+    values: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    label: NDArray[np.int64]
+    row_label: NDArray[np.int8]
+    is_new: NDArray[np.uint8]
+    group: NDArray[np.int64]
+    groups: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def mask(self) -> NDArray[np.float32]:
+        """Return float32[N, W], 1 where a row is a record."""
+        rows = np.arange(self.values.shape[1])
+        return np.asarray(rows[None, :] < self.lengths[:, None], dtype=np.float32)
+
+    def where(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> WindowSet:
+        """Return the chosen windows; `groups` stays whole."""
+        return WindowSet(
+            values=self.values[chosen],
+            lengths=self.lengths[chosen],
+            label=self.label[chosen],
+            row_label=self.row_label[chosen],
+            is_new=self.is_new[chosen],
+            group=self.group[chosen],
+            groups=self.groups,
+        )
+
+
+def windows_of(truth: GroundTruth, *, cache_folder: Path = CACHE) -> WindowSet:
+    """Return the labelled windows of one capture, from the cache where it has them."""
+    stored = cache_folder / f"{_cache_key(truth)}.npz"
+    if stored.is_file():
+        with np.load(stored, allow_pickle=False) as arrays:
+            return _window_set({name: arrays[name] for name in arrays.files}, name=str(truth.path))
+    arrays_of = _extract(truth)
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    partial = stored.with_suffix(".partial.npz")
+    np.savez(partial, **arrays_of)  # type: ignore[arg-type]  # savez's stub has allow_pickle
+    partial.rename(stored)
+    return _window_set(arrays_of, name=str(truth.path))
+
+
+def gather(truths: Sequence[GroundTruth], *, title: str = "windows", cache_folder: Path = CACHE) -> WindowSet:
+    """Return the windows of several captures as one set, with a progress bar."""
+    sets = []
+    with Progress(title, len(truths)) as progress:
+        for truth in truths:
+            sets.append(windows_of(truth, cache_folder=cache_folder))
+            progress.step(note=truth.path.name)
+    return join(sets)
+
+
+def join(sets: Iterable[WindowSet]) -> WindowSet:
+    """Return several sets as one; captures keep apart even where their names are equal."""
+    kept = [each for each in sets if len(each)]
+    if not kept:
+        return _window_set(_thinned([]), name="nothing")
+    offsets = np.cumsum([0, *(len(each.groups) for each in kept)])
+    return WindowSet(
+        values=np.concatenate([each.values for each in kept]),
+        lengths=np.concatenate([each.lengths for each in kept]),
+        label=np.concatenate([each.label for each in kept]),
+        row_label=np.concatenate([each.row_label for each in kept]),
+        is_new=np.concatenate([each.is_new for each in kept]),
+        group=np.concatenate([each.group + offset for each, offset in zip(kept, offsets, strict=False)]),
+        groups=tuple(name for each in kept for name in each.groups),
+    )
+
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def _extract(truth: GroundTruth) -> Arrays:
+    parts: list[Arrays] = []
+    for batch in LabelledStream(truth):
+        telling = (batch.label != AFTER) & (batch.label != EXCLUDED)
+        rows: Arrays = {
+            "values": batch.values[telling],
+            "lengths": batch.mask[telling].sum(axis=1).astype(np.int64),
+            "label": batch.label[telling].astype(np.int64),
+            "row_label": batch.flows["label"][telling].astype(np.int8),
+            "is_new": batch.is_new[telling].astype(np.uint8),
+        }
+        parts.append(rows)
+    return _thinned(parts)
+
+
+def _thinned(parts: list[Arrays]) -> Arrays:
+    """Return at most MAX_PER_LABEL windows per class, drawn without replacement, in their order of time."""
+    if not parts:
+        shape = (0, 16, len(flowfeatures.WINDOW_COLUMNS))
+        return {
+            "values": np.zeros(shape, np.float32), "lengths": np.zeros(0, np.int64), "label": np.zeros(0, np.int64),
+            "row_label": np.zeros(shape[:2], np.int8), "is_new": np.zeros(shape[:2], np.uint8),
+        }  # fmt: skip
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rng = np.random.default_rng(0)
+    chosen = []
+    for label in np.unique(whole["label"]):
+        places = np.flatnonzero(whole["label"] == label)
+        chosen.append(rng.permutation(places)[:MAX_PER_LABEL])
+    order = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.intp)
+    return {name: array[order] for name, array in whole.items()}
+
+
+def _window_set(arrays: Arrays, *, name: str) -> WindowSet:
+    return WindowSet(
+        values=arrays["values"].astype(np.float32, copy=False),
+        lengths=arrays["lengths"].astype(np.int64, copy=False),
+        label=arrays["label"].astype(np.int64, copy=False),
+        row_label=arrays["row_label"].astype(np.int8, copy=False),
+        is_new=arrays["is_new"].astype(np.uint8, copy=False),
+        group=np.zeros(len(arrays["label"]), dtype=np.int64),
+        groups=(name,),
+    )
+
+
+def _cache_key(truth: GroundTruth) -> str:
+    """Return a name that changes with the schema, the code, the capture, or its truth."""
+    digest = hashlib.sha256(f"{SCHEMA_ID} {_code_version()} {MAX_PER_LABEL}".encode())
+    digest.update(truth.path.read_bytes())
+    entry = truth.entry.model_dump(mode="json", exclude={"file"})
+    digest.update(json.dumps(entry, sort_keys=True, default=str).encode())
+    if (labels := truth.packet_labels()) is not None:
+        digest.update(labels.tobytes())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _code_version() -> str:
+    """Return a digest of the sources that turn packets into labelled windows."""
+    digest = hashlib.sha256()
+    folders = [Path(flowfeatures.__file__).parent, Path(__file__).parent, Path(contracts.__file__).parent]
+    patterns = ["*.py[xd]", "*.py"]
+    wanted = {"stream.py", "datasets.py", "ground_truth.py", "classes.py"}
+    for folder in folders:
+        for path in sorted(p for pattern in patterns for p in folder.glob(pattern)):
+            if folder.name == "flowfeatures" or path.name in wanted:
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

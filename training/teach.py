@@ -1,0 +1,138 @@
+"""From the split to a checkpoint: gather windows, fit every seed, choose thresholds, keep one network.
+
+The seed kept is the one with the least validation loss; the figures of all seeds are kept beside it, since one seed
+proves nothing. Needs torch.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.classes import BENIGN, HEAD_NAMES
+from contracts.errors import DataMissing
+from flowfeatures import SCHEMA_ID
+from training.captures import CapturesBySide
+from training.checkpoint import Checkpoint, save_parity_windows, training_commit
+from training.datasets import WindowSet, gather
+from training.evaluate import auc
+from training.fit import FitSettings, Fitted, fit, predict
+from training.splits import Splits
+from training.thresholds import Chosen, choose
+
+PARITY_WINDOWS = 4000
+FIGURE_SIDES = ("validation", "test")
+SPLIT_TEXT = "by capture and device (training/splits.toml): {side} makers of iot_sentinel and lab seeds"
+
+
+def teach(
+    captures: CapturesBySide, splits: Splits, *, seeds: Sequence[int], settings: FitSettings, folder: Path
+) -> Checkpoint:
+    """Return the kept checkpoint, written to a folder.
+
+    Raises DataMissing where a split that must teach or choose has no windows.
+    """
+    sets = {side: head_windows(gather(captures.truths(side), title=f"{side} windows")) for side in SIDES_USED}
+    for side in ("train", "validation"):
+        if not len(sets[side]):
+            raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
+    fitted = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
+    kept = min(fitted, key=validation_loss)
+    chosen = choose(benign_probabilities(kept, sets["validation"]))
+    facts = {
+        "schema_id": SCHEMA_ID,
+        "seed": int(kept.settings["seed"]),
+        "settings": kept.settings,
+        "history": kept.history,
+        "benign_medians": [float(value) for value in kept.benign_medians],
+        "data": data_used(captures, splits, sets["train"]),
+        "figures": _figures_of(fitted, kept, sets),
+        "training_commit": training_commit(),
+        "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
+        **chosen.facts(),
+    }
+    checkpoint = Checkpoint(arrays=kept.network.arrays(), facts=facts)
+    checkpoint.save(folder)
+    _save_parity(folder, sets["validation"])
+    return checkpoint
+
+
+SIDES_USED = ("train", *FIGURE_SIDES)
+
+
+def head_windows(windows: WindowSet) -> WindowSet:
+    """Return the windows whose class the head has an output for: `unknown` is none of its classes."""
+    return windows.where(windows.label < len(HEAD_NAMES))
+
+
+def validation_loss(fitted: Fitted) -> float:
+    """Return the least validation loss of a fit."""
+    return min(epoch["validation_loss"] for epoch in fitted.history)
+
+
+def benign_probabilities(fitted: Fitted, windows: WindowSet) -> NDArray[np.float32]:
+    """Return what a network says of the benign windows of a set, float32[N, C]."""
+    return predict(fitted.network, windows.where(windows.label == BENIGN))
+
+
+def data_used(captures: CapturesBySide, splits: Splits, train: WindowSet) -> list[dict[str, Any]]:
+    """Return what the manifest says of the training data: one entry per source."""
+    counts = dict(zip(*np.unique([train.groups[g] for g in train.group], return_counts=True), strict=True))
+    return [
+        {
+            "name": source,
+            "terms": splits.terms[source],
+            "captures": len(members),
+            "windows": int(sum(counts.get(str(member.truth.path), 0) for member in members)),
+        }
+        for source, members in captures.by_source("train").items()
+    ]
+
+
+def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64], chosen: Chosen) -> dict[str, Any]:
+    """Return tpr, fpr, auc and counts over windows, for one network under its own thresholds."""
+    opens = np.array([chosen.by_class[name][0] for i, name in enumerate(HEAD_NAMES) if i != BENIGN])
+    detected = (np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1)
+    benign: NDArray[np.bool_] = np.isin(label, [BENIGN])
+    attack: NDArray[np.bool_] = ~benign
+    score = 1 - probabilities[:, BENIGN]
+    return {
+        "windows_benign": int(benign.sum()),
+        "windows_attack": int(attack.sum()),
+        "tpr": float(detected[attack].mean()) if attack.any() else None,
+        "fpr": float(detected[benign].mean()) if benign.any() else None,
+        "auc": auc(score[attack], score[benign]),
+    }
+
+
+def _figures_of(fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet]) -> dict[str, Any]:
+    """Return the kept network's figures per side, with the spread of tpr and auc over all seeds."""
+    figures: dict[str, Any] = {}
+    for side in FIGURE_SIDES:
+        if not len(sets[side]):
+            continue
+        per_seed = []
+        for each in fitted:
+            chosen = choose(benign_probabilities(each, sets["validation"]))
+            per_seed.append(window_figures(predict(each.network, sets[side]), sets[side].label, chosen))
+        own = per_seed[list(fitted).index(kept)]
+        spread = {
+            f"{name}_{word}_of_seeds": pick(values)
+            for name in ("tpr", "fpr", "auc")
+            if None not in (values := [each[name] for each in per_seed])
+            for word, pick in (("least", min), ("most", max))
+        }
+        figures[side] = {"split": SPLIT_TEXT.format(side=side), "values": {**own, "seeds": len(fitted), **spread}}
+    return figures
+
+
+def _save_parity(folder: Path, windows: WindowSet) -> None:
+    chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:PARITY_WINDOWS])
+    few = windows.where(chosen)
+    save_parity_windows(folder, windows=few.values, mask=few.mask)

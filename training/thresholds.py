@@ -1,0 +1,96 @@
+"""Thresholds of a bundle, chosen on validation windows only.
+
+A class opens an incident above `open` and may earn severity 1 above `severe`. `open` is the least score that none of
+the benign validation windows reached, raised by a margin in log-odds, because benign traffic of homes never seen scores
+higher than that of homes at hand; and never below a floor. What the sample supports is said with it: nothing seen in n
+windows bounds the rate only below 3/n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.classes import BENIGN, HEAD_NAMES
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ThresholdSettings:
+    """`tolerated`: share of benign validation windows that may lie above before the margin; margins in log-odds."""
+
+    tolerated: float = 0.0
+    open_margin: float = 0.7
+    severe_margin: float = 2.0
+    floor: float = 0.70
+    ceiling: float = 0.995
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Thresholds by class name, the interval calibration may use, and what the benign sample supports."""
+
+    by_class: dict[str, tuple[float, float]]
+    interval: tuple[float, float]
+    benign_windows: int
+    benign_above: int
+
+    @property
+    def fpr_bound(self) -> float | None:
+        """Return the upper bound (95 %) on the benign rate the sample supports: 3/n where none was seen above."""
+        if self.benign_windows == 0:
+            return None
+        return upper_bound(self.benign_above, self.benign_windows)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {
+            "thresholds": {name: {"open": low, "severe": high} for name, (low, high) in self.by_class.items()},
+            "interval": {"lo": self.interval[0], "hi": self.interval[1]},
+        }
+
+
+def choose(probabilities: Floats, *, settings: ThresholdSettings | None = None) -> Chosen:
+    """Return thresholds from the probabilities float32[N, C] of benign validation windows."""
+    how = settings or ThresholdSettings()
+    by_class = {}
+    for index, name in enumerate(HEAD_NAMES):
+        if index == BENIGN:
+            continue
+        scores = probabilities[:, index]
+        reached = float(np.quantile(scores, 1 - how.tolerated)) if len(scores) else how.floor
+        low = float(np.clip(_raised(reached, how.open_margin), how.floor, how.ceiling))
+        high = max(low, min(_raised(low, how.severe_margin), 0.999))
+        by_class[name] = (round(low, 4), round(high, 4))
+    opens = np.array([by_class[name][0] for index, name in enumerate(HEAD_NAMES) if index != BENIGN])
+    above = (np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1) if len(probabilities) else np.zeros(0, bool)
+    return Chosen(
+        by_class=by_class,
+        interval=(how.floor, max(how.ceiling, float(opens.max()))),
+        benign_windows=len(probabilities),
+        benign_above=int(above.sum()),
+    )
+
+
+def upper_bound(seen: int, trials: int) -> float:
+    """Return a one-sided 95 % upper bound on a rate (Wilson with z = 1.645; the rule of three where none was seen).
+
+    >>> upper_bound(0, 3000)
+    0.001
+    """
+    if seen == 0:
+        return min(1.0, 3.0 / trials)
+    z, share = 1.645, seen / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
+    return min(1.0, (centre + spread) / (1 + z * z / trials))
+
+
+def _raised(probability: float, margin: float) -> float:
+    """Return the probability whose log-odds are `margin` higher."""
+    p = min(max(probability, 1e-6), 1 - 1e-6)
+    return 1.0 / (1.0 + float(np.exp(-(np.log(p / (1 - p)) + margin))))
