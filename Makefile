@@ -67,11 +67,20 @@ check: $(call SETS,core dev)
 bench: $(call SETS,core bench)
 	@$(PY) -m benchmarks.extract
 
+# The seeds of training/splits.toml. One that is recorded stays; tcpdump's file is whole before its truth is written.
+LAB_SEEDS = $(shell sed -n 's/^lab = \[\(.*\)\].*/\1/p' training/splits.toml | tr ',' ' ')
+
 lab-data: $(call SETS,core)
-	@$(VENV)/bin/penstock-lab record
+	@for seed in $(LAB_SEEDS); do \
+	test -e .cache/lab/seed-$$seed/ground_truth.json || \
+	$(VENV)/bin/penstock-lab record --seed $$seed -o .cache/lab/seed-$$seed || exit; done
+
+CHECKPOINT := .cache/checkpoints/gru
+NEXT_RELEASE = $(shell $(PY) -c 'import json; print(1 + json.load(open("models/default/manifest.json"))["release"])')
 
 train: $(call SETS,core train)
-	@$(VENV)/bin/penstock-train fit
+	@$(VENV)/bin/penstock-train fit -o $(CHECKPOINT)
+	@$(VENV)/bin/penstock-export pack $(CHECKPOINT) --release $(NEXT_RELEASE) --pin
 
 # --- the environment -------------------------------------------------------------------------------------------------
 
