@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -35,7 +37,8 @@ def help_of(program: str, *words: str) -> str:
     module, _, function = PROGRAMS[program].partition(":")
     main = getattr(importlib.import_module(module), function)
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+    wide = mock.patch.dict(os.environ, COLUMNS="1000")  # argparse breaks lines at any hyphen
+    with wide, contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         main([*words, "--help"])
     return printed.getvalue()
 
