@@ -12,6 +12,7 @@ Knows no model and opens no socket.
 """
 
 from flowfeatures.addresses import address_bytes, address_text, mac_text
+from flowfeatures.batch import AFTER, EXCLUDED, WindowBatch
 from flowfeatures.columns import (
     COLUMNS,
     CONTEXT_COLUMNS,
@@ -31,11 +32,12 @@ from flowfeatures.errors import (
     UnknownLinkType,
 )
 from flowfeatures.files import Capture, open_capture
+from flowfeatures.homes import DEFAULT_HOME_NETS, HomeNets
 from flowfeatures.meter import FlowMeter
 from flowfeatures.records import FLOW_META, RECORD
 from flowfeatures.settings import FlowSettings
 from flowfeatures.table_csv import write_csv
-from flowfeatures.window import AFTER, DEFAULT_HOME_NETS, EXCLUDED, DeviceWindows, WindowBatch
+from flowfeatures.window import DeviceWindows
 
 __all__ = [
     "AFTER",
@@ -59,6 +61,7 @@ __all__ = [
     "FlowFeaturesError",
     "FlowMeter",
     "FlowSettings",
+    "HomeNets",
     "UnknownLinkType",
     "WindowBatch",
     "address_bytes",

@@ -86,6 +86,19 @@ PORT_BUCKETS: dict[str, tuple[int, ...]] = {
     "dynamic": (),  # the rest
 }
 
+
+def bucket_of_port() -> bytes:
+    """Return 65,536 octets: for each port, the place of its bucket in PORT_BUCKETS."""
+    place = {bucket: index for index, bucket in enumerate(PORT_BUCKETS)}
+    table = bytearray([place["other_system"]]) * 1024
+    table += bytearray([place["registered"]]) * (49_152 - 1024)
+    table += bytearray([place["dynamic"]]) * (65_536 - 49_152)
+    for bucket, ports in PORT_BUCKETS.items():
+        for port in ports:
+            table[port] = place[bucket]
+    return bytes(table)
+
+
 CONTEXT_COLUMNS: tuple[str, ...] = (
     *(f"port_{bucket}" for bucket in PORT_BUCKETS),
     "is_tcp",

@@ -4,7 +4,7 @@ from flowfeatures.moments cimport Moments
 from flowfeatures.packet cimport Packet
 
 
-cdef struct Bulk:               # CICFlowMeter's bulk machine of one direction, FEATURES.md section 3
+cdef struct Bulk:               # CICFlowMeter's bulk machine of one direction, docs/FEATURES.md section 3
     int64_t start_us            # 0: none open
     int64_t last_us             # last payload packet of this direction
     uint64_t bytes

@@ -1,4 +1,4 @@
-"""Hop 2: the octets of one frame become header fields, or a reason why not. FEATURES.md section 1.
+"""Hop 2: the octets of one frame become header fields, or a reason why not. docs/FEATURES.md section 1.
 
 Every read is checked against what was captured; lengths come from the IP header, cut to the wire. Nothing is raised: a
 hostile frame is the normal case.

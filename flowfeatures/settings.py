@@ -1,4 +1,4 @@
-"""When a flow ends: the settings of a flow table, in seconds, with the defaults of FEATURES.md section 2."""
+"""When a flow ends: the settings of a flow table, in seconds, with the defaults of docs/FEATURES.md section 2."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-from flowfeatures.flow cimport Flow
+from flowfeatures.flow cimport Flow, Record
 
 
-cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil
+cdef void fill_record(const Flow* flow, Record* record) noexcept nogil

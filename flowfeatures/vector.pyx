@@ -1,12 +1,13 @@
-"""Hop 4: the counters of a flow become the 77 columns of its record, in the order of columns.py.
+"""Hop 4: a flow becomes a record: who and when, and its 77 columns in the order of columns.py.
 
 The only place that decides what a division by zero gives: 0.
 """
 
 from libc.math cimport sqrt
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
 
-from flowfeatures.flow cimport COLUMN_COUNT, Bulk, Counters, Direction, Flow
+from flowfeatures.flow cimport Bulk, Counters, Direction, Flow, Meta, Record
 from flowfeatures.moments cimport Moments, u128, variance
 
 
@@ -61,7 +62,7 @@ cdef double* put_all_payload(double* out, const Direction* fwd, const Direction*
 
 
 cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
-    """Write float64[77]: columns 0 to 77 of FEATURES.md without 55."""
+    """Write float64[77]: columns 0 to 77 of docs/FEATURES.md without 55."""
     cdef const Counters* now = &flow.now
     cdef const Direction* fwd = &now.fwd
     cdef const Direction* bwd = &now.bwd
@@ -99,3 +100,33 @@ cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
     out[6], out[7] = fwd.data_packets, fwd.header_min
     out = put_moments(out + 8, &now.active_spells, False)
     put_moments(out, &now.idle_spells, False)
+
+
+cdef void fill_record(const Flow* flow, Record* record) noexcept nogil:
+    """Write the record but for when and why it leaves, which the table knows."""
+    cdef Meta* meta = &record.meta
+    cdef const Counters* now = &flow.now
+    meta.flow_id = flow.flow_id
+    meta.start_us = now.start_us
+    meta.end_us = now.last_us
+    meta.fwd_wire_bytes = now.fwd.wire_bytes
+    meta.bwd_wire_bytes = now.bwd.wire_bytes
+    meta.fwd_packets = now.fwd.packets
+    meta.bwd_packets = now.bwd.packets
+    meta.segment = now.segment
+    memcpy(meta.src, flow.src, 16)
+    memcpy(meta.dst, flow.dst, 16)
+    meta.src_port = flow.src_port
+    meta.dst_port = flow.dst_port
+    memcpy(meta.vlan, flow.vlan, sizeof(flow.vlan))
+    memcpy(meta.src_mac, flow.src_mac, 6)
+    memcpy(meta.dst_mac, flow.dst_mac, 6)
+    meta.proto = flow.proto
+    meta.ip_version = flow.ip_version
+    meta.half_open = now.half_open
+    meta.handshake = flow.handshake
+    meta.group = flow.group
+    meta.fwd_rst = now.fwd.rst > 0
+    meta.bwd_rst = now.bwd.rst > 0
+    meta.packet_label = now.packet_label
+    fill_columns(flow, record.columns)

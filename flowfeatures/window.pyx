@@ -1,39 +1,30 @@
 """Hop 5: the records of one device become the windows a network scores. docs/decisions/0006 says why these columns.
 
-A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one (peer,
-port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end of each
-tick in which its device got a record. Devices are bounded in number; the one silent for longest leaves first.
+A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one
+(peer, port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end
+of each tick in which its device got a record. Devices are bounded in number; the one silent for longest leaves first.
 """
-
-import ipaddress
-from dataclasses import dataclass
 
 import numpy as np
 
 from libc.math cimport log1p
-from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdint cimport INT64_MIN, int8_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove, memset
 
-from flowfeatures.columns import COLUMNS, CONTEXT_COLUMNS, PORT_BUCKETS, WINDOW_COLUMNS
+from flowfeatures.batch import WindowBatch
+from flowfeatures.columns import CONTEXT_COLUMNS, PORT_BUCKETS, WINDOW_COLUMNS, bucket_of_port
 from flowfeatures.flow cimport COLUMN_COUNT, Meta, Record
+from flowfeatures.homes import DEFAULT_HOME_NETS
+from flowfeatures.homes cimport HomeNets
 from flowfeatures.packet cimport TCP, UDP
+from flowfeatures.recent cimport DistinctCounter, Recent, forget, has_ports, hash_of, remember
 from flowfeatures.records import FLOW_META, RECORD
 
-DEFAULT_HOME_NETS = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
-"""What is home where nobody says: the private and link-local ranges."""
-
-EXCLUDED = -1
-"""Label of a record to be left out, and of a window that holds one and no attack."""
-AFTER = -2
-"""Label of a window whose new records are benign while attack records still stand in it."""
-
 cdef enum:
-    LEFT_OUT = -1
-    AFTERMATH = -2
+    LEFT_OUT = -1               # batch.EXCLUDED
+    AFTERMATH = -2              # batch.AFTER
     BATCH = 256                 # windows handed over at once
-    EVENTS = 512                # records a device's counts look back on
-    PLACES = 2048               # slots of the sets they are counted with
     VECTOR = COLUMN_COUNT - 1
     ICMP = 1
     ICMPV6 = 58
@@ -43,53 +34,13 @@ cdef int BUCKETS = len(PORT_BUCKETS)
 cdef int CONTEXT = VECTOR               # first context column of a row
 cdef int REPEATS = WINDOW_COLUMNS.index("repeats")
 cdef int COUNTS = WINDOW_COLUMNS.index("peers_10s")
-cdef int BWD_PAYLOAD = [column.name for column in COLUMNS].index("bwd_payload_bytes")
 
 if CONTEXT + len(CONTEXT_COLUMNS) != FEATURES or COUNTS != FEATURES - 8 or REPEATS != CONTEXT + BUCKETS + 9:
     raise ImportError("columns.py and window.pyx disagree on the context columns")
 
 cdef uint8_t[65536] BUCKET_OF
-
-
-def _fill_buckets():
-    names = list(PORT_BUCKETS)
-    for port in range(65536):
-        rest = "other_system" if port < 1024 else "registered" if port < 49152 else "dynamic"
-        BUCKET_OF[port] = names.index(rest)
-    for name, ports in PORT_BUCKETS.items():
-        for port in ports:
-            BUCKET_OF[port] = names.index(name)
-
-
-_fill_buckets()
-
-
-@dataclass(frozen=True, slots=True)
-class WindowBatch:
-    """B due windows, in order of their tick, then of the device's first new record in it.
-
-    Rows 0 to n - 1 hold records, oldest first; the rest is zero and masked.
-    """
-
-    values: np.ndarray
-    """float32[B, W, F], raw values in the order of WINDOW_COLUMNS."""
-    mask: np.ndarray
-    """float32[B, W], 1 where a row holds a record."""
-    device: np.ndarray
-    """uint8[B, 16], the monitored device's address."""
-    due_us: np.ndarray
-    """int64[B], packet time at the end of the tick."""
-    label: np.ndarray
-    """int8[B], class of the newest attack record among the new ones; 0 benign, EXCLUDED or AFTER otherwise."""
-    flows: np.ndarray
-    """FLOW_META[B, W], whose records they are."""
-    repeats: np.ndarray
-    """uint32[B, W], records that a row stands for."""
-    is_new: np.ndarray
-    """uint8[B, W], 1 where the record came in this tick."""
-
-    def __len__(self):
-        return len(self.due_us)
+for _place, _bucket in enumerate(bucket_of_port()):
+    BUCKET_OF[_place] = _bucket
 
 
 cdef struct Row:
@@ -98,15 +49,6 @@ cdef struct Row:
     uint8_t attack              # it, or one folded into it, is an attack record
     uint8_t left_out
     uint8_t is_new
-
-
-cdef struct Event:              # one record, as the counts over 10 and 60 s need it
-    int64_t left_us
-    uint64_t flow_id
-    uint64_t peer
-    uint32_t port               # responder's; above 65,535: none
-    uint8_t half_open
-    uint8_t failed
 
 
 cdef struct Device:
@@ -119,13 +61,7 @@ cdef struct Device:
     int8_t new_label
     Row* rows                   # W, oldest first
     float* values               # W x F
-    Event* events               # a ring that grows to EVENTS
-    int event_count, event_room, event_head
-
-
-cdef struct Net:
-    uint64_t[2] address
-    uint64_t[2] mask
+    Recent recent
 
 
 cdef class DeviceWindows:
@@ -139,8 +75,8 @@ cdef class DeviceWindows:
     cdef readonly int64_t tick_us
     cdef readonly tuple home_nets
     cdef int max_devices
-    cdef Net* nets
-    cdef int net_count
+    cdef HomeNets homes
+    cdef DistinctCounter distinct
     cdef Device* devices
     cdef int device_count
     cdef int* buckets
@@ -159,9 +95,6 @@ cdef class DeviceWindows:
     cdef uint8_t[:, ::1] out_flows
     cdef uint32_t[:, ::1] out_repeats
     cdef uint8_t[:, ::1] out_new
-    cdef uint64_t[PLACES] set_keys
-    cdef uint32_t[PLACES] set_stamps
-    cdef uint32_t stamp
 
     def __cinit__(self, home_nets = DEFAULT_HOME_NETS, *, int window = 16, int64_t tick_us = 50_000, int max_devices = 1024):
         if not (4 <= window <= 256 and window % 4 == 0):
@@ -170,19 +103,18 @@ cdef class DeviceWindows:
             raise ValueError(f"wanted tick_us >= 1 and 1 <= max_devices <= 65,536, got {tick_us} and {max_devices}")
         self.window, self.tick_us, self.max_devices = window, tick_us, max_devices
         self.home_nets = tuple(home_nets)
-        self.nets = <Net*> calloc(max(1, len(self.home_nets)), sizeof(Net))
+        self.homes = HomeNets(self.home_nets)
+        self.distinct = DistinctCounter()
         self.bucket_mask = 1
         while self.bucket_mask < 2 * max_devices:
             self.bucket_mask *= 2
         self.buckets = <int*> calloc(self.bucket_mask, sizeof(int))
         self.devices = <Device*> calloc(max_devices, sizeof(Device))
         self.due = <int*> calloc(max_devices, sizeof(int))
-        if self.nets == NULL or self.buckets == NULL or self.devices == NULL or self.due == NULL:
+        if self.buckets == NULL or self.devices == NULL or self.due == NULL:
             raise MemoryError("device windows")
         memset(self.buckets, 0xFF, self.bucket_mask * sizeof(int))
         self.bucket_mask -= 1
-        for text in self.home_nets:
-            self.add_net(text)
         self.new_batch()
 
     def __dealloc__(self):
@@ -191,11 +123,10 @@ cdef class DeviceWindows:
             for i in range(self.device_count):
                 free(self.devices[i].rows)
                 free(self.devices[i].values)
-                free(self.devices[i].events)
+                forget(&self.devices[i].recent)
         free(self.devices)
         free(self.buckets)
         free(self.due)
-        free(self.nets)
 
     def add(self, records):
         """Take RECORD[n] in order of leaving; yield a WindowBatch for each up to 256 windows that became due."""
@@ -241,8 +172,8 @@ cdef class DeviceWindows:
         return at
 
     cdef int insert(self, const Record* record) except -1:
-        cdef bint src_home = self.is_home(record.meta.src)
-        cdef bint dst_home = not record.meta.group and self.is_home(record.meta.dst)
+        cdef bint src_home = self.homes.holds(record.meta.src)
+        cdef bint dst_home = not record.meta.group and self.homes.holds(record.meta.dst)
         if src_home:
             self.insert_for(record, record.meta.src, record.meta.dst, True, dst_home)
         if dst_home and not (src_home and memcmp(record.meta.src, record.meta.dst, 16) == 0):
@@ -268,7 +199,7 @@ cdef class DeviceWindows:
         device.count += 1
         device.rows[place] = row
         self.fill_values(device, device.values + place * FEATURES, record, initiated, peer_is_home, row.repeats)
-        self.remember(device, record, peer)
+        remember(&device.recent, record, peer)
         device.last_us = record.meta.left_us
         self.touches += 1
         device.touched = self.touches
@@ -343,32 +274,6 @@ cdef class DeviceWindows:
         context[8] = log1p(gap_s)
         context[9] = repeats
 
-    cdef int remember(self, Device* device, const Record* record, const uint8_t* peer) except -1:
-        """Keep what the counts over the last seconds need, of at most EVENTS records."""
-        cdef const Meta* meta = &record.meta
-        cdef Event* event
-        cdef Event* grown
-        if device.event_count == device.event_room and device.event_room < EVENTS:
-            grown = <Event*> realloc(device.events, max(16, 2 * device.event_room) * sizeof(Event))
-            if grown == NULL:
-                raise MemoryError("device windows")
-            device.events = grown
-            device.event_room = max(16, 2 * device.event_room)
-            device.event_head = device.event_count
-        event = &device.events[device.event_head]
-        device.event_head = (device.event_head + 1) & (device.event_room - 1) if device.event_room == EVENTS else (
-            device.event_head + 1
-        )
-        if device.event_count < device.event_room:
-            device.event_count += 1
-        event.left_us = meta.left_us
-        event.flow_id = meta.flow_id
-        event.peer = hash_of(peer)
-        event.port = meta.dst_port if has_ports(meta) else 0xFFFFFFFFU
-        event.half_open = meta.half_open
-        event.failed = meta.bwd_rst and record.columns[BWD_PAYLOAD] == 0
-        return 0
-
     # -- windows out --------------------------------------------------------------------------------------------
 
     cdef bint emit_due(self):
@@ -387,8 +292,8 @@ cdef class DeviceWindows:
         cdef int64_t due_us = (self.tick + 1) * self.tick_us
         cdef float[8] counts
         cdef Row* row
-        self.count(device, due_us - 10_000_000, counts, 0)
-        self.count(device, due_us - 60_000_000, counts, 1)
+        self.distinct.count(&device.recent, due_us - 10_000_000, counts)
+        self.distinct.count(&device.recent, due_us - 60_000_000, counts + 1)
         for i in range(device.count):
             row = &device.rows[i]
             if row.is_new:
@@ -412,40 +317,6 @@ cdef class DeviceWindows:
         device.due = False
         self.filled += 1
         self.windows += 1
-
-    cdef void count(self, Device* device, int64_t since_us, float* counts, int column) noexcept:
-        """Write distinct peers, ports, half-open flows and refused flows since a time into counts[column::2]."""
-        cdef int i, place = device.event_head
-        cdef Event* event
-        cdef uint32_t flows_stamp = self.stamp + 1, peers_stamp = self.stamp + 2, ports_stamp = self.stamp + 3
-        cdef int peers = 0, ports = 0, half_open = 0, failed = 0
-        if self.stamp > 0xFFFFFF00U:
-            memset(self.set_stamps, 0, sizeof(self.set_stamps))
-            flows_stamp, peers_stamp, ports_stamp, self.stamp = 1, 2, 3, 0
-        self.stamp += 3
-        for i in range(device.event_count):
-            place = (place if place else device.event_room) - 1
-            event = &device.events[place]
-            if event.left_us < since_us:
-                break
-            if self.is_first(event.flow_id, flows_stamp):
-                half_open += event.half_open
-                failed += event.failed
-            peers += self.is_first(event.peer, peers_stamp)
-            if event.port <= 65535:
-                ports += self.is_first(event.port, ports_stamp)
-        counts[column], counts[2 + column], counts[4 + column], counts[6 + column] = peers, ports, half_open, failed
-
-    cdef bint is_first(self, uint64_t key, uint32_t stamp) noexcept:
-        """Enter the key into the set with this stamp; return whether it was new. Three sets share the places."""
-        cdef uint64_t place = mix(key ^ stamp) & (PLACES - 1)
-        while self.set_stamps[place] >= self.stamp - 2 and self.set_stamps[place] <= self.stamp:
-            if self.set_stamps[place] == stamp and self.set_keys[place] == key:
-                return False
-            place = (place + 1) & (PLACES - 1)
-        self.set_stamps[place] = stamp
-        self.set_keys[place] = key
-        return True
 
     def new_batch(self):
         cdef int n = BATCH
@@ -471,26 +342,6 @@ cdef class DeviceWindows:
 
     # -- devices ------------------------------------------------------------------------------------------------
 
-    def add_net(self, text):
-        net = ipaddress.ip_network(text, strict=False)
-        address, mask = net.network_address.packed, net.netmask.packed
-        if net.version == 4:
-            address, mask = bytes(10) + b"\xff\xff" + address, b"\xff" * 12 + mask
-        memcpy(self.nets[self.net_count].address, <const char*> address, 16)
-        memcpy(self.nets[self.net_count].mask, <const char*> mask, 16)
-        self.net_count += 1
-
-    cdef bint is_home(self, const uint8_t* address) noexcept:
-        cdef int i
-        cdef uint64_t[2] a
-        memcpy(a, address, 16)
-        for i in range(self.net_count):
-            if (a[0] & self.nets[i].mask[0]) == self.nets[i].address[0] and (
-                (a[1] & self.nets[i].mask[1]) == self.nets[i].address[1]
-            ):
-                return True
-        return False
-
     cdef int device_of(self, const uint8_t* address) except -1:
         """Return the device's index, taking the place of the one silent for longest where there is none left."""
         cdef int bucket = hash_of(address) & self.bucket_mask
@@ -513,7 +364,7 @@ cdef class DeviceWindows:
             device = &self.devices[index]
         memcpy(device.address, address, 16)
         device.last_us = INT64_MIN
-        device.count = device.event_count = device.event_head = 0
+        device.count = device.recent.count = device.recent.head = 0
         device.due = False
         device.next = self.buckets[bucket]
         self.buckets[bucket] = index
@@ -539,26 +390,8 @@ cdef class DeviceWindows:
         return index
 
 
-cdef inline bint has_ports(const Meta* meta) noexcept:
-    """TCP, UDP; later fragments, whose ports are unknown, have 0."""
-    return meta.proto == TCP or meta.proto == UDP
-
-
 cdef inline const uint8_t* peer_of(const Meta* meta, const uint8_t* device) noexcept:
     return &meta.dst[0] if memcmp(meta.src, device, 16) == 0 else &meta.src[0]
-
-
-cdef inline uint64_t hash_of(const uint8_t* address) noexcept:
-    cdef uint64_t[2] words
-    memcpy(words, address, 16)
-    return mix(words[0] ^ mix(words[1]))
-
-
-cdef inline uint64_t mix(uint64_t x) noexcept:
-    """Spread 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
-    x = (x ^ (x >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9ULL
-    x = (x ^ (x >> 27)) * <uint64_t> 0x94D049BB133111EBULL
-    return x ^ (x >> 31)
 
 
 cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept:

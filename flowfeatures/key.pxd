@@ -1,4 +1,7 @@
 from libc.stdint cimport uint64_t
+from libc.string cimport memcmp, memcpy
+
+from flowfeatures.packet cimport Packet
 
 
 cdef struct HashKey:
@@ -37,3 +40,22 @@ cdef inline uint64_t sip13(const HashKey* key, const uint64_t* words, int count)
     sip_round(v)
     sip_round(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+cdef inline bint is_one_end(const Packet* packet) noexcept nogil:
+    """Both ends are the same address and port: every packet is the initiator's."""
+    return packet.src_port == packet.dst_port and memcmp(packet.src, packet.dst, 16) == 0
+
+
+cdef inline bint flow_key(const Packet* packet, bint vlan_in_key, uint64_t* key) noexcept nogil:
+    """Write the direction-free key; return whether the packet comes from its low end."""
+    cdef int order = memcmp(packet.src, packet.dst, 16)
+    cdef bint from_low = order < 0 or (order == 0 and packet.src_port <= packet.dst_port)
+    cdef uint64_t low_port = packet.src_port if from_low else packet.dst_port
+    cdef uint64_t high_port = packet.dst_port if from_low else packet.src_port
+    memcpy(key, &packet.src[0] if from_low else &packet.dst[0], 16)
+    memcpy(key + 2, &packet.dst[0] if from_low else &packet.src[0], 16)
+    key[4] = low_port << 48 | high_port << 32 | <uint64_t> packet.proto << 24
+    if vlan_in_key:
+        key[4] |= <uint64_t> packet.vlan[0] << 12 | packet.vlan[1]
+    return from_low
