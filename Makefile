@@ -73,7 +73,7 @@ LAB_SEEDS = $(shell sed -n 's/^lab = \[\(.*\)\].*/\1/p' training/splits.toml | t
 lab-data: $(call SETS,core)
 	@for seed in $(LAB_SEEDS); do \
 	test -e .cache/lab/seed-$$seed/ground_truth.json || \
-	$(VENV)/bin/penstock-lab record --seed $$seed -o .cache/lab/seed-$$seed || exit; done
+	$(VENV)/bin/penstock-lab record --seed $$seed --snap-bytes 128 -o .cache/lab/seed-$$seed || exit; done
 
 CHECKPOINT := .cache/checkpoints/gru
 NEXT_RELEASE = $(shell $(PY) -c 'import json; print(1 + json.load(open("models/default/manifest.json"))["release"])')
