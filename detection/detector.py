@@ -16,8 +16,7 @@ from detection.engine import Engine
 from detection.evidence import find_evidence, sightings
 from detection.explain import Explainer
 from detection.incidents import Explain, Incidents, IncidentUpdate, SeverityRule
-from detection.networks import Networks
-from flowfeatures import DEFAULT_HOME_NETS, WindowBatch
+from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
 
 
 class Detector:
@@ -41,8 +40,8 @@ class Detector:
         self._engine = engine
         self._thresholds = Thresholds(bundle.manifest.thresholds)
         self._explainer = Explainer(engine, bundle.manifest.benign_medians)
-        self._home = Networks(home_nets)
-        rule = SeverityRule(home=self._home, never_ban=Networks(never_ban))
+        self._home = HomeNets(home_nets)
+        rule = SeverityRule(home=self._home, never_ban=HomeNets(never_ban))
         self._incidents = Incidents(rule=rule, quiet_s=incident_quiet_s, salt=id_salt)
         self.windows = 0
         self.detections = 0

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from contracts.classes import UNKNOWN
 from detection.decide import Detection
 from detection.engine import Engine
-from detection.networks import Networks
-from flowfeatures import WindowBatch
+from flowfeatures import HomeNets, WindowBatch
 
 SHARE_OF_BEST = 0.5
 """A record is evidence when, alone, it scores at least this much of what the best record of its window scores."""
@@ -69,7 +68,7 @@ def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detec
 
 
 def sightings(
-    batch: WindowBatch, detection: Detection, evidence: NDArray[np.bool_], *, home: Networks
+    batch: WindowBatch, detection: Detection, evidence: NDArray[np.bool_], *, home: HomeNets
 ) -> list[Sighting]:
     """Return the new evidence of a detection, one sighting per owner; none where all evidence is old.
 

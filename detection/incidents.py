@@ -16,8 +16,8 @@ from contracts.alert import derived_uuid7
 from contracts.classes import CLASSES
 from detection.evidence import Sighting
 from detection.explain import ColumnFall
-from detection.networks import Networks
 from detection.tally import Parties, Tally
+from flowfeatures import HomeNets
 
 SECOND_US = 1_000_000
 UPDATES_AFTER_S = (10, 60, 600)
@@ -81,8 +81,8 @@ class SeverityRule:
     in `never_ban`.
     """
 
-    home: Networks
-    never_ban: Networks
+    home: HomeNets
+    never_ban: HomeNets
 
     def severity(self, class_index: int, parties: Parties) -> int:
         """Return 1 where it is earned, else the class's own severity (2, or 3 for unknown behaviour)."""

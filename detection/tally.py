@@ -92,6 +92,7 @@ class Tally:
         self._targets = _End("dst")
         self._pairs: dict[tuple[bytes, bytes], np.void] = {}
         self._flow_ids: dict[int, None] = {}
+        self._has_forgotten = False  # from then on only a flow's first record shows that the flow is new
         self._groups: dict[_Group, int] = {}
         self._device: bytes | None = None
 
@@ -150,17 +151,19 @@ class Tally:
         for record, group_flows in zip(sighting.records, sighting.group_flows.tolist(), strict=True):
             group = (bytes(record["src"]), bytes(record["dst"]), int(record["dst_port"]), int(record["proto"]))
             flow_id = int(record["flow_id"])
-            unseen[group] += flow_id not in self._flow_ids
-            _keep_newest(self._flow_ids, flow_id, None, limit=MAX_FLOWS)
+            unseen[group] += flow_id not in self._flow_ids and (not self._has_forgotten or record["segment"] == 0)
+            self._has_forgotten |= _keep_newest(self._flow_ids, flow_id, None, limit=MAX_FLOWS)
             if sighting.device == self._device:
                 grown[group] = group_flows - self._groups.get(group, group_flows)
                 _keep_newest(self._groups, group, group_flows, limit=MAX_PAIRS)
         self.flows += sum(max(count, grown.get(group, 0)) for group, count in unseen.items())
 
 
-def _keep_newest(kept: dict[_Key, _Value], key: _Key, value: _Value, *, limit: int) -> None:
-    """Put an entry at the end of a dict, and drop the first where there are more than `limit`."""
+def _keep_newest(kept: dict[_Key, _Value], key: _Key, value: _Value, *, limit: int) -> bool:
+    """Put an entry at the end of a dict; return whether the first had to go because there were more than `limit`."""
     kept.pop(key, None)
     kept[key] = value
-    if len(kept) > limit:
+    is_full = len(kept) > limit
+    if is_full:
         del kept[next(iter(kept))]
+    return is_full

@@ -5,11 +5,10 @@ from __future__ import annotations
 from contracts.classes import NAMES
 from detection.decide import Detection
 from detection.evidence import find_evidence, sightings
-from detection.networks import Networks
-from flowfeatures import DEFAULT_HOME_NETS, address_text
+from flowfeatures import DEFAULT_HOME_NETS, HomeNets, address_text
 from tests.detection.windows import CAMERA, ELSEWHERE, OUTSIDE, PHONE, LegibleEngine, Row, Window, batch_of
 
-HOME = Networks(DEFAULT_HOME_NETS)
+HOME = HomeNets(DEFAULT_HOME_NETS)
 SCAN = {"scan": 0.8}
 
 
