@@ -1,0 +1,182 @@
+"""Which broker, as whom, and under what protection: settings read once from an address and a few files.
+
+Plain TCP is for brokers on this machine; beyond it, alerts and passwords would be readable on the way, so it must be
+asked for by name. No message raised here holds a password, nor the address it may stand in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from contracts.alert import GATEWAY_ID, is_gateway_id
+from contracts.errors import UsageError
+
+WANTED: Final = "mqtt://[user[:password]@]host[:port] or mqtts://..."
+PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+
+_HOST = re.compile(r"[A-Za-z0-9._:-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttSettings:
+    """All a connection needs to know. `tls` is a ready context, or None for plain TCP."""
+
+    host: str
+    port: int
+    gateway: str
+    client_id: str
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    keep_alive_s: int = 30
+    connect_timeout_s: float = 5.0  # for TCP, for TLS and for the broker's answer, each
+    max_backoff_s: float = 2.0  # a replay waits some seconds for its broker; a service asks for more
+    expiry_s: int = 7 * 86_400  # how long a broker keeps an alert for a subscriber that is away (MQTT 5)
+    window: int = 20  # alerts sent and not yet acknowledged
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        gateway: str,
+        client_id: str | None = None,
+        password: str | None = None,
+        allow_plaintext: bool = False,
+        ca: Path | None = None,
+        cert: Path | None = None,
+        key: Path | None = None,
+    ) -> MqttSettings:
+        """Return the settings an address and its options mean.
+
+        `password` is used where the address has none; `ca` stands in for the system's authorities; `cert` and `key`
+        are ours. Raises UsageError naming the option.
+        """
+        if not is_gateway_id(gateway):
+            raise UsageError(f"gateway: {gateway!r} cannot be part of a topic, wanted {GATEWAY_ID}")
+        parts = _split(url)
+        host, port = _host(parts), _port(parts)
+        user = unquote(parts.username) if parts.username else None
+        secret = unquote(parts.password) if parts.password else password
+        if secret and not user:
+            raise UsageError(f"mqtt: a password wants a user name in the address: {WANTED}")
+        is_tls = parts.scheme == "mqtts"
+        _check_protection(host, is_tls=is_tls, has_files=any((ca, cert, key)), allow_plaintext=allow_plaintext)
+        return cls(
+            host=host,
+            port=port,
+            gateway=gateway,
+            client_id=client_id or f"{gateway}-replay-{secrets.token_hex(4)}",
+            user=user,
+            password=secret,
+            tls=_context(ca=ca, cert=cert, key=key) if is_tls else None,
+        )
+
+    @property
+    def place(self) -> str:
+        """The broker as messages name it: no user, no password."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def availability_topic(self) -> str:
+        return f"penstock/v1/{self.gateway}/availability"
+
+
+def alert_topic(gateway: str, attack_class: str) -> str:
+    """Return the topic of an alert; neither part can hold a separator or a wildcard (contracts.alert)."""
+    return f"penstock/v1/{gateway}/alert/{attack_class}"
+
+
+def read_password(path: Path) -> str:
+    """Return the first line of a password file. Raises UsageError where there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            secret = file.readline(4096).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(
+            f"mqtt-password-file: cannot read {path}: {getattr(exc, 'strerror', None) or 'no text'}"
+        ) from exc
+    if not secret:
+        raise UsageError(f"mqtt-password-file: the first line of {path} is empty")
+    return secret
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise UsageError(f"mqtt: the address cannot be read, wanted {WANTED}") from None
+    if parts.scheme not in PORTS:
+        seen = repr(parts.scheme) if "://" in url else "none"
+        raise UsageError(f"mqtt: scheme {seen}, wanted {WANTED}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise UsageError(
+            f"mqtt: the address goes on after host and port, wanted {WANTED} (write / ? # in a password as %2F %3F %23)"
+        )
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    if not parts.hostname or not _HOST.fullmatch(parts.hostname):
+        raise UsageError(f"mqtt: no host in the address, wanted {WANTED}")
+    return parts.hostname
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise UsageError(f"mqtt: the port must be a number from 1 to 65535, wanted {WANTED}")
+    return port or PORTS[parts.scheme]
+
+
+def _check_protection(host: str, *, is_tls: bool, has_files: bool, allow_plaintext: bool) -> None:
+    if not is_tls and has_files:
+        raise UsageError("mqtt: --mqtt-ca, --mqtt-cert and --mqtt-key want an mqtts:// address")
+    if not is_tls and not allow_plaintext and not _is_this_machine(host):
+        raise UsageError(
+            f"mqtt: {host} is beyond this machine and mqtt:// is not encrypted: use mqtts:// or --mqtt-allow-plaintext"
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _context(*, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    if key is not None and cert is None:
+        raise UsageError("mqtt-key: a key wants its certificate (--mqtt-cert)")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        if ca is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(ca)
+    except (OSError, ValueError) as exc:
+        raise UsageError(f"mqtt-ca: {ca}: {_file_complaint(exc, 'no certificate in PEM')}") from exc
+    if cert is not None:
+        try:
+            # An encrypted key would make OpenSSL ask on the terminal; with an empty password it is refused instead.
+            context.load_cert_chain(cert, key, password="")
+        except (OSError, ValueError) as exc:
+            complaint = _file_complaint(exc, "no certificate and unencrypted key in PEM that belong together")
+            raise UsageError(f"mqtt-cert: {cert}, {key or cert}: {complaint}") from exc
+    return context
+
+
+def _file_complaint(exc: Exception, otherwise: str) -> str:
+    is_about_the_file = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
+    return (exc.strerror if is_about_the_file and isinstance(exc, OSError) else None) or otherwise

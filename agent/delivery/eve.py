@@ -1,0 +1,122 @@
+"""Alerts as lines of eve.json: rendered the same way every time, below 2,048 bytes, and written whole or not at all.
+
+What a line may say stands in `contracts.eve`. Where a line would be too long, the device's name is cut, then the least
+column leaves; what a rule matches on never does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final
+
+from contracts.alert import Alert
+from contracts.errors import OutputError
+from contracts.eve import MAX_LINE_BYTES, eve_line
+
+STDOUT: Final = "-"
+ELLIPSIS: Final = "..."
+
+
+def render_eve(alert: Alert) -> str:
+    """Return one line of ASCII JSON without its newline: keys sorted, no spaces, at most MAX_LINE_BYTES bytes.
+
+    ASCII, so that no reader sees a line end or a broken letter inside a device's name.
+    """
+    line = _dump(alert)
+    for shorter in _shortened(alert, excess=len(line) - MAX_LINE_BYTES):
+        if len(line) <= MAX_LINE_BYTES:
+            break
+        line = _dump(shorter)
+    return line
+
+
+def _dump(alert: Alert) -> str:
+    return _canonical(eve_line(alert).model_dump(by_alias=True, exclude_none=True))
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _shortened(alert: Alert, *, excess: int) -> Iterator[Alert]:
+    """Give the alert with less and less of what may be missing."""
+    name = alert.device.name
+    if name is not None:
+        for kept in (_cut(name, len(_canonical(name)) - excess), None):
+            alert = alert.model_copy(update={"device": alert.device.model_copy(update={"name": kept})})
+            yield alert
+    for columns in range(len(alert.columns) - 1, -1, -1):
+        yield alert.model_copy(update={"columns": alert.columns[:columns]})
+
+
+def _cut(name: str, room: int) -> str | None:
+    """Return the longest beginning of a name that takes at most `room` bytes as a JSON text, or None."""
+    room -= len(_canonical(ELLIPSIS))
+    for kept, letter in enumerate(name):
+        room -= len(_canonical(letter)) - 2
+        if room < 0:
+            return name[:kept] + ELLIPSIS if kept else None
+    return name
+
+
+class EveFile:
+    """A file of alerts, one per line, or standard output for `-`. Not thread-safe; `Delivery` holds a lock.
+
+    An existing file is emptied unless `append` is set: a replay's eve.json holds that replay and nothing else, a
+    service adds to its own. Lines are handed to the kernel one by one and not forced to disk; what must survive a
+    power cut stands in the outbox. Raises OutputError where the file cannot be opened.
+    """
+
+    def __init__(self, name: str, *, append: bool = False) -> None:
+        self._name = name
+        try:
+            if name == STDOUT:
+                sys.stdout.flush()
+                self._fd = os.dup(sys.stdout.fileno())
+            else:
+                # O_APPEND either way: every line goes to the end, also after the file was cut (here, by logrotate).
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
+                self._fd = os.open(name, flags if append else flags | os.O_TRUNC, 0o644)
+        except (OSError, ValueError) as exc:
+            raise self._error(exc) from exc
+        self._is_regular = name != STDOUT and stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def write(self, line: str) -> None:
+        """Write one line. Raises OutputError where it cannot be written whole; what was written of it is taken back.
+
+        A reader that went away (BrokenPipeError) is the caller's business, as for any program in a pipe.
+        """
+        rest = memoryview(f"{line}\n".encode())
+        before = os.fstat(self._fd).st_size if self._is_regular else 0
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            # A full disk takes the beginning of a line first; left there, it would spoil the next line too.
+            if self._is_regular:
+                os.ftruncate(self._fd, before)
+            raise self._error(exc) from exc
+
+    def close(self) -> None:
+        """Close the file. May be called again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> EveFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _error(self, exc: OSError | ValueError) -> OutputError:
+        return OutputError(f"eve: {self._name}: cannot be written: {getattr(exc, 'strerror', None) or exc}")

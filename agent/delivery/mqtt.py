@@ -1,0 +1,152 @@
+"""One connection to a broker, from CONNECT to its end, told as events.
+
+paho does the protocol, in a thread of its own; what it keeps in memory is worth nothing to us, so every connection is a
+new client, and whatever was not acknowledged is sent again from the outbox. Callbacks only put an event into a queue:
+paho holds locks of its own while it calls them, and would wait for us for ever if we held ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent.delivery.broker import MqttSettings, alert_topic
+from agent.delivery.outbox import Letter
+from contracts.eve import SCHEMA_URN
+
+ONLINE: Final = b"online"
+OFFLINE: Final = b"offline"
+UNSUPPORTED_VERSION: Final = 0x84
+# What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
+FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """CONNACK: the broker took us. `receive_maximum` bounds what may be unacknowledged."""
+
+    connection: Connection
+    receive_maximum: int
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """PUBACK of a message; code 0x80 and above say that the broker did not take it."""
+
+    connection: Connection
+    number: int
+    code: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The connection is over; `code` is the broker's last word, 0 where it had none."""
+
+    connection: Connection
+    code: int
+    said: str
+
+
+Event: TypeAlias = Accepted | Acknowledged | Ended
+
+
+class Connection:
+    """One client of paho. `tell` is called from its thread, must not wait, and gets exactly one Ended, at the end."""
+
+    def __init__(self, settings: MqttSettings, *, is_version_5: bool, tell: Callable[[Event], None]) -> None:
+        self.is_version_5 = is_version_5
+        self._settings = settings
+        self._tell = tell
+        self._last_word = (0, "")
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=settings.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if is_version_5 else MQTTProtocolVersion.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self._client.connect_timeout = settings.connect_timeout_s
+        if settings.user is not None:
+            self._client.username_pw_set(settings.user, settings.password)
+        if settings.tls is not None:
+            self._client.tls_set_context(settings.tls)
+        self._client.will_set(
+            settings.availability_topic,
+            OFFLINE,
+            qos=1,
+            retain=True,
+            properties=self._text_properties(PacketTypes.WILLMESSAGE),
+        )
+        self._client.on_connect = self._on_connect
+        self._client.on_publish = self._on_publish
+        self._client.on_disconnect = self._on_disconnect
+
+    def open(self) -> None:
+        """Reach the broker and ask to be let in; the answer comes as an event. Raises OSError, of it ssl.SSLError."""
+        self._client.connect(self._settings.host, self._settings.port, keepalive=self._settings.keep_alive_s)
+        self._client.loop_start()
+
+    def send(self, letter: Letter) -> int | None:
+        """Send an alert; return the number its PUBACK will carry, or None where the connection just went."""
+        properties = self._properties(PacketTypes.PUBLISH)
+        if properties is not None:
+            properties.PayloadFormatIndicator = 1
+            properties.ContentType = "application/json"
+            properties.MessageExpiryInterval = self._settings.expiry_s
+            properties.UserProperty = [
+                ("alert_id", letter.alert_id),
+                ("severity", str(letter.severity)),
+                ("schema", SCHEMA_URN),
+            ]
+        topic = alert_topic(letter.gateway, letter.attack_class)
+        return self._publish(topic, letter.payload, is_retained=False, properties=properties)
+
+    def say(self, availability: bytes) -> int | None:
+        """Publish our availability, retained; return as `send` does."""
+        properties = self._text_properties(PacketTypes.PUBLISH)
+        return self._publish(self._settings.availability_topic, availability, is_retained=True, properties=properties)
+
+    def close(self) -> None:
+        """Take leave, without the last will. What is not acknowledged by then is not delivered."""
+        self._client.disconnect()
+
+    def _publish(self, topic: str, payload: bytes, *, is_retained: bool, properties: Properties | None) -> int | None:
+        sent = self._client.publish(topic, payload, qos=1, retain=is_retained, properties=properties)
+        return sent.mid if sent.rc == MQTTErrorCode.MQTT_ERR_SUCCESS else None
+
+    def _properties(self, packet: int) -> Properties | None:
+        return Properties(packet) if self.is_version_5 else None  # type: ignore[no-untyped-call]
+
+    def _text_properties(self, packet: int) -> Properties | None:
+        properties = self._properties(packet)
+        if properties is not None:
+            properties.PayloadFormatIndicator = 1
+            properties.ContentType = "text/plain"
+        return properties
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._last_word = (code.value, str(code))
+        else:
+            self._tell(Accepted(self, getattr(properties, "ReceiveMaximum", 65_535)))
+
+    def _on_publish(
+        self, _client: Client, _data: Any, number: int, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self._tell(Acknowledged(self, number, code.value, str(code)))
+
+    def _on_disconnect(
+        self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._last_word = (code.value, str(code))
+        self._tell(Ended(self, *self._last_word))

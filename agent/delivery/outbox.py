@@ -1,0 +1,240 @@
+"""The outbox: alerts on disk until the broker has them, in one SQLite file.
+
+WAL with synchronous=FULL, so that what `apply` returned from survives a power cut. Bounded by rows, bytes and age:
+beyond them the lowest severity leaves first, of one severity the oldest, and is counted. Ids rise and are never used
+again. One process owns a file at a time (flock on the file itself); within it every method may be called from any
+thread. Trap: nothing else in the process may open and close the file while it is in use, since closing any descriptor
+drops SQLite's own POSIX locks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from contracts.errors import OutboxError
+
+FORMAT: Final = 1
+APPLICATION_ID: Final = 0x50454E53  # "PENS", so that another program's database is not taken for ours
+# A board without a battery starts in 1970 until it hears of the time; a letter of then is not fifty years old.
+CLOCK_SET_US: Final = 1_735_689_600_000_000  # 2025-01-01
+
+_SCHEMA: Final = """
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    added_us INTEGER NOT NULL,
+    severity INTEGER NOT NULL,
+    gateway TEXT NOT NULL,
+    class TEXT NOT NULL,
+    alert_id TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX alerts_by_worth ON alerts (severity DESC, id);
+"""
+
+
+class Letter(NamedTuple):
+    """One alert as it will be sent."""
+
+    severity: int
+    gateway: str
+    attack_class: str
+    alert_id: str
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much an outbox holds. The defaults are a week without a broker at one alert a minute."""
+
+    rows: int = 10_000
+    size_bytes: int = 16 << 20  # of payloads; the file is some 20 % larger
+    age_s: float = 7 * 86_400.0
+
+
+def wall_clock_us() -> int:
+    """Return the time of day in microseconds; the only clock that goes on while the gateway is off."""
+    return time.time_ns() // 1000
+
+
+class Outbox:
+    """Letters on disk, in order of arrival.
+
+    Raises OutboxError where the file cannot be opened, is in use by another process, is damaged, or is not an outbox of
+    this format.
+    """
+
+    def __init__(
+        self, path: Path, *, bounds: Bounds | None = None, clock_us: Callable[[], int] = wall_clock_us
+    ) -> None:
+        self.path = path
+        self.dropped = 0
+        self._bounds = bounds or Bounds()
+        self._clock_us = clock_us
+        self._lock = threading.Lock()
+        self._owner_fd = self._own()
+        try:
+            with self._named_errors():
+                self._db = self._open()
+                self._rows, self._bytes = self._totals()
+        except BaseException:
+            os.close(self._owner_fd)
+            raise
+
+    @classmethod
+    def temporary(cls, *, bounds: Bounds | None = None) -> Outbox:
+        """Return a new outbox in the folder for temporary files; whoever made it decides whether it stays."""
+        try:
+            handle, name = tempfile.mkstemp(prefix="penstock-outbox-", suffix=".db")
+        except OSError as exc:
+            raise OutboxError(f"outbox: no temporary file can be made: {exc.strerror or exc}") from exc
+        os.close(handle)
+        return cls(Path(name), bounds=bounds)
+
+    def __len__(self) -> int:
+        """Return how many letters are on disk."""
+        return self._rows
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the bytes of their payloads."""
+        return self._bytes
+
+    def apply(self, *, added: Sequence[Letter] = (), removed: Sequence[int] = ()) -> int:
+        """Take letters in and out in one commit; return how many of `removed` were still there.
+
+        Both are on disk when this returns. Raises OutboxError, and then nothing has changed.
+        """
+        with self._lock, self._named_errors(), self._transaction():
+            before = self._rows, self._bytes, self.dropped
+            try:
+                gone = sum(self._remove(number) for number in removed)
+                self._insert(added)
+                self._keep_bounds()
+            except BaseException:
+                self._rows, self._bytes, self.dropped = before
+                raise
+        return gone
+
+    def after(self, number: int, limit: int) -> list[tuple[int, Letter]]:
+        """Return up to `limit` letters with ids above `number`, oldest first."""
+        with self._lock, self._named_errors():
+            found = self._db.execute(
+                "SELECT id, severity, gateway, class, alert_id, payload FROM alerts WHERE id > ? ORDER BY id LIMIT ?",
+                (number, limit),
+            )
+            return [(row[0], Letter(*row[1:])) for row in found]
+
+    def close(self) -> None:
+        """Close the file and let others have it. May be called again."""
+        with self._lock:
+            if self._owner_fd >= 0:
+                self._db.close()
+                os.close(self._owner_fd)
+                self._owner_fd = -1
+
+    def delete(self) -> None:
+        """Close and delete the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _own(self) -> int:
+        try:
+            # 0600: alerts name devices and addresses. SQLite gives its side files the same mode.
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as exc:
+            raise OutboxError(f"outbox: {self.path} cannot be opened: {exc.strerror or exc}") from exc
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(descriptor)
+            raise OutboxError(f"outbox: {self.path} is in use by another process") from exc
+        return descriptor
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        seen = tuple(db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        if not (is_empty and seen == (0, 0)) and seen != (APPLICATION_ID, FORMAT):
+            wanted = f"an outbox of format {FORMAT}"
+            said = f"format {seen[1]}" if seen[0] == APPLICATION_ID else "another program's database"
+            raise OutboxError(f"outbox: {self.path} is {said}, wanted {wanted}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if is_empty:
+            db.executescript(
+                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
+            )
+        complaint = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if complaint != "ok":
+            raise sqlite3.DatabaseError(complaint)
+
+    def _totals(self) -> tuple[int, int]:
+        rows, size = self._db.execute("SELECT count(*), coalesce(sum(length(payload)), 0) FROM alerts").fetchone()
+        return rows, size
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.ProgrammingError as exc:
+            raise OutboxError(f"outbox: {self.path} is closed") from exc
+        except sqlite3.OperationalError as exc:  # the disk is full, read-only, gone
+            raise OutboxError(f"outbox: {self.path} cannot be read or written: {exc}") from exc
+        except sqlite3.DatabaseError as exc:
+            raise OutboxError(f"outbox: {self.path} is damaged ({exc}): move it away to begin a new one") from exc
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _insert(self, letters: Sequence[Letter]) -> None:
+        now_us = self._clock_us()
+        self._db.executemany(
+            "INSERT INTO alerts (added_us, severity, gateway, class, alert_id, payload) VALUES (?, ?, ?, ?, ?, ?)",
+            ((now_us, *letter) for letter in letters),
+        )
+        self._rows += len(letters)
+        self._bytes += sum(len(letter.payload) for letter in letters)
+
+    def _remove(self, number: int) -> int:
+        size = self._db.execute("SELECT length(payload) FROM alerts WHERE id = ?", (number,)).fetchone()
+        if size is None:
+            return 0
+        self._db.execute("DELETE FROM alerts WHERE id = ?", (number,))
+        self._rows -= 1
+        self._bytes -= size[0]
+        return 1
+
+    def _keep_bounds(self) -> None:
+        oldest_us = self._clock_us() - round(self._bounds.age_s * 1_000_000)
+        aged = "SELECT id FROM alerts WHERE added_us < ? AND added_us >= ?"
+        for (number,) in self._db.execute(aged, (oldest_us, CLOCK_SET_US)).fetchall():
+            self.dropped += self._remove(number)
+        while self._rows > self._bounds.rows or self._bytes > self._bounds.size_bytes:
+            (number,) = self._db.execute("SELECT id FROM alerts ORDER BY severity DESC, id LIMIT 1").fetchone()
+            self.dropped += self._remove(number)
