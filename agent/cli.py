@@ -1,0 +1,128 @@
+"""The command line of `penstock`: finds the command, runs it, and turns every error into one line and an exit code.
+
+A command's module is imported only when it is called, so that `penstock --help` does not wait for a network runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
+
+from agent.terminal import complain
+
+COMMANDS = {
+    "replay": "read captures, score their devices, write and send alerts",
+    "features": "write the flow records of captures as CSV with CICIDS2017's columns",
+    "demo": "replay the capture that comes with penstock and say who attacked whom",
+}
+
+USAGE, INTERNAL, INTERRUPTED, PIPE_CLOSED = 64, 70, 130, 141
+
+EPILOG = """\
+examples:
+  penstock demo
+  penstock replay capture.pcap
+  penstock replay monday.pcap tuesday.pcapng --home-net 192.168.1.0/24 --eve eve.json --json
+  penstock replay capture.pcap --mqtt mqtt://127.0.0.1:1883 --gateway cellar --speed 10
+  penstock features capture.pcap -o flows.csv
+
+exit codes:
+    0  done
+    1  demo: what was found is not what the ground truth says
+   64  the command line cannot work
+   65  a capture or ground truth is not what it must be: empty, truncated, of an unknown link type
+   66  a file is missing or cannot be read
+   69  something needed is not there: the broker (absent or refusing), an optional package
+   70  a mistake of ours; the traceback says where
+   73  an output file cannot be written
+   74  the outbox on disk cannot be used
+   78  the bundle cannot be run: unreadable, corrupt, not trusted, or made for other columns
+  130  stopped by Ctrl-C (143: by SIGTERM)
+  141  who read our output went away
+Where several things went wrong, each has its line and the first gives the code; what was read is reported all the same.
+"""
+
+_log = logging.getLogger("penstock")
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser that ends with the documented code instead of argparse's 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(USAGE, f"{self.prog}: {message}\n")
+
+
+class _Version(argparse.Action):
+    """--version, which looks the version up only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"penstock {version('penstock')}")
+        parser.exit()
+
+
+def build_parser(filled: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """Return the parser; only the commands in `filled` know their options, since that imports their modules."""
+    parser = _Parser(
+        prog="penstock",
+        description="Watch the flows through an IoT gateway and say which device is under attack or taken over.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    for command, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            command,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if command in filled:
+            _module(command).add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
+    try:
+        args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
+        code = int(_module(args.command).run(args))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _discard_output()
+        return PIPE_CLOSED
+    except Exception as exc:
+        return _code_of(exc)
+    else:
+        return code
+
+
+def _code_of(error: Exception) -> int:
+    """Say an error on standard error and return its exit code. Those raised on purpose carry one and need one line."""
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        complain(error)
+        return code
+    _log.error("internal error, please report it", exc_info=error)
+    return INTERNAL
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"agent.{command}")
+
+
+def _discard_output() -> None:
+    """Point stdout at nothing: Python flushes it once more at exit, and would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

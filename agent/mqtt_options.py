@@ -1,0 +1,43 @@
+"""The options that say where the broker is and how to be let in."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from agent.delivery import MqttSettings, read_password
+from contracts.errors import UsageError
+
+PASSWORD_VARIABLE = "PENSTOCK_MQTT_PASSWORD"
+
+
+def add_mqtt_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where the broker is and how to be let in."""
+    add = parser.add_argument
+    add("--mqtt", metavar="URL", help="send alerts here: mqtt://[USER@]HOST[:PORT], or mqtts:// with TLS")
+    add("--mqtt-ca", type=Path, metavar="FILE", help="certificates that may have signed the broker's")
+    add("--mqtt-cert", type=Path, metavar="FILE", help="our certificate, where the broker wants one")
+    add("--mqtt-key", type=Path, metavar="FILE", help="its key")
+    password_help = f"file that holds the broker's password (or set {PASSWORD_VARIABLE})"
+    add("--mqtt-password-file", type=Path, metavar="FILE", help=password_help)
+    plaintext_help = "allow mqtt:// to another host, where everyone between can read the alerts"
+    add("--mqtt-allow-plaintext", action="store_true", help=plaintext_help)
+
+
+def mqtt_settings(args: argparse.Namespace) -> MqttSettings | None:
+    """Return how to reach the broker; None where none was asked for. Raises UsageError."""
+    if args.mqtt is None:
+        return None
+    if args.mqtt_cert is None and args.mqtt_key is not None:
+        raise UsageError("--mqtt-key is of no use without --mqtt-cert")
+    file = args.mqtt_password_file
+    return MqttSettings.from_url(
+        args.mqtt,
+        gateway=args.gateway,
+        password=read_password(file) if file else os.environ.get(PASSWORD_VARIABLE),
+        allow_plaintext=args.mqtt_allow_plaintext,
+        ca=args.mqtt_ca,
+        cert=args.mqtt_cert,
+        key=args.mqtt_key,
+    )

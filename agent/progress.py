@@ -1,0 +1,51 @@
+"""The progress bar of a replay: by bytes of the captures, on standard error, and only for a person."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from agent.terminal import is_terminal
+
+EVERY_S = 0.1
+BAR_WIDTH = 30
+ETA_AFTER_S = 1.0  # an estimate made of less is a guess
+
+
+class ProgressBar:
+    """Show how much of `total_bytes` has been read; silent where the stream is not a terminal."""
+
+    def __init__(self, total_bytes: int, *, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._total_bytes = max(1, total_bytes)
+        self._stream = stream
+        self._now_s = now_s
+        self._began_s = now_s()
+        self._drawn_s = float("-inf")
+        self._is_on = is_terminal(stream)
+
+    def show(self, done_bytes: int, *, packets: int) -> None:
+        """Draw the bar, at most every EVERY_S."""
+        now_s = self._now_s()
+        if not self._is_on or now_s - self._drawn_s < EVERY_S:
+            return
+        self._drawn_s = now_s
+        ratio = min(1.0, done_bytes / self._total_bytes)
+        bar = "#" * round(ratio * BAR_WIDTH)
+        line = f"[{bar:<{BAR_WIDTH}}] {ratio:4.0%}  {packets:,} packets  {self._left(ratio, now_s - self._began_s)}"
+        self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Wipe the line, so that what is printed next does not stand behind the bar."""
+        if self._is_on and self._drawn_s > float("-inf"):
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn_s = float("-inf")
+
+    def _left(self, ratio: float, elapsed_s: float) -> str:
+        if ratio <= 0 or elapsed_s < ETA_AFTER_S:
+            return ""
+        left_s = round(elapsed_s * (1 - ratio) / ratio)
+        return f"{left_s // 3600}:{left_s // 60 % 60:02}:{left_s % 60:02} left"

@@ -1,0 +1,201 @@
+"""`penstock replay`: captures through the whole path, and what came of it. Builds every object of the run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.alerts import AlertWriter
+from agent.captures import CaptureFiles
+from agent.delivery import Delivery, EveFile, MqttSettings
+from agent.mqtt_options import add_mqtt_arguments, mqtt_settings
+from agent.options import gateway, network, seconds, speed
+from agent.outfile import STDOUT
+from agent.pace import Pace
+from agent.pipeline import Pipeline
+from agent.stopping import StopRequest
+from agent.stopwatch import Stopwatch, TimedEngine
+from agent.summary import Outcome, summary, write_report
+from agent.terminal import complain
+from contracts.alert import Alert
+from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.errors import BrokerUnavailable, DeliveryError, OutputError, PenstockError, UsageError
+from detection.detector import Detector
+from detection.onnx_engine import OnnxEngine
+from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
+
+MQTT_WAIT_S = 30.0
+GATEWAY = "replay"
+DRAIN_SLICE_S = 0.2  # how long Ctrl-C may have to wait for a broker
+
+EPILOG = """\
+examples:
+  penstock replay capture.pcap
+  penstock replay monday.pcap tuesday.pcapng --home-net 192.168.1.0/24 --eve eve.json --json
+  penstock replay capture.pcap --mqtt mqtt://127.0.0.1:1883 --gateway cellar --speed 10
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplaySettings:
+    """What one replay is to do; `bundle` None is the one inside the package, `speed` None as fast as it can."""
+
+    captures: tuple[Path, ...]
+    bundle: Path | None = None
+    home_nets: tuple[str, ...] = DEFAULT_HOME_NETS
+    never_ban: tuple[str, ...] = ()
+    eve: str | None = None
+    mqtt: MqttSettings | None = None
+    mqtt_wait_s: float = MQTT_WAIT_S
+    outbox: Path | None = None
+    gateway: str = GATEWAY
+    speed: float | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `penstock replay`."""
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
+    add("--bundle", type=Path, metavar="DIR", help="model to use instead of the one that comes with penstock")
+    home_help = f"network of monitored devices, may be repeated (default {' '.join(DEFAULT_HOME_NETS)})"
+    add("--home-net", action="append", type=network, metavar="CIDR", help=home_help)
+    never_help = "address or network no alert may ask to ban (gateway, resolver, broker), may be repeated"
+    add("--never-ban", action="append", type=network, default=[], metavar="CIDR", help=never_help)
+    add("--eve", metavar="FILE", help="write alerts as EVE JSON lines; - is stdout")
+    add("--json", action="store_true", help="print one JSON summary instead of the table")
+    speed_help = "max, or a factor of packet time: 1 is as recorded, 10 ten times as fast (default max)"
+    add("--speed", type=speed, metavar="max|FACTOR", help=speed_help)
+    add(
+        "--gateway", type=gateway, default=GATEWAY, metavar="ID", help="name in alerts and topics (default %(default)s)"
+    )
+    wait_help = "seconds to go on connecting and sending after the last packet (default %(default)g)"
+    add("--mqtt-wait", type=seconds, default=MQTT_WAIT_S, metavar="S", help=wait_help)
+    outbox_help = "keep alerts here until the broker has them (default a temporary file, kept if anything is left)"
+    add("--outbox", type=Path, metavar="FILE", help=outbox_help)
+    add_mqtt_arguments(parser)
+
+
+def settings_of(args: argparse.Namespace) -> ReplaySettings:
+    """Return what the options ask for. Raises UsageError where they contradict each other."""
+    if args.json and args.eve == STDOUT:
+        raise UsageError("--json and --eve - both want stdout: give --eve a file")
+    if args.outbox and not args.mqtt:
+        raise UsageError("--outbox has nothing to keep without --mqtt")
+    return ReplaySettings(
+        captures=tuple(args.captures),
+        bundle=args.bundle,
+        home_nets=tuple(args.home_net or DEFAULT_HOME_NETS),
+        never_ban=tuple(args.never_ban),
+        eve=args.eve,
+        mqtt=mqtt_settings(args),
+        mqtt_wait_s=args.mqtt_wait,
+        outbox=args.outbox,
+        gateway=args.gateway,
+        speed=args.speed,
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay, print the table or the summary, and return the exit code."""
+    with StopRequest() as stop:
+        outcome = replay(settings_of(args), stop=stop)
+    if args.json:
+        print(json.dumps(summary(outcome)))
+    else:
+        write_report(outcome, sys.stderr if args.eve == STDOUT else sys.stdout)
+    return outcome.exit_code
+
+
+def replay(settings: ReplaySettings, *, stop: StopRequest) -> Outcome:
+    """Carry the captures through the whole path; an error on the way is said and remembered, and ends only its part.
+
+    Raises BundleError, MissingExtra and OutputError before anything is read.
+    """
+    stopwatch = Stopwatch()
+    bundle = default_bundle() if settings.bundle is None else load_bundle(settings.bundle)
+    detector = _detector(settings, bundle, stopwatch)
+    pace = _pace(settings, stop=stop, stopwatch=stopwatch)
+    captures = CaptureFiles(settings.captures, stop=stop, pace=pace)
+    errors: list[PenstockError] = []
+    eve = EveFile(settings.eve) if settings.eve else None
+    with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox) as delivery:
+        pipeline = Pipeline(
+            meter=FlowMeter(FlowSettings(partials=True)),
+            windows=DeviceWindows(settings.home_nets, window=bundle.manifest.window),
+            detector=detector,
+            alerts=AlertWriter(bundle.manifest, gateway=settings.gateway, home=HomeNets(settings.home_nets)),
+            publish=_tolerant(delivery.publish, errors),
+            stopwatch=stopwatch,
+            wait_for=pace.wait_for,
+        )
+        try:
+            pipeline.run(captures)
+        except OutputError as exc:
+            _remember(exc, errors)
+        with stopwatch.stage("waiting"):
+            _drain(delivery, errors, wait_s=0.0 if stop else settings.mqtt_wait_s, stop=stop)
+    if delivery.left:
+        kept = f"{delivery.left} alerts undelivered, kept in {delivery.outbox_path}"
+        _remember(BrokerUnavailable(f"{kept}: {delivery.reason or 'no broker yet'}"), errors)
+    return Outcome(
+        captures=settings.captures,
+        bundle=bundle,
+        pipeline=pipeline,
+        delivery=delivery,
+        seconds=stopwatch.seconds,
+        errors=[*captures.errors, *errors],
+        stopped_code=stop.exit_code if stop else 0,
+    )
+
+
+def _pace(settings: ReplaySettings, *, stop: StopRequest, stopwatch: Stopwatch) -> Pace:
+    def sleep(seconds_: float) -> None:
+        with stopwatch.stage("waiting"):
+            time.sleep(seconds_)
+
+    return Pace(settings.speed, stop=stop, sleep=sleep)
+
+
+def _detector(settings: ReplaySettings, bundle: Bundle, stopwatch: Stopwatch) -> Detector:
+    return Detector(
+        bundle,
+        TimedEngine(OnnxEngine(bundle), stopwatch),
+        never_ban=settings.never_ban,
+        home_nets=settings.home_nets,
+        id_salt=f"{settings.gateway} {bundle.manifest_sha256}",
+    )
+
+
+def _tolerant(publish: Callable[[Alert], None], errors: list[PenstockError]) -> Callable[[Alert], None]:
+    """Return a `publish` under which a replay goes on: an alert no broker takes is safe in the outbox."""
+
+    def publish_or_remember(alert: Alert) -> None:
+        try:
+            publish(alert)
+        except DeliveryError as exc:
+            _remember(exc, errors)
+
+    return publish_or_remember
+
+
+def _drain(delivery: Delivery, errors: list[PenstockError], *, wait_s: float, stop: StopRequest) -> None:
+    """Wait until the broker has every alert, will never have them, or a stop is asked for."""
+    deadline_s = time.monotonic() + wait_s
+    try:
+        while delivery.drain(0.0) and not stop and (left_s := deadline_s - time.monotonic()) > 0:
+            delivery.drain(min(left_s, DRAIN_SLICE_S))
+    except DeliveryError as exc:
+        _remember(exc, errors)
+
+
+def _remember(error: PenstockError, errors: list[PenstockError]) -> None:
+    """Say and keep an error, once: a broker that refuses does so for every alert."""
+    if str(error) not in map(str, errors):
+        complain(error)
+        errors.append(error)

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM as a request: the loop ends between two steps, and what was read is still reported."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+FIRST_SIGNAL_CODE = 128  # what a shell reports for a process a signal ended
+
+
+class StopRequest:
+    """A context in which the first signal only asks; the second ends the process at once, as without it."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signal_number = 0
+        self._previous: dict[int, signal.Handlers] = {}
+
+    def __bool__(self) -> bool:
+        """Return whether the process was asked to stop."""
+        return self.signal_number != 0
+
+    @property
+    def exit_code(self) -> int:
+        """Return the exit code of a process that was asked to stop: 130 for Ctrl-C."""
+        return FIRST_SIGNAL_CODE + self.signal_number
+
+    def __enter__(self) -> StopRequest:
+        self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}  # type: ignore[misc]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _ask(self, number: int, _frame: FrameType | None) -> None:
+        self.signal_number = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
