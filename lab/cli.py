@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   sudo penstock-lab record -o out/seed-7 --seed 7
   sudo penstock-lab record -o out/calm --seed 8 --attacks none --duration 300
   sudo penstock-lab record -o out/three --seed 9 --attacks telnet,syn_flood,port_scan --json
+  sudo penstock-lab record -o lab/demo --demo --snap-bytes 128
   penstock-lab plan --seed 7
   penstock-lab check out/seed-7/capture.pcap out/seed-7/ground_truth.json
   penstock-lab tools
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="bytes kept of each packet (default: all); the original length is kept in any case")
     plan = commands.add_parser("plan", help="print the plan of a seed as JSON")
     for command in (record, plan):
-        command.add_argument("--seed", type=int, required=True, metavar="N")
+        which = command.add_mutually_exclusive_group(required=True)
+        which.add_argument("--seed", type=int, metavar="N", help="what everything is drawn from")
+        which.add_argument("--demo", action="store_true", help="the plan of the committed demo capture")
         command.add_argument("--duration", type=float, default=90.0, metavar="S", help="seconds at least (default 90)")
         command.add_argument("--attacks", metavar="LIST", help="techniques in their order, or none (default: drawn)")
         command.add_argument("--count", type=int, default=4, metavar="N", help="attacks to draw (default 4)")
@@ -67,8 +70,11 @@ def _techniques(text: str | None) -> list[str] | None:
 
 
 def _draw(arguments: argparse.Namespace) -> Any:
+    from lab.demo_plan import draw_demo_plan
     from lab.scenario import draw_plan
 
+    if arguments.demo:
+        return draw_demo_plan()
     return draw_plan(arguments.seed, duration_s=arguments.duration, attacks=_techniques(arguments.attacks),
                      count=arguments.count, devices=arguments.devices)
 

@@ -131,6 +131,7 @@ class _Habits:
         self.brokers = [(self.hub.name, hubs), ("broker", plan.host("broker").services[0])]
         self.brokers += [(GATEWAY, broker)] if broker else []
         self.main_broker = rng.choice(self.brokers)
+        self.media_port = plan.host("cloud").port_of("datagram_echo")
         self.name_server = rng.choice([GATEWAY, GATEWAY, GATEWAY, "cloud"])
 
     def does(self, host: Host, kind: str, *peers: str, every_s: tuple[float, float], **settings: object) -> None:
@@ -185,8 +186,8 @@ class _Habits:
         away = self.some(0.4)
         target = rng.choice([self.hub.name, "cloud", "broker", GATEWAY])
         silent = rng.choice([*self.plan.silent, "203.0.113.250"]) if away else ""
-        self.does(host, "knock_in_vain", target, every_s=(2, 20), port=rng.choice([80, 443, 8883, 9100, 5000, 445, 554]),
-                  address=silent)
+        port = rng.choice([80, 443, 8883, 9100, 5000, 445, 554])
+        self.does(host, "knock_in_vain", target, every_s=(2, 20), port=port, address=silent)
 
     def camera(self, host: Host) -> None:
         """Frames go out, people look in."""
@@ -195,7 +196,7 @@ class _Habits:
         self.does(host, "http_push", server, every_s=(0.5, 6), port=port, size_bytes=int(between(rng, 2_000, 40_000)),
                   frames_per_connection=rng.choice([1, 5, 50]))
         if self.some(0.4):
-            self.does(host, "datagram_stream", "cloud", every_s=(10, 40), port=self.plan.host("cloud").port_of("datagram_echo"),
+            self.does(host, "datagram_stream", "cloud", every_s=(10, 40), port=self.media_port,
                       per_s=rng.choice([20, 50, 90]), size_bytes=rng.randint(160, 1200), length_s=rng.uniform(2, 6))
 
     def sensor(self, host: Host) -> None:
@@ -220,18 +221,16 @@ class _Habits:
                   file=rng.choice(["index.html", "state", "photo"]))
         self.does(host, "names_burst", self.name_server, every_s=(6, 40), port=53, count=rng.randint(10, 120),
                   per_s=between(rng, 10, 200))
-        self.does(host, "datagram_talk", "cloud", every_s=(4, 30), port=self.plan.host("cloud").port_of("datagram_echo"),
+        self.does(host, "datagram_talk", "cloud", every_s=(4, 30), port=self.media_port,
                   count=rng.randint(5, 80), per_s=between(rng, 5, 100), size_bytes=rng.randint(30, 1200))
-        self.does(host, "download", rng.choice(["cloud", "cloud", self.hub.name]), every_s=(15, 60),
-                  **self._film(self.drawn))
+        self.does(host, "download", "cloud", every_s=(15, 60),
+                  port=80, file="film",
+                  bytes_per_s=int(between(rng, 30_000, 2_000_000)))
         if self.some(0.5):
             self.does(host, "speed_test", rng.choice(["cloud", self.hub.name]), every_s=(40, 120), port=5201,
                       bytes=int(between(rng, 200_000, 2_000_000)), mbit_per_s=rng.choice([2, 10, 50]),
                       udp=self.some(0.4), reverse=self.some(0.4))
         self.visits(host)
-
-    def _film(self, _: object) -> dict[str, object]:
-        return {"port": 80, "file": "film", "bytes_per_s": int(between(self.rng, 30_000, 2_000_000))}
 
     def visits(self, host: Host) -> None:
         """A person looks after the devices: logs in, mistypes, looks at pictures, lets a monitor run."""
@@ -242,7 +241,7 @@ class _Habits:
             for service in device.services:
                 kinds = {"telnet": "telnet_visit", "ssh": "ssh_visit", "ftp": "ftp_visit", "media": "watch",
                          "small_web": rng.choice(["http_poll", "web_login", "http_burst"]), "web": "web_login"}
-                if service.kind in kinds and self.some(0.45):
+                if service.kind in kinds and self.some(0.3):
                     self.does(host, kinds[service.kind], device.name, every_s=(8, 60), port=service.port,
                               mistakes=rng.choice([0.0, 0.3, 0.6]), commands=rng.randint(1, 5),
                               length_s=rng.uniform(1, 8), file="state", count=rng.randint(5, 25), parallel=2,

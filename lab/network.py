@@ -313,7 +313,8 @@ class Network:
                 [sys.executable, "-m", "lab.wire"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 start_new_session=True, cwd=Path(__file__).parents[1],
             )
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(json.dumps({"seed": self.plan.seed, "cables": cables}).encode())
         process.stdin.close()
         if process.stdout.readline().strip() != b"ready":

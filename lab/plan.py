@@ -67,7 +67,7 @@ class Activity:
 class Attack:
     """One attack, bounded in time by `limit_s` and in count by its own arguments.
 
-    `argv` may hold {run} (the folder of the run) and {words} (the file with `words`, one a line). `ports` empty and
+    `argv` may hold {python} (the interpreter) and {words} (the file with `words`, one a line). `ports` empty and
     `proto` None match all of what passes between attacker and victim; `spoofed` says the sources are drawn.
     """
 

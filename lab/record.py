@@ -30,6 +30,7 @@ from lab.tools import find, require_all
 from lab.truth import Outcome, write_truth
 
 BUFFER_KIB = 32 * 1024
+PROJECT = Path(__file__).parents[1]  # where `-m lab.bots` is found, installed or not
 SETTLE_S = 1.5  # servers listen after that, on a busy machine too
 
 
@@ -86,11 +87,12 @@ class Stage:
         """Run one attack to its end or to its limit."""
         words = self.run / f"words-{number}"
         words.write_text("\n".join(attack.words) + "\n")
-        argv = [word.replace("{words}", str(words)).replace("{run}", str(self.run)) for word in attack.argv]
+        places = {"{words}": str(words), "{python}": sys.executable}
+        argv = [places.get(word, word) for word in attack.argv]
         started_s = time.time()
         with (self.run / f"attack-{number}.log").open("wb") as log:
             process = self.network.start(attack.attacker, argv, stdout=log, stderr=subprocess.STDOUT,
-                                         cwd=Path(__file__).parents[1] if argv[0] == sys.executable else self.run)
+                                         cwd=PROJECT if argv[0] == sys.executable else self.run)
         exit_code: int | None
         try:
             exit_code = process.wait(timeout=attack.limit_s)

@@ -98,13 +98,8 @@ def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
         "attacker": attacker, "victim": _addresses(plan, attack.victim), "proto": attack.proto,
         "ports": list(attack.ports), "technique": attack.mitre, "spoofed": attack.spoofed,
         "sent_by": plan.address(attack.attacker), "tool": attack.technique,
-        "arguments": [_without_paths(word) for word in attack.argv], "exit_code": outcome.exit_code,
+        "arguments": list(attack.argv), "exit_code": outcome.exit_code,
     }
-
-
-def _without_paths(word: str) -> str:
-    """Return an argument without the folder of an interpreter: truth does not name the machine it was made on."""
-    return Path(word).name if word.startswith("/") and "python" in word else word
 
 
 def _addresses(plan: Plan, victim: str) -> list[str]:
@@ -125,7 +120,7 @@ def write_truth(plan: Plan, outcomes: Sequence[Outcome], *, capture: Path) -> li
         matcher, ended_s = Matcher(interval), interval["end"]
         tail = (frame.time_s for frame in frames if frame.time_s <= ended_s + TAIL_S and matcher.is_exchanged(frame))
         interval["end"] = round(max([ended_s, *tail]) + SLACK_S, 6)
-    entry = {
+    entry: dict[str, Any] = {
         "file": capture.name, "attack": "mixed" if intervals else "benign", "class": "lab", "home_nets": [plan.lan],
         "certainty": "certain: the lab that recorded it also attacked", "note": f"penstock-lab, seed {plan.seed}",
         "linktype": "ether", "first": round(frames[0].time_s, 6), "last": round(frames[-1].time_s, 6),
