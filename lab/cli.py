@@ -29,8 +29,14 @@ missing (its apt line is printed), 71 the network could not be built or the reco
 SHORT_NAMES = {"telnet": "telnet_hydra"}
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(UsageError.exit_code, f"{self.prog}: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="penstock-lab", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A small gateway network in Linux namespaces: real tools, real attacks, labelled captures.",
     )

@@ -1,0 +1,62 @@
+"""The command line: plans without root, recordings with it, one clear line where it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab import cli, tools
+
+# pytest's capsys: stdout is for results, stderr for progress and errors.
+
+
+def test_record_without_root_says_so_and_ends_with_77(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(tools.os, "geteuid", lambda: 1000)
+
+    assert cli.main(["record", "-o", str(tmp_path / "x"), "--seed", "1"]) == 77
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == ("penstock-lab: a lab makes network namespaces, which needs root (running as uid 1000)\n")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_plan_is_printed_without_root(capsys):
+    assert cli.main(["plan", "--seed", "4", "--attacks", "telnet,syn_flood,port_scan"]) == 0
+
+    plan = json.loads(capsys.readouterr().out)
+    assert [attack["label"].split("_")[0] for attack in plan["attacks"]] == ["brute", "syn", "port"]
+
+
+def test_an_attack_nobody_knows_is_named_with_those_there_are(capsys):
+    assert cli.main(["plan", "--seed", "4", "--attacks", "tea_party"]) == 64
+
+    assert "no attack named 'tea_party'; there are telnet_hydra, " in capsys.readouterr().err
+
+
+def test_no_attacks_can_be_asked_for(capsys):
+    assert cli.main(["plan", "--seed", "4", "--attacks", "none"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["attacks"] == []
+
+
+def test_check_of_a_file_that_is_missing_is_65(capsys, tmp_path):
+    assert cli.main(["check", str(tmp_path / "a.pcap"), str(tmp_path / "b.json")]) == 65
+
+    assert "b.json" in capsys.readouterr().err
+
+
+def test_a_seed_or_the_demo_must_be_asked_for(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan"])
+
+    assert ended.value.code == 64
+    assert "--seed" in capsys.readouterr().err
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+
+    assert "sudo penstock-lab record -o out/seed-7 --seed 7" in capsys.readouterr().out
