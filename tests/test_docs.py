@@ -65,7 +65,7 @@ def subclasses(base: type) -> Iterator[type]:
         yield from subclasses(child)
 
 
-@pytest.mark.parametrize("line", command_lines(), ids=" ".join)
+@pytest.mark.parametrize("line", list(command_lines()), ids=" ".join)
 def test_every_command_and_each_of_its_options_is_documented(line: tuple[str, ...]):
     docs = all_pages()
     options = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", help_of(*line))) - {"--help", "--version"}
