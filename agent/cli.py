@@ -126,3 +126,7 @@ def _module(command: str) -> Any:
 def _discard_output() -> None:
     """Point stdout at nothing: Python flushes it once more at exit, and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Bundles written for tests: a model one can compute by hand, in a folder as the exporter leaves it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from contracts.bundle import MODEL, write_manifest
+from contracts.classes import NAMES
+from flowfeatures import WINDOW_COLUMNS
+from tests.detection.onnx_model import C, F, model_bytes
+from tests.detection.windows import make_manifest
+
+
+def write_refusal_bundle(folder: Path, **changes: Any) -> Path:
+    """Write a bundle that calls it a scan when a device's flows are refused; `changes` go into its manifest.
+
+    The logit of benign is the number of TCP and UDP records in the window, that of scan the sum over them of 10 times
+    the refused flows of the last 10 s.
+    """
+    weights = np.zeros((F, C), np.float32)
+    for column in ("is_tcp", "is_udp"):
+        weights[WINDOW_COLUMNS.index(column), NAMES.index("benign")] = 1.0
+    weights[WINDOW_COLUMNS.index("failed_10s"), NAMES.index("scan")] = 10.0
+    model = model_bytes(weights)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL).write_bytes(model)
+    manifest = make_manifest().model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}, **changes})
+    write_manifest(folder, manifest)
+    return folder
