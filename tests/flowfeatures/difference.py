@@ -52,7 +52,7 @@ def is_deviation(name: str) -> bool:
 
 def scale(record: Record, name: str) -> float:
     """Return the size of the values a deviation was computed from."""
-    stem, ending = name.split("_std")[0].split("_var")[0], "_us" if name.endswith("_us") else ""
+    stem, ending = name.split("_std", maxsplit=1)[0].split("_var", maxsplit=1)[0], "_us" if name.endswith("_us") else ""
     largest = max(abs(record.columns[NAMES.index(f"{stem}_{which}{ending}")]) for which in ("max", "min"))
     return largest**2 if name.endswith("_var") else largest
 

@@ -51,9 +51,7 @@ EXCUSED: dict[tuple[str, int], frozenset[str]] = {
     ("14_synack_first", 0): FIRST_PACKET_BACKWARD,
     # It tells directions by address alone, and both ends of this flow have the same.
     ("15_same_ip", 0): EVERYTHING - DIRECTION_FREE,
-    # Silent for 130 s, longer than the idle timeout: for us a new flow, whose first packet is the server's; the fork
-    # keeps the old direction.
-    ("21_tcp_keepalive_130s", 1): EVERYTHING - DIRECTION_FREE,
+    ("21_tcp_keepalive_130s", 1): FIRST_PACKET_BACKWARD,
 }
 # It prints protocol 0 for later fragments, and one ARP frame as an IPv4 flow.
 ROWS_NOT_OURS = {("18_fragments", 0), ("coap_mqtt", 0)}

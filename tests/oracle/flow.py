@@ -4,6 +4,7 @@ Holds no clock and decides no end: `meter.py` does. `fwd` is index 0, `bwd` inde
 """
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from tests.oracle.packet import ACK, FIN, NO_MAC, PSH, RST, SYN, TCP, URG, Packet
@@ -195,7 +196,7 @@ class Flow:
     they stay. `counters` is None between a cut and the next packet.
     """
 
-    def __init__(self, packet: Packet, *, arrival: int) -> None:
+    def __init__(self, packet: Packet, *, key: Hashable, arrival: int) -> None:
         self.is_reversed = packet.proto == TCP and packet.flags & (SYN | ACK) == SYN | ACK
         ends = (packet.src, packet.src_port), (packet.dst, packet.dst_port)
         self.initiator, self.responder = ends[::-1] if self.is_reversed else ends
@@ -206,12 +207,14 @@ class Flow:
         self.handshake = Handshake()
         self.packets_seen = [0, 0]
         self.planned_visit_us = math.inf
-        self.cut_last = packet.ts
-        self.begin(packet.ts, number=arrival)
+        self.key, self.arrival = key, arrival
+        self.cut_us = 0
+        self.begin(packet.ts)
+        # An answer was seen, even where both ends are one and the packet counts as forward.
+        self.counters.only_initiator_syns = not self.is_reversed
 
-    def begin(self, ts: int, *, number: int) -> None:
+    def begin(self, ts: int) -> None:
         """Start counting: a new flow, or the one that continues after an active cut."""
-        self.number = number
         self.counters: Counters | None = Counters(start=ts, last=ts)
         self.tcp = TcpState()
         self.segment = 0

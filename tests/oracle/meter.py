@@ -8,7 +8,7 @@ The trap: a deadline passes strictly, so a packet exactly on it still belongs to
 import heapq
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.oracle.columns import columns
@@ -43,9 +43,9 @@ WTMC = Settings(
 
 @dataclass
 class Record:
-    """One record, named as the engine names its fields; `number` is the flow's place in order of first packets."""
+    """One record, named as the engine names its fields; `number` tells flow ids apart."""
 
-    number: int
+    number: Hashable
     start_us: int
     end_us: int
     left_us: int
@@ -104,7 +104,7 @@ class Meter:
         self.clock: int | None = None
         self._flows: OrderedDict[tuple, Flow] = OrderedDict()
         self._due: list[tuple[float, int, int, tuple, Flow]] = []
-        self._arrivals = self._pushes = 0
+        self._pushes = 0
 
     @property
     def live_flows(self) -> int:
@@ -137,9 +137,10 @@ class Meter:
             flow = None
         if flow is None:
             yield from self._make_room()
-            flow = self._flows[key] = Flow(packet, arrival=self._next_arrival())
+            self.counts.flows += 1
+            flow = self._flows[key] = Flow(packet, key=key, arrival=self.counts.flows)
         elif flow.counters is None:
-            flow.begin(packet.ts, number=self._next_arrival())
+            flow.begin(packet.ts)
         flow.add(packet, label=label)
         self._schedule(key, flow)
         if self.settings.partials and flow.packets in PARTIAL_AFTER_PACKETS:
@@ -150,15 +151,10 @@ class Meter:
         if self.clock is None:
             return
         yield from self._expire()
-        for key, flow in sorted(self._flows.items(), key=lambda item: item[1].number):
+        for key, flow in sorted(self._flows.items(), key=lambda item: item[1].arrival):
             if flow.counters is not None:
                 yield self._end(key, flow, reason=END_OF_FLOW if flow.tcp.state == 3 else FORCED, left_us=self.clock)
         self._flows.clear()
-
-    def _next_arrival(self) -> int:
-        self._arrivals += 1
-        self.counts.flows += 1
-        return self._arrivals
 
     def _key(self, packet: Packet) -> tuple:
         ends = sorted([(packet.src, packet.src_port), (packet.dst, packet.dst_port)])
@@ -172,7 +168,7 @@ class Meter:
         """Return (due time, reason) of the flow's deadline; on a tie the earlier in the specification's list."""
         counters = flow.counters
         if counters is None:
-            return flow.cut_last + self._idle_us(flow), DROP
+            return flow.cut_us + self._idle_us(flow), DROP
         ends = [
             (counters.start + self.settings.active_timeout_s * 1_000_000, ACTIVE),
             (counters.last + self._idle_us(flow), IDLE),
@@ -198,7 +194,7 @@ class Meter:
         if due < flow.planned_visit_us:
             flow.planned_visit_us = due
             self._pushes += 1
-            heapq.heappush(self._due, (due, flow.number, self._pushes, key, flow))
+            heapq.heappush(self._due, (due, flow.arrival, self._pushes, key, flow))
 
     def _expire(self) -> Iterator[Record]:
         """Yield everything due strictly before the clock."""
@@ -223,9 +219,13 @@ class Meter:
             self._schedule(key, flow)
 
     def _cut(self, flow: Flow, *, left_us: int) -> Record:
-        """Emit the flow and keep its entry, empty, for a packet that continues its direction."""
+        """Emit the flow and keep its entry, empty, for a packet that continues its direction.
+
+        The cut resets `last` with the other counters: the entry is remembered for the idle timeout from the cut on.
+        Counted from the last packet, golden/pcaps/21 would lose its direction, which the specification says it keeps.
+        """
         record = self._record(flow, reason=ACTIVE, left_us=left_us)
-        flow.cut_last = flow.counters.last
+        flow.cut_us = left_us
         flow.counters = None
         return record
 
@@ -240,7 +240,7 @@ class Meter:
         An entry left empty by an active cut occupies its place and leaves without a record.
         """
         while len(self._flows) >= self.settings.max_flows:
-            by_age = sorted(self._flows.items(), key=lambda item: (not item[1].is_half_open, item[1].number))
+            by_age = sorted(self._flows.items(), key=lambda item: (not item[1].is_half_open, item[1].arrival))
             key, flow = by_age[0]
             if flow.counters is None:
                 del self._flows[key]
@@ -255,7 +255,7 @@ class Meter:
         self.counts.records += 1
         self.counts.partial_records += reason == PARTIAL
         return Record(
-            number=flow.number,
+            number=(flow.key, counters.start),
             start_us=counters.start,
             end_us=counters.last,
             left_us=left_us,

@@ -25,7 +25,7 @@ class NotACapture(Exception):
 
 
 class UnknownLink(NotACapture):
-    """A classic capture of a link type nobody here decodes; an interface of a pcapng file is skipped instead."""
+    """No frame of the file can be of a link type that is decoded: its header says so, or all its interfaces do."""
 
 
 class Truncated(Exception):
@@ -50,9 +50,16 @@ class Interface(NamedTuple):
     offset_s: int
 
 
+UNDESCRIBED = Interface(link_type=-1, snap_bytes=0, ticks_per_s=1_000_000, offset_s=0)
+LARGEST_FRAME_BYTES = 1 << 20  # no link sends more: what claims to be longer is no record header
+LAST_US = 253_402_300_799_999_999  # 9999-12-31 23:59:59.999999, the last a date can be written for
+
+
 def read_frames(path: Path) -> Iterator[Frame]:
     """Yield every whole frame of the file; raise NotACapture or Truncated where it stops making sense."""
     content = Path(path).read_bytes()
+    if len(content) < 5:
+        raise NotACapture(f"{len(content)} bytes")
     if content[:4] == b"\x0a\x0d\x0d\x0a":
         yield from read_pcapng(content)
     else:
@@ -61,14 +68,14 @@ def read_frames(path: Path) -> Iterator[Frame]:
 
 def read_pcap(content: bytes) -> Iterator[Frame]:
     """Yield the frames of a classic capture; the upper 16 bits of the link type (FCS length) are not part of it."""
-    if len(content) < 24:
-        raise NotACapture(f"{len(content)} bytes, a header has 24")
     for order in "<>":
         ticks_per_us = PCAP_MAGICS.get(struct.unpack_from(order + "I", content)[0])
         if ticks_per_us:
             break
     else:
         raise NotACapture(f"magic {content[:4].hex()}")
+    if len(content) < 24:
+        raise Truncated(f"{len(content)} bytes, a header has 24")
     link_type = struct.unpack_from(order + "I", content, 20)[0] & 0xFFFF
     if link_type not in LINK_TYPES:
         raise UnknownLink(f"link type {link_type}")
@@ -78,15 +85,21 @@ def read_pcap(content: bytes) -> Iterator[Frame]:
             raise Truncated(f"record header at byte {at}")
         seconds, fraction, captured, wire = struct.unpack_from(order + "IIII", content, at)
         at += 16
+        if captured > LARGEST_FRAME_BYTES:
+            raise NotACapture(f"frame of {captured} bytes at byte {at}")
         if at + captured > len(content):
             raise Truncated(f"frame of {captured} bytes at byte {at}")
-        yield Frame(seconds * 1_000_000 + fraction // ticks_per_us, link_type, wire, content[at : at + captured])
+        ts = seconds * 1_000_000 + fraction // ticks_per_us
+        yield Frame(ts, link_type, max(wire, captured), content[at : at + captured])
         at += captured
 
 
 def read_pcapng(content: bytes) -> Iterator[Frame]:
-    """Yield the frames of all sections; blocks of other types are skipped."""
-    order, interfaces, at = "<", [], 0
+    """Yield the frames of all sections; blocks of other types are skipped.
+
+    A simple packet block carries no time: it takes that of the packet before it in the file, or 0.
+    """
+    order, interfaces, link_types, at, ts = "<", [], set(), 0, 0
     while at < len(content):
         if at + 12 > len(content):
             raise Truncated(f"block header at byte {at}")
@@ -101,9 +114,14 @@ def read_pcapng(content: bytes) -> Iterator[Frame]:
         body = content[at + 8 : at + length - 4]
         if kind == INTERFACE:
             interfaces.append(read_interface(body, order))
+            link_types.add(interfaces[-1].link_type)
         elif kind in (OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET):
-            yield read_packet_block(kind, body, order, interfaces)
+            frame = read_packet_block(kind, body, order, interfaces, ts)
+            ts = frame.ts
+            yield frame
         at += length
+    if link_types and not link_types & set(LINK_TYPES):
+        raise UnknownLink(f"link types {sorted(link_types)}")
 
 
 def section_byte_order(content: bytes, at: int) -> str:
@@ -133,29 +151,29 @@ def read_interface(body: bytes, order: str) -> Interface:
     return Interface(link_type, snap, ticks_per_s, offset_s)
 
 
-def read_packet_block(kind: int, body: bytes, order: str, interfaces: list[Interface]) -> Frame:
+def read_packet_block(kind: int, body: bytes, order: str, interfaces: list[Interface], ts_before: int) -> Frame:
     """Return the frame of an enhanced, simple or obsolete packet block.
 
-    A simple packet block carries no time: it is read as time 0, as libpcap does.
+    The frame of an interface nobody described has no link type, which the decoder does not support. A time before
+    1970 or after the year 9999 is one of these ends.
     """
     fixed = {ENHANCED_PACKET: 20, OLD_PACKET: 20, SIMPLE_PACKET: 4}[kind]
     if len(body) < fixed:
         raise NotACapture(f"packet block of {len(body)} bytes")
+    number, ticks = 0, None
     if kind == SIMPLE_PACKET:
-        (wire,) = struct.unpack_from(order + "I", body)
-        number, ticks = 0, None
-        captured = wire
+        captured = wire = struct.unpack_from(order + "I", body)[0]
     else:
-        layout = "IIIII" if kind == ENHANCED_PACKET else "HHIIII"
-        fields = struct.unpack_from(order + layout, body)
+        fields = struct.unpack_from(order + ("IIIII" if kind == ENHANCED_PACKET else "HHIIII"), body)
         number, (high, low, captured, wire) = fields[0], fields[-4:]
         ticks = high << 32 | low
-    if number >= len(interfaces):
-        raise NotACapture(f"packet of interface {number}, described are {len(interfaces)}")
-    interface = interfaces[number]
+    interface = interfaces[number] if number < len(interfaces) else UNDESCRIBED
     if kind == SIMPLE_PACKET and interface.snap_bytes:
         captured = min(captured, interface.snap_bytes)
     if fixed + captured > len(body):
         raise NotACapture(f"packet of {captured} bytes in a block of {len(body)}")
-    ts = 0 if ticks is None else ticks * 1_000_000 // interface.ticks_per_s + interface.offset_s * 1_000_000
-    return Frame(ts, interface.link_type, wire, body[fixed : fixed + captured])
+    ts = ts_before
+    if ticks is not None:
+        ts = ticks * 1_000_000 // interface.ticks_per_s + interface.offset_s * 1_000_000
+        ts = min(max(ts, 0), LAST_US)
+    return Frame(ts, interface.link_type, max(wire, captured), body[fixed : fixed + captured])

@@ -1,0 +1,135 @@
+"""Packet streams for property tests: few ends, many ties, and times that sit on the deadlines."""
+
+from typing import NamedTuple
+
+from hypothesis import strategies as st
+
+from tests.flowfeatures.packets import (
+    DEVICE,
+    DEVICE_MAC,
+    ROUTER_MAC,
+    SERVER,
+    START_US,
+    TimedFrame,
+    ethernet,
+    extension,
+    fragment_header,
+    ipv4,
+    ipv6,
+    tcp,
+    udp,
+)
+from tests.oracle.meter import WTMC, Settings
+
+# Every deadline of the default settings, one microsecond less and one more, some repeats, steps back within and
+# beyond what counts as late.
+DEADLINES_US = (250_000, 1_000_000, 5_000_000, 15_000_000, 30_000_000, 60_000_000, 120_000_000)
+FORWARD_US = (0, 1, 100, 1_000, 999_999, 10_000_000, *(at + off for at in DEADLINES_US for off in (-1, 0, 1)))
+BACK_US = (-1, -1_000, -1_000_000, -20_000_000, -60_000_000, -60_000_001, -500_000_000)
+FLAGS = ("", "S", "SA", "A", "PA", "FA", "F", "R", "RA", "SF", "SR", "FRA", "UEC", "SAEC")
+
+ENDS = ((DEVICE, SERVER), (DEVICE, "192.168.1.20"), (DEVICE, DEVICE), (DEVICE, "255.255.255.255"))
+KINDS = ("tcp", "tcp", "tcp", "udp", "udp", "icmp", "gre", "fragment", "v6", "v6 fragment", "arp")
+PORTS = ((40000, 80), (40001, 80), (53, 53))
+
+
+class Event(NamedTuple):
+    """One frame, or a train of it, some time after the one before; small enough to read in a failing example."""
+
+    after_us: int
+    kind: str = "tcp"
+    ends: tuple[str, str] = ENDS[0]
+    ports: tuple[int, int] = PORTS[0]
+    is_back: bool = False
+    flags: str = "A"
+    payload_bytes: int = 0
+    numbers: tuple[int, int] = (0, 0)
+    """Sequence and acknowledgement number."""
+    offset_bytes: int = 0
+    vlans: tuple[int, ...] = ()
+    train: int = 1
+    spacing_us: int = 0
+
+
+def events(steps_us: tuple[int, ...] = FORWARD_US + BACK_US) -> st.SearchStrategy[Event]:
+    """Return a strategy for one event; what is ordinary comes first and so is what examples shrink to."""
+    return st.builds(
+        Event,
+        after_us=st.sampled_from(steps_us),
+        kind=st.sampled_from(KINDS),
+        ends=st.sampled_from(ENDS),
+        ports=st.sampled_from(PORTS),
+        is_back=st.booleans(),
+        flags=st.sampled_from(FLAGS),
+        payload_bytes=st.sampled_from((0, 1, 10, 1400, 3000)),
+        numbers=st.sampled_from(((0, 0), (100, 101), (101, 101), (0xFFFFFFFF, 0))),
+        offset_bytes=st.sampled_from((0, 8, 1480)),
+        vlans=st.sampled_from(((), (), (), (10,), (10, 20))),
+        train=st.sampled_from((1, 1, 1, 1, 5, 9)),
+        spacing_us=st.sampled_from((0, 1, 500)),
+    )
+
+
+def streams(*, max_events: int = 40) -> st.SearchStrategy[list[Event]]:
+    """Return a strategy for a stream of up to this many events."""
+    return st.lists(events(), min_size=1, max_size=max_events)
+
+
+def frame(event: Event) -> bytes:
+    """Return the event's frame."""
+    (src, dst), ports, macs = event.ends, event.ports, (DEVICE_MAC, ROUTER_MAC)
+    if event.is_back:
+        src, dst, ports, macs = dst, src, ports[::-1], macs[::-1]
+    seq, ack = event.numbers
+    segment = tcp(*ports, event.flags, event.payload_bytes, seq=seq, ack=ack, window=event.payload_bytes + 7)
+    datagram = udp(*ports, event.payload_bytes)
+    packet = {
+        "tcp": lambda: ipv4(segment, 6, src=src, dst=dst),
+        "udp": lambda: ipv4(datagram, 17, src=src, dst=dst),
+        "icmp": lambda: ipv4(datagram, 1, src=src, dst=dst),
+        "gre": lambda: ipv4(datagram, 47, src=src, dst=dst),
+        "fragment": lambda: ipv4(datagram, 17, src=src, dst=dst, fragment_offset=event.offset_bytes),
+        "v6": lambda: ipv6(extension(6) + segment, 0, src=f"2001:db8::{src}", dst=f"2001:db8::{dst}"),
+        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44),
+        "arp": lambda: bytes(28),
+    }[event.kind]()
+    ether_type = 0x0806 if event.kind == "arp" else None
+    return ethernet(packet, src=macs[0], dst=macs[1], vlans=event.vlans, ether_type=ether_type)
+
+
+def timed(stream: list[Event]) -> list[TimedFrame]:
+    """Return the stream's frames with their times."""
+    at_us, frames = START_US, []
+    for event in stream:
+        at_us += event.after_us
+        for _ in range(event.train):
+            frames.append((at_us, frame(event)))
+            at_us += event.spacing_us
+    return frames
+
+
+def all_timeouts(timeout_s: float, *, linger_s: float) -> Settings:
+    """Return settings under which every deadline ties with every other."""
+    return Settings(
+        active_timeout_s=timeout_s,
+        tcp_idle_timeout_s=timeout_s,
+        other_idle_timeout_s=timeout_s,
+        half_open_timeout_s=timeout_s,
+        linger_s=linger_s,
+        partials=True,
+    )
+
+
+SETTINGS = st.sampled_from(
+    (
+        Settings(),
+        Settings(partials=True),
+        WTMC,
+        Settings(partials=True, vlan_in_key=True),
+        Settings(partials=True, max_flows=3),
+        Settings(max_flows=1),
+        Settings(active_timeout_s=15, partials=True),
+        all_timeouts(5, linger_s=5),
+        all_timeouts(1, linger_s=0),
+    )
+)
