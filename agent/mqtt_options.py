@@ -1,4 +1,4 @@
-"""The options that say where the broker is and how to be let in."""
+"""The options that say who speaks to which broker, and how it is let in."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import os
 from pathlib import Path
 
 from agent.delivery import MqttSettings, read_password
+from contracts.alert import is_gateway_id
 from contracts.errors import UsageError
 
 PASSWORD_VARIABLE = "PENSTOCK_MQTT_PASSWORD"
+
+
+def gateway(text: str) -> str:
+    """Return a gateway id: it names alerts, an MQTT client and a level of a topic."""
+    if not is_gateway_id(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 to 64 letters, digits, dots, dashes or underscores")
+    return text
 
 
 def add_mqtt_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,6 @@ import argparse
 import ipaddress
 import math
 
-from contracts.alert import is_gateway_id
-
 
 def seconds(text: str) -> float:
     """Return a finite number of seconds, not negative."""
@@ -47,10 +45,3 @@ def network(text: str) -> str:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: wanted a network as 192.168.1.0/24, or an address") from None
-
-
-def gateway(text: str) -> str:
-    """Return a gateway id: it names alerts, an MQTT client and a level of a topic."""
-    if not is_gateway_id(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: wanted 1 to 64 letters, digits, dots, dashes or underscores")
-    return text

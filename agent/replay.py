@@ -13,8 +13,8 @@ from pathlib import Path
 from agent.alerts import AlertWriter
 from agent.captures import CaptureFiles
 from agent.delivery import Delivery, EveFile, MqttSettings
-from agent.mqtt_options import add_mqtt_arguments, mqtt_settings
-from agent.options import gateway, network, seconds, speed
+from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_settings
+from agent.options import network, seconds, speed
 from agent.outfile import STDOUT
 from agent.pace import Pace
 from agent.pipeline import Pipeline

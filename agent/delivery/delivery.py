@@ -54,6 +54,7 @@ class Delivery:
         # All guarded by _changed:
         self._new: list[Letter] = []
         self._committing = 0
+        self._on_disk = 0
         self._acknowledged: list[int] = []
         self._trouble: OutboxError | None = None
         self._dropped_unwritten = 0
@@ -65,6 +66,7 @@ class Delivery:
                 self._outbox = Outbox.temporary(bounds=self._bounds)
             else:
                 self._outbox = Outbox(self._outbox_file, bounds=self._bounds)
+            self._on_disk = len(self._outbox)
             self._sender = Sender(
                 self._mqtt, self, delivered=self._take_acknowledgement, changed=self._notify, clock_s=self._clock_s
             )
@@ -163,7 +165,7 @@ class Delivery:
         self._changed.notify_all()
 
     def _left(self) -> int:
-        return len(self._new) + self._committing + (0 if self._outbox is None else len(self._outbox))
+        return len(self._new) + self._committing + self._on_disk
 
     def _raise_trouble(self) -> None:
         if self._trouble is not None:
@@ -207,6 +209,7 @@ class Delivery:
         with self._changed:
             self._trouble = trouble
             self._committing = 0
+            self._on_disk = len(self._outbox)
             if trouble is None:
                 self.delivered += gone
                 del self._acknowledged[: len(settled)]

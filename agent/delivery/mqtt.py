@@ -73,6 +73,7 @@ class Connection:
             reconnect_on_failure=False,
         )
         self._client.connect_timeout = settings.connect_timeout_s
+        self._client.max_inflight_messages_set(0)  # the sender's window is the only one
         if settings.user is not None:
             self._client.username_pw_set(settings.user, settings.password)
         if settings.tls is not None:

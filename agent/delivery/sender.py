@@ -168,9 +168,10 @@ class Sender(threading.Thread):
     def _serve(self, connection: Connection) -> None:
         """Send what is on disk until the connection ends or we stop."""
         self._went_online(connection)
-        in_flight: dict[int, tuple[int, str]] = {}  # number of the message -> id on disk, topic
+        in_flight: dict[int, tuple[int, str]] = {}  # number of the message -> id on disk (0: not a letter), topic
         last = 0
-        connection.say(ONLINE)
+        if (greeting := connection.say(ONLINE)) is not None:
+            in_flight[greeting] = 0, self._settings.availability_topic
         while not self._is_stopping:
             last = self._fill(connection, in_flight, last)
             event = self._next(None, connection)
@@ -206,7 +207,7 @@ class Sender(threading.Thread):
 
     def _settle(self, event: Acknowledged, in_flight: dict[int, tuple[int, str]]) -> bool:
         """Take note of a PUBACK; return whether the connection may go on."""
-        number, topic = in_flight.pop(event.number, (0, self._settings.availability_topic))
+        number, topic = in_flight.pop(event.number)
         if event.code >= 0x80:
             self._note(f"{topic}: {event.said}", is_final=event.code in FINAL_CODES)
             return False

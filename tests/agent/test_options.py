@@ -8,6 +8,7 @@ import math
 import pytest
 
 from agent import options
+from agent.mqtt_options import gateway
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from agent import options
         (options.network, "192.168.1.7/24", "192.168.1.0/24"),
         (options.network, "192.168.1.7", "192.168.1.7/32"),
         (options.network, "fd00::/8", "fd00::/8"),
-        (options.gateway, "cellar-2.lan_a", "cellar-2.lan_a"),
+        (gateway, "cellar-2.lan_a", "cellar-2.lan_a"),
     ],
 )
 def test_is_read(read, text, expected):
@@ -43,10 +44,10 @@ def test_is_read(read, text, expected):
         (options.speed, "fast"),
         (options.network, "192.168.1.0/33"),
         (options.network, "home"),
-        (options.gateway, ""),
-        (options.gateway, "a/b"),
-        (options.gateway, "#"),
-        (options.gateway, "x" * 65),
+        (gateway, ""),
+        (gateway, "a/b"),
+        (gateway, "#"),
+        (gateway, "x" * 65),
     ],
 )
 def test_is_refused_naming_what_was_seen(read, text):
