@@ -37,14 +37,21 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="penstock-lab", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="penstock-lab",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A small gateway network in Linux namespaces: real tools, real attacks, labelled captures.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     record = commands.add_parser("record", help="play a plan and write capture.pcap and ground_truth.json (root)")
     record.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    record.add_argument("--snap-bytes", type=int, default=262144, metavar="N",
-                        help="bytes kept of each packet (default: all); the original length is kept in any case")
+    record.add_argument(
+        "--snap-bytes",
+        type=int,
+        default=262144,
+        metavar="N",
+        help="bytes kept of each packet (default: all); the original length is kept in any case",
+    )
     plan = commands.add_parser("plan", help="print the plan of a seed as JSON")
     for command in (record, plan):
         which = command.add_mutually_exclusive_group(required=True)
@@ -81,8 +88,13 @@ def _draw(arguments: argparse.Namespace) -> Any:
 
     if arguments.demo:
         return draw_demo_plan()
-    return draw_plan(arguments.seed, duration_s=arguments.duration, attacks=_techniques(arguments.attacks),
-                     count=arguments.count, devices=arguments.devices)
+    return draw_plan(
+        arguments.seed,
+        duration_s=arguments.duration,
+        attacks=_techniques(arguments.attacks),
+        count=arguments.count,
+        devices=arguments.devices,
+    )
 
 
 def _say(text: str) -> None:
@@ -99,8 +111,14 @@ def _record(arguments: argparse.Namespace) -> int:
     _say(f"recording {plan.duration_s:.0f} s")
     done = record(plan, arguments.output, snap_bytes=arguments.snap_bytes, say=_say)
     problems = check(done.capture, done.truth)
-    summary = {"capture": str(done.capture), "ground_truth": str(done.truth), "packets": done.packets,
-               "bytes": done.bytes, "attacks": [interval["tool"] for interval in done.intervals], "problems": problems}
+    summary = {
+        "capture": str(done.capture),
+        "ground_truth": str(done.truth),
+        "packets": done.packets,
+        "bytes": done.bytes,
+        "attacks": [interval["tool"] for interval in done.intervals],
+        "problems": problems,
+    }
     if arguments.json:
         print(json.dumps(summary))
     else:

@@ -28,17 +28,30 @@ def _is_telnet_guessing(attack: Attack, plan: Plan) -> bool:
 def _is_named_flood(attack: Attack, plan: Plan) -> bool:
     count = int(attack.argv[attack.argv.index("-c") + 1])
     is_open = attack.ports[0] in {service.port for service in plan.host(attack.victim).services}
-    return (is_open and not attack.spoofed and not plan.host(attack.attacker).is_inside and "-d" not in attack.argv
-            and "-k" not in attack.argv and 1000 <= count <= 2500 and attack.limit_s < 16)
+    return (
+        is_open
+        and not attack.spoofed
+        and not plan.host(attack.attacker).is_inside
+        and "-d" not in attack.argv
+        and "-k" not in attack.argv
+        and 1000 <= count <= 2500
+        and attack.limit_s < 16
+    )
 
 
 def _is_named_scan(attack: Attack, plan: Plan) -> bool:
-    return (attack.technique == "nmap-sS" and "-T4" in attack.argv and "--top-ports" in attack.argv
-            and not plan.host(attack.attacker).is_inside)
+    return (
+        attack.technique == "nmap-sS"
+        and "-T4" in attack.argv
+        and "--top-ports" in attack.argv
+        and not plan.host(attack.attacker).is_inside
+    )
 
 
 WANTED: tuple[tuple[str, Callable[[Attack, Plan], bool]], ...] = (
-    ("telnet_hydra", _is_telnet_guessing), ("syn_flood", _is_named_flood), ("port_scan", _is_named_scan),
+    ("telnet_hydra", _is_telnet_guessing),
+    ("syn_flood", _is_named_flood),
+    ("port_scan", _is_named_scan),
 )
 
 
@@ -49,12 +62,18 @@ def draw_demo_plan() -> Plan:
     attacks: list[Attack] = []
     starts_s = 15.0
     for name, is_wanted in WANTED:
-        attack = _draw_until(scene, plan, name=name, is_wanted=is_wanted, taken={
-            host for earlier in attacks for host in (earlier.attacker, earlier.victim)})
+        attack = _draw_until(
+            scene,
+            plan,
+            name=name,
+            is_wanted=is_wanted,
+            taken={host for earlier in attacks for host in (earlier.attacker, earlier.victim)},
+        )
         attacks.append(dataclasses.replace(attack, starts_s=starts_s, limit_s=min(attack.limit_s, 20.0)))
         starts_s += attacks[-1].limit_s + GAP_S
     return dataclasses.replace(
-        plan, attacks=tuple(attacks), activities=_lighter(plan, attacks), duration_s=starts_s + 5.0)
+        plan, attacks=tuple(attacks), activities=_lighter(plan, attacks), duration_s=starts_s + 5.0
+    )
 
 
 def _lighter(plan: Plan, attacks: Sequence[Attack]) -> tuple[Activity, ...]:

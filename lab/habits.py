@@ -1,121 +1,16 @@
-"""What roles a home has, what their devices serve, and what they do all day: drawn, not played.
+"""What the hosts of a home do all day: drawn, not played (`lab.benign` plays it).
 
-`lab.benign` plays the activities. Among them, on purpose, much that resembles an attack: bursts of short connections,
-password mistakes, speed tests, monitors that open every device's port, peers that are away.
+On purpose there is much among it that resembles an attack: bursts of short connections, password mistakes, speed
+tests, monitors that open every device's port, peers that are away.
 """
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
-from lab.plan import GATEWAY, Activity, Host, Plan, Service
-
-ALWAYS = ("camera", "sensor", "sensor", "laptop", "hub", "plug")
-SOMETIMES = ("camera", "sensor", "sensor", "plug", "bulb", "printer", "thermostat", "phone", "controller", "recorder",
-             "speaker", "phone")
-OUTSIDE_ROLES = ("cloud", "broker", "clock", "remote", "target", "command", "stranger1", "stranger2")
-WEAK_ROLES = ("camera", "plug", "bulb", "printer", "recorder", "thermostat", "speaker", "sensor")
-BANNERS = ("", "BusyBox v1.19.4", "DVR login", "Welcome to HiLinux.", "(none) 3.10.14 mips")
-
-
-def between(rng: random.Random, low: float, high: float) -> float:
-    """Draw evenly on a logarithmic scale."""
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-def draw_roles(rng: random.Random, devices: int) -> list[str]:
-    """Draw the roles of so many devices, six of them always the same."""
-    return list(ALWAYS) + [rng.choice(SOMETIMES) for _ in range(max(0, devices - len(ALWAYS)))]
-
-
-def _telnet(rng: random.Random) -> Service:
-    return Service("telnet", rng.choice([23, 23, 23, 2323]), {
-        "banner": rng.choice(BANNERS), "tries": rng.randint(1, 5), "delay_s": rng.choice([0, 1, 1, 2, 3])})
-
-
-def _ssh(rng: random.Random) -> Service:
-    return Service("ssh", rng.choice([22, 22, 22, 2222]), {
-        "max_startups": rng.choice(["10:30:100", "100"]), "reply_bytes": rng.choice([40, 400, 4000])})
-
-
-def _files(rng: random.Random) -> dict[str, int]:
-    return {"index.html": rng.choice([200, 900, 4000]), "state": rng.choice([60, 300]),
-            "photo": int(between(rng, 8_000, 60_000)), "film": int(between(rng, 100_000, 1_500_000))}
-
-
-def _web(rng: random.Random, kind: str, ports: tuple[int, ...]) -> Service:
-    return Service(kind, rng.choice(ports), {"files": _files(rng)})
-
-
-def _mqtt(rng: random.Random) -> Service:
-    return Service("mqtt", rng.choice([1883, 1883, 1883, 8883]), {"guarded": rng.random() < 0.4})
-
-
-def _ftp(rng: random.Random) -> Service:
-    return Service("ftp", 21, {"delay_s": rng.choice([0.0, 0.5, 2.0])})
-
-
-def _media(rng: random.Random) -> Service:
-    return Service("media", rng.choice([554, 554, 8554]), {
-        "frame_bytes": rng.randint(500, 6000), "frames_per_s": rng.choice([5, 12, 20])})
-
-
-def _echo(rng: random.Random, ports: tuple[int, ...]) -> Service:
-    return Service("datagram_echo", rng.choice(ports), {"reply_bytes": rng.choice([10, 60, 300, 1000])})
-
-
-def draw_services(rng: random.Random, role: str) -> tuple[Service, ...]:
-    """Draw what a host of a role serves."""
-    devices_web = (80, 80, 8080, 81, 8000)
-    sure: dict[str, list[Callable[[], Service]]] = {
-        "camera": [lambda: _web(rng, "small_web", devices_web), lambda: _media(rng), lambda: _telnet(rng)],
-        "recorder": [lambda: _telnet(rng), lambda: _web(rng, "small_web", (80, 8000)), lambda: _ftp(rng)],
-        "hub": [lambda: _ssh(rng), lambda: _web(rng, "web", (80, 8123, 8080)), lambda: _mqtt(rng),
-                lambda: Service("bulk", 5201)],
-        "printer": [lambda: _web(rng, "small_web", (80,)), lambda: _ftp(rng),
-                    lambda: Service("discovery_responder", 161, {"replies": 1, "reply_bytes": 240})],
-        "plug": [lambda: _web(rng, "small_web", (80,)), lambda: _echo(rng, (9999, 6667))],
-        "controller": [lambda: Service("modbus", 502), lambda: _telnet(rng)],
-        "bulb": [lambda: _echo(rng, (5683, 56700))],
-        "cloud": [lambda: Service("web", 80, {"files": _files(rng)}),
-                  lambda: Service("web", 443, {"files": _files(rng), "tls": True}),
-                  lambda: Service("push_channel", rng.choice([5223, 8883, 443 + 8000, 5228]),
-                                  {"reply_bytes": rng.choice([8, 40, 200])}),
-                  lambda: Service("datagram_echo", rng.choice([3478, 8801, 4500]), {"reply_bytes": 200}),
-                  lambda: Service("name_server", 53, {"answer": "203.0.113.9"}),
-                  lambda: Service("bulk", 5201)],
-        "broker": [lambda: Service("mqtt", 1883, {"guarded": rng.random() < 0.4})],
-        "clock": [lambda: Service("time_server", 123), lambda: Service("time_server", 1123)],
-        "command": [lambda: Service("command", rng.choice([4444, 6667, 48101, 1337, 5034, 23, 666]),
-                                    {"reply_bytes": rng.choice([4, 30, 150])}),
-                    lambda: Service("name_server", 53, {"answer": "198.51.100.7"})],
-        "target": [lambda: Service("web", 80, {"files": _files(rng)}), lambda: _ssh(rng)],
-    }
-    maybe: dict[str, list[tuple[float, Callable[[], Service]]]] = {
-        "camera": [(0.3, lambda: _ssh(rng)), (0.3, lambda: _ftp(rng))],
-        "plug": [(0.6, lambda: _telnet(rng))],
-        "hub": [(0.4, lambda: _telnet(rng))],
-        "sensor": [(0.3, lambda: _telnet(rng)), (0.2, lambda: _web(rng, "small_web", (80,)))],
-        "thermostat": [(0.5, lambda: _web(rng, "small_web", (80,))), (0.3, lambda: _telnet(rng))],
-        "speaker": [(0.6, lambda: _web(rng, "small_web", (8008, 8080))),
-                    (0.6, lambda: Service("discovery_responder", 1900, {"replies": 3, "reply_bytes": 320}))],
-        "laptop": [(0.4, lambda: _ssh(rng))],
-    }
-    services = [make() for make in sure.get(role, [])]
-    services += [make() for chance, make in maybe.get(role, []) if rng.random() < chance]
-    return tuple(services)
-
-
-def draw_gateway_services(rng: random.Random, *, broker: bool) -> tuple[Service, ...]:
-    """Draw what the gateway serves: names and addresses always, a page or a broker sometimes."""
-    services = [Service("name_server", 53, {"answer": "203.0.113.9", "forward": "cloud", "dhcp": True})]
-    if broker:
-        services.append(Service("mqtt", 1883, {"guarded": False}))
-    if rng.random() < 0.5:
-        services.append(Service("web", 80, {"files": _files(rng)}))
-    return tuple(services)
+from lab.plan import GATEWAY, Activity, Host, Plan
+from lab.roles import between
 
 
 class _Habits:
@@ -136,11 +31,15 @@ class _Habits:
 
     def does(self, host: Host, kind: str, *peers: str, every_s: tuple[float, float], **settings: object) -> None:
         """Note an activity; its turns lie `every_s` (drawn between the two) apart."""
-        self.drawn.append(Activity(
-            kind, host.name, peers,
-            {"every_s": between(self.rng, *every_s), "unsteadiness": self.rng.choice([0.01, 0.1, 0.5]), **settings},
-            starts_s=self.rng.uniform(0.0, 6.0),
-        ))
+        self.drawn.append(
+            Activity(
+                kind,
+                host.name,
+                peers,
+                {"every_s": between(self.rng, *every_s), "unsteadiness": self.rng.choice([0.01, 0.1, 0.5]), **settings},
+                starts_s=self.rng.uniform(0.0, 6.0),
+            )
+        )
 
     def some(self, chance: float) -> bool:
         return self.rng.random() < chance
@@ -154,13 +53,35 @@ class _Habits:
         if self.some(0.5):
             self.does(host, "lease", every_s=(20, 90))
         if self.some(0.6):
-            group, port = rng.choice([("224.0.0.251", 5353), ("239.255.255.250", 1900), ("224.0.0.252", 5355),
-                                      ("255.255.255.255", 6666), ("255.255.255.255", 56700)])
-            self.does(host, "announce", every_s=(3, 40), group=group, port=port, size_bytes=rng.randint(40, 420),
-                      copies=rng.choice([1, 1, 2, 3, 6]), from_same_port=rng.random() < 0.5)
+            group, port = rng.choice(
+                [
+                    ("224.0.0.251", 5353),
+                    ("239.255.255.250", 1900),
+                    ("224.0.0.252", 5355),
+                    ("255.255.255.255", 6666),
+                    ("255.255.255.255", 56700),
+                ]
+            )
+            self.does(
+                host,
+                "announce",
+                every_s=(3, 40),
+                group=group,
+                port=port,
+                size_bytes=rng.randint(40, 420),
+                copies=rng.choice([1, 1, 2, 3, 6]),
+                from_same_port=rng.random() < 0.5,
+            )
         if self.some(0.25):
-            self.does(host, "ping", rng.choice([GATEWAY, "cloud"]), every_s=(5, 60), count=rng.choice([1, 3, 5]),
-                      pause_s=rng.choice([0.2, 0.5, 1]), size_bytes=rng.choice([16, 56, 200]))
+            self.does(
+                host,
+                "ping",
+                rng.choice([GATEWAY, "cloud"]),
+                every_s=(5, 60),
+                count=rng.choice([1, 3, 5]),
+                pause_s=rng.choice([0.2, 0.5, 1]),
+                size_bytes=rng.choice([16, 56, 200]),
+            )
         if self.some(0.5):
             self.cloud(host)
         if self.some(0.3):
@@ -170,12 +91,25 @@ class _Habits:
         """A device's tie to its vendor: a channel that stays, or calls now and then."""
         rng, cloud = self.rng, self.plan.host("cloud")
         if self.some(0.5):
-            self.does(host, "stay_connected", "cloud", every_s=(1, 30), port=cloud.port_of("push_channel"),
-                      size_bytes=rng.choice([2, 20, 90, 500]))
+            self.does(
+                host,
+                "stay_connected",
+                "cloud",
+                every_s=(1, 30),
+                port=cloud.port_of("push_channel"),
+                size_bytes=rng.choice([2, 20, 90, 500]),
+            )
         else:
             tls = self.some(0.6)
-            self.does(host, "http_poll", "cloud", every_s=(2, 30), port=443 if tls else 80, tls=tls,
-                      file=rng.choice(["state", "index.html", "photo"]))
+            self.does(
+                host,
+                "http_poll",
+                "cloud",
+                every_s=(2, 30),
+                port=443 if tls else 80,
+                tls=tls,
+                file=rng.choice(["state", "index.html", "photo"]),
+            )
 
     def failure(self, host: Host) -> None:
         """Something that never works: a port that is closed, a host that is away, a resolver that is silent."""
@@ -193,11 +127,26 @@ class _Habits:
         """Frames go out, people look in."""
         rng = self.rng
         server, port = rng.choice([("cloud", 80), (self.hub.name, self.hub.port_of("web"))])
-        self.does(host, "http_push", server, every_s=(0.5, 6), port=port, size_bytes=int(between(rng, 2_000, 40_000)),
-                  frames_per_connection=rng.choice([1, 5, 50]))
+        self.does(
+            host,
+            "http_push",
+            server,
+            every_s=(0.5, 6),
+            port=port,
+            size_bytes=int(between(rng, 2_000, 40_000)),
+            frames_per_connection=rng.choice([1, 5, 50]),
+        )
         if self.some(0.4):
-            self.does(host, "datagram_stream", "cloud", every_s=(10, 40), port=self.media_port,
-                      per_s=rng.choice([20, 50, 90]), size_bytes=rng.randint(160, 1200), length_s=rng.uniform(2, 6))
+            self.does(
+                host,
+                "datagram_stream",
+                "cloud",
+                every_s=(10, 40),
+                port=self.media_port,
+                per_s=rng.choice([20, 50, 90]),
+                size_bytes=rng.randint(160, 1200),
+                length_s=rng.uniform(2, 6),
+            )
 
     def sensor(self, host: Host) -> None:
         """Small readings to the broker."""
@@ -205,31 +154,86 @@ class _Habits:
         name, service = self.main_broker if self.some(0.7) else rng.choice(self.brokers)
         guarded = bool(service.settings["guarded"])
         if self.some(0.6):
-            self.does(host, "mqtt_stay", name, every_s=(0.5, 15), port=service.port, guarded=guarded,
-                      keepalive_s=rng.choice([5, 15, 60]), qos=rng.choice([0, 1, 1, 2]),
-                      size_bytes=rng.randint(4, 500), subscribes=self.some(0.3))
+            self.does(
+                host,
+                "mqtt_stay",
+                name,
+                every_s=(0.5, 15),
+                port=service.port,
+                guarded=guarded,
+                keepalive_s=rng.choice([5, 15, 60]),
+                qos=rng.choice([0, 1, 1, 2]),
+                size_bytes=rng.randint(4, 500),
+                subscribes=self.some(0.3),
+            )
         else:
-            self.does(host, "mqtt_call", name, every_s=(1.5, 15), port=service.port, guarded=guarded,
-                      qos=rng.choice([0, 1]), size_bytes=rng.randint(4, 300))
+            self.does(
+                host,
+                "mqtt_call",
+                name,
+                every_s=(1.5, 15),
+                port=service.port,
+                guarded=guarded,
+                qos=rng.choice([0, 1]),
+                size_bytes=rng.randint(4, 300),
+            )
 
     def person(self, host: Host) -> None:
         """A person's device: pages, names in bursts, films, a look at the devices, speed tests."""
         rng = self.rng
         tls = self.some(0.5)
-        self.does(host, "http_burst", "cloud", every_s=(5, 30), port=443 if tls else 80, tls=tls,
-                  count=rng.randint(8, 60), parallel=rng.randint(2, 8), pause_s=between(rng, 0.002, 0.2),
-                  file=rng.choice(["index.html", "state", "photo"]))
-        self.does(host, "names_burst", self.name_server, every_s=(6, 40), port=53, count=rng.randint(10, 120),
-                  per_s=between(rng, 10, 200))
-        self.does(host, "datagram_talk", "cloud", every_s=(4, 30), port=self.media_port,
-                  count=rng.randint(5, 80), per_s=between(rng, 5, 100), size_bytes=rng.randint(30, 1200))
-        self.does(host, "download", "cloud", every_s=(15, 60),
-                  port=80, file="film",
-                  bytes_per_s=int(between(rng, 30_000, 2_000_000)))
+        self.does(
+            host,
+            "http_burst",
+            "cloud",
+            every_s=(5, 30),
+            port=443 if tls else 80,
+            tls=tls,
+            count=rng.randint(8, 60),
+            parallel=rng.randint(2, 8),
+            pause_s=between(rng, 0.002, 0.2),
+            file=rng.choice(["index.html", "state", "photo"]),
+        )
+        self.does(
+            host,
+            "names_burst",
+            self.name_server,
+            every_s=(6, 40),
+            port=53,
+            count=rng.randint(10, 120),
+            per_s=between(rng, 10, 200),
+        )
+        self.does(
+            host,
+            "datagram_talk",
+            "cloud",
+            every_s=(4, 30),
+            port=self.media_port,
+            count=rng.randint(5, 80),
+            per_s=between(rng, 5, 100),
+            size_bytes=rng.randint(30, 1200),
+        )
+        self.does(
+            host,
+            "download",
+            "cloud",
+            every_s=(15, 60),
+            port=80,
+            file="film",
+            bytes_per_s=int(between(rng, 30_000, 2_000_000)),
+        )
         if self.some(0.5):
-            self.does(host, "speed_test", rng.choice(["cloud", self.hub.name]), every_s=(40, 120), port=5201,
-                      bytes=int(between(rng, 200_000, 2_000_000)), mbit_per_s=rng.choice([2, 10, 50]),
-                      udp=self.some(0.4), reverse=self.some(0.4))
+            self.does(
+                host,
+                "speed_test",
+                rng.choice(["cloud", self.hub.name]),
+                every_s=(40, 120),
+                port=5201,
+                bytes=int(between(rng, 200_000, 2_000_000)),
+                mbit_per_s=rng.choice([2, 10, 50]),
+                udp=self.some(0.4),
+                reverse=self.some(0.4),
+            )
         self.visits(host)
 
     def visits(self, host: Host) -> None:
@@ -239,32 +243,83 @@ class _Habits:
             if device.name == host.name:
                 continue
             for service in device.services:
-                kinds = {"telnet": "telnet_visit", "ssh": "ssh_visit", "ftp": "ftp_visit", "media": "watch",
-                         "small_web": rng.choice(["http_poll", "web_login", "http_burst"]), "web": "web_login"}
+                kinds = {
+                    "telnet": "telnet_visit",
+                    "ssh": "ssh_visit",
+                    "ftp": "ftp_visit",
+                    "media": "watch",
+                    "small_web": rng.choice(["http_poll", "web_login", "http_burst"]),
+                    "web": "web_login",
+                }
                 if service.kind in kinds and self.some(0.3):
-                    self.does(host, kinds[service.kind], device.name, every_s=(8, 60), port=service.port,
-                              mistakes=rng.choice([0.0, 0.3, 0.6]), commands=rng.randint(1, 5),
-                              length_s=rng.uniform(1, 8), file="state", count=rng.randint(5, 25), parallel=2,
-                              pause_s=0.02)
+                    self.does(
+                        host,
+                        kinds[service.kind],
+                        device.name,
+                        every_s=(8, 60),
+                        port=service.port,
+                        mistakes=rng.choice([0.0, 0.3, 0.6]),
+                        commands=rng.randint(1, 5),
+                        length_s=rng.uniform(1, 8),
+                        file="state",
+                        count=rng.randint(5, 25),
+                        parallel=2,
+                        pause_s=0.02,
+                    )
 
     def watchman(self, host: Host) -> None:
         """Home automation: opens the known port of each device in turn, and talks to those that speak its protocol."""
         rng = self.rng
-        doors = [(device.name, service.port) for device in self.plan.devices for service in device.services
-                 if device.name != host.name and service.kind in ("small_web", "media", "modbus", "ssh", "ftp")]
+        doors = [
+            (device.name, service.port)
+            for device in self.plan.devices
+            for service in device.services
+            if device.name != host.name and service.kind in ("small_web", "media", "modbus", "ssh", "ftp")
+        ]
         if doors and self.some(0.7):
-            self.does(host, "look_round", *(name for name, _ in doors), every_s=(2, 30), says_something=self.some(0.5),
-                      ports=[port for _, port in doors], pause_s=rng.choice([0.0, 0.1, 1.0]))
+            self.does(
+                host,
+                "look_round",
+                *(name for name, _ in doors),
+                every_s=(2, 30),
+                says_something=self.some(0.5),
+                ports=[port for _, port in doors],
+                pause_s=rng.choice([0.0, 0.1, 1.0]),
+            )
         for device in self.plan.devices:
             if device.port_of("modbus") and device.name != host.name:
-                self.does(host, "registers", device.name, every_s=(1, 8), port=502, count=rng.choice([1, 5, 20]),
-                          registers=rng.randint(1, 60), pause_s=rng.choice([0.1, 0.5]))
+                self.does(
+                    host,
+                    "registers",
+                    device.name,
+                    every_s=(1, 8),
+                    port=502,
+                    count=rng.choice([1, 5, 20]),
+                    registers=rng.randint(1, 60),
+                    pause_s=rng.choice([0.1, 0.5]),
+                )
             if port := device.port_of("datagram_echo"):
-                self.does(host, "datagram_talk", device.name, every_s=(1, 10), port=port, count=rng.randint(1, 5),
-                          per_s=10.0, size_bytes=rng.randint(10, 200))
+                self.does(
+                    host,
+                    "datagram_talk",
+                    device.name,
+                    every_s=(1, 10),
+                    port=port,
+                    count=rng.randint(1, 5),
+                    per_s=10.0,
+                    size_bytes=rng.randint(10, 200),
+                )
             if port := device.port_of("discovery_responder"):
-                self.does(host, "datagram_talk", device.name, every_s=(3, 20), port=port, count=rng.randint(1, 4),
-                          per_s=20.0, size_bytes=rng.randint(40, 110))
+                self.does(
+                    host,
+                    "datagram_talk",
+                    device.name,
+                    every_s=(3, 20),
+                    port=port,
+                    count=rng.randint(1, 4),
+                    per_s=20.0,
+                    size_bytes=rng.randint(40, 110),
+                )
 
     def remote(self, host: Host) -> None:
         """Somebody of the household, away from home: looks in through the gateway."""
@@ -272,14 +327,29 @@ class _Habits:
             for service in device.services:
                 kinds = {"small_web": "http_poll", "media": "watch", "ssh": "ssh_visit", "web": "http_burst"}
                 if service.kind in kinds and self.some(0.3):
-                    self.does(host, kinds[service.kind], device.name, every_s=(6, 40), port=service.port,
-                              file="index.html", length_s=self.rng.uniform(1, 5), mistakes=0.2, commands=2,
-                              count=self.rng.randint(4, 30), parallel=3, pause_s=0.05)
+                    self.does(
+                        host,
+                        kinds[service.kind],
+                        device.name,
+                        every_s=(6, 40),
+                        port=service.port,
+                        file="index.html",
+                        length_s=self.rng.uniform(1, 5),
+                        mistakes=0.2,
+                        commands=2,
+                        count=self.rng.randint(4, 30),
+                        parallel=3,
+                        pause_s=0.05,
+                    )
 
     def stranger(self, host: Host) -> None:
         """An outside host that attacks also asks for a page now and then, as everybody may."""
-        web = [(device.name, service.port) for device in self.plan.devices for service in device.services
-               if service.kind in ("small_web", "web")]
+        web = [
+            (device.name, service.port)
+            for device in self.plan.devices
+            for service in device.services
+            if service.kind in ("small_web", "web")
+        ]
         name, port = self.rng.choice(web)
         self.does(host, "http_poll", name, every_s=(8, 30), port=port, file="index.html")
 
@@ -288,11 +358,21 @@ def draw_activities(rng: random.Random, plan: Plan) -> list[Activity]:
     """Draw what every host of a plan does apart from attacking."""
     habits = _Habits(rng, plan)
     by_role: dict[str, tuple[Callable[[Host], None], ...]] = {
-        "camera": (habits.camera,), "recorder": (habits.camera,), "sensor": (habits.sensor,),
-        "thermostat": (habits.sensor, habits.cloud), "plug": (habits.cloud,), "bulb": (habits.cloud,),
-        "speaker": (habits.cloud, habits.cloud), "laptop": (habits.person,), "phone": (habits.person,),
-        "hub": (habits.watchman, habits.cloud), "printer": (), "controller": (habits.sensor,),
-        "remote": (habits.remote,), "stranger1": (habits.stranger,), "stranger2": (habits.stranger,),
+        "camera": (habits.camera,),
+        "recorder": (habits.camera,),
+        "sensor": (habits.sensor,),
+        "thermostat": (habits.sensor, habits.cloud),
+        "plug": (habits.cloud,),
+        "bulb": (habits.cloud,),
+        "speaker": (habits.cloud, habits.cloud),
+        "laptop": (habits.person,),
+        "phone": (habits.person,),
+        "hub": (habits.watchman, habits.cloud),
+        "printer": (),
+        "controller": (habits.sensor,),
+        "remote": (habits.remote,),
+        "stranger1": (habits.stranger,),
+        "stranger2": (habits.stranger,),
     }
     for host in plan.hosts:
         if host.is_inside:

@@ -202,13 +202,20 @@ class Network:
             router = plan.gateway_address if host.is_inside else plan.internet_gateway
             near = plan.lan if host.is_inside else plan.internet
             stack = f"advmss {host.mss} window {host.receive_window_bytes}"
-            self._configure(host.name, [
-                f"addr add {host.address}/{plan.prefix_length(host)} brd + dev eth0",
-                "link set lo up", "link set eth0 up", f"route add default via {router} {stack}",
-                f"route change {near} dev eth0 src {host.address} {stack}",
-                *([] if host.is_inside else [f"route add {plan.lan} via {plan.wan_address} {stack}"]),
-                *self._silence(host),
-            ], interfaces=["eth0"])
+            self._configure(
+                host.name,
+                [
+                    f"addr add {host.address}/{plan.prefix_length(host)} brd + dev eth0",
+                    "link set lo up",
+                    "link set eth0 up",
+                    f"route add default via {router} {stack}",
+                    f"route change {near} dev eth0 src {host.address} {stack}",
+                    *([] if host.is_inside else [f"route add {plan.lan} via {plan.wan_address} {stack}"]),
+                    *(f"addr add {alias}/32 dev eth0" for alias in host.aliases),
+                    *self._silence(host),
+                ],
+                interfaces=["eth0"],
+            )
             self._settle(host)
         self._start_cables(cables)
 
@@ -221,10 +228,15 @@ class Network:
             return
         links.append(f"{first} a{number} netns {between}")
         links.append(f"link add {port} netns {side} type veth peer name b{number} netns {between}")
-        cables.append({
-            "end_a": f"a{number}", "end_b": f"b{number}", "delay_ms": host.delay_ms,
-            "jitter_ms": host.jitter_ms, "rate_mbit_per_s": host.rate_mbit_per_s,
-        })
+        cables.append(
+            {
+                "end_a": f"a{number}",
+                "end_b": f"b{number}",
+                "delay_ms": host.delay_ms,
+                "jitter_ms": host.jitter_ms,
+                "rate_mbit_per_s": host.rate_mbit_per_s,
+            }
+        )
 
     def _configure_routers(self) -> None:
         plan = self.plan
@@ -234,29 +246,48 @@ class Network:
         bridges = ((GATEWAY, "br0", plan.gateway_mac, ports[True]), ("internet", "inet", "", ["gw0", *ports[False]]))
         for name, bridge, mac, members in bridges:
             address = f"address {mac}" if mac else ""
-            self._configure(name, [
-                "link set lo up",
-                f"link add {bridge} {address} type bridge forward_delay 0 mcast_snooping 0",
-                *(f"link set {port} master {bridge} up" for port in members),
-                f"link set {bridge} up",
-            ], interfaces=[bridge, *members])
+            self._configure(
+                name,
+                [
+                    "link set lo up",
+                    f"link add {bridge} {address} type bridge forward_delay 0 mcast_snooping 0",
+                    *(f"link set {port} master {bridge} up" for port in members),
+                    f"link set {bridge} up",
+                ],
+                interfaces=[bridge, *members],
+            )
         length = plan.internet_prefix_length
-        self._configure(GATEWAY, [
-            f"addr add {plan.gateway_address}/{plan.lan.split('/')[1]} brd + dev br0",
-            f"addr add {plan.wan_address}/{length} dev wan0", "link set wan0 up",
-            f"route add default via {plan.internet_gateway}",
-            *(f"neigh add {address} lladdr {plan.devices[0].mac} dev br0" for address in plan.silent),
-        ], interfaces=["wan0"])
+        self._configure(
+            GATEWAY,
+            [
+                f"addr add {plan.gateway_address}/{plan.lan.split('/')[1]} brd + dev br0",
+                f"addr add {plan.wan_address}/{length} dev wan0",
+                "link set wan0 up",
+                f"route add default via {plan.internet_gateway}",
+                *(f"neigh add {address} lladdr {plan.devices[0].mac} dev br0" for address in plan.silent),
+            ],
+            interfaces=["wan0"],
+        )
         # What has no host on the internet side goes nowhere, silently, as most of a random address range does.
-        self._configure("internet", [
-            f"addr add {plan.internet_gateway}/{length} dev inet", "route add blackhole default",
-            f"route add {plan.lan} via {plan.wan_address}",
-        ], interfaces=[])
+        self._configure(
+            "internet",
+            [
+                f"addr add {plan.internet_gateway}/{length} dev inet",
+                "route add blackhole default",
+                f"route add {plan.lan} via {plan.wan_address}",
+            ],
+            interfaces=[],
+        )
         for name in (GATEWAY, "internet"):
-            self.write_sysctl(name, {
-                "net/ipv4/ip_forward": 1, "net/ipv4/conf/all/rp_filter": int(name == GATEWAY),
-                "net/ipv4/conf/all/send_redirects": 0, "net/ipv4/conf/default/send_redirects": 0,
-            })
+            self.write_sysctl(
+                name,
+                {
+                    "net/ipv4/ip_forward": 1,
+                    "net/ipv4/conf/all/rp_filter": int(name == GATEWAY),
+                    "net/ipv4/conf/all/send_redirects": 0,
+                    "net/ipv4/conf/default/send_redirects": 0,
+                },
+            )
 
     def _configure(self, name: str, batch: Sequence[str], *, interfaces: Sequence[str]) -> None:
         _ip(["-n", self.namespace(name), "-batch", "-"], batch=batch)
@@ -286,12 +317,19 @@ class Network:
 
     def _settle(self, host: Host) -> None:
         """Give a host's kernel the small differences that devices have."""
-        self.write_sysctl(host.name, {
-            "net/ipv4/tcp_synack_retries": host.synack_retries, "net/ipv4/tcp_syn_retries": 2,
-            "net/ipv4/ip_default_ttl": host.ttl, "net/ipv4/tcp_timestamps": int(host.has_tcp_timestamps),
-            "net/ipv4/icmp_ratelimit": host.icmp_ratelimit_ms, "net/ipv4/tcp_syncookies": int(host.has_syn_cookies),
-            "net/ipv4/tcp_max_syn_backlog": host.syn_backlog, "net/ipv4/ping_group_range": "0 0",
-        })
+        self.write_sysctl(
+            host.name,
+            {
+                "net/ipv4/tcp_synack_retries": host.synack_retries,
+                "net/ipv4/tcp_syn_retries": 2,
+                "net/ipv4/ip_default_ttl": host.ttl,
+                "net/ipv4/tcp_timestamps": int(host.has_tcp_timestamps),
+                "net/ipv4/icmp_ratelimit": host.icmp_ratelimit_ms,
+                "net/ipv4/tcp_syncookies": int(host.has_syn_cookies),
+                "net/ipv4/tcp_max_syn_backlog": host.syn_backlog,
+                "net/ipv4/ping_group_range": "0 0",
+            },
+        )
 
     def write_sysctl(self, name: str, values: dict[str, int | str]) -> None:
         """Set kernel settings of a host's network (paths below /proc/sys)."""
@@ -310,8 +348,11 @@ class Network:
                 self._without_offloads("cables", end)
         with entered(self.namespace("cables")):
             process = subprocess.Popen(
-                [sys.executable, "-m", "lab.wire"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                start_new_session=True, cwd=Path(__file__).parents[1],
+                [sys.executable, "-m", "lab.wire"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                cwd=Path(__file__).parents[1],
             )
         assert process.stdin is not None
         assert process.stdout is not None

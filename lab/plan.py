@@ -46,6 +46,7 @@ class Host:
     receive_window_bytes: int = 131072
     drops_closed_ports: bool = False
     services: tuple[Service, ...] = ()
+    aliases: tuple[str, ...] = ()  # further addresses: a cloud is many hosts to those who watch
 
     def port_of(self, kind: str) -> int | None:
         """Return the port of the host's first service of a kind."""
@@ -122,6 +123,10 @@ class Plan:
             if host.name == name:
                 return host
         raise KeyError(name)
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """Return every address of a host or of the gateway, the first being its own."""
+        return (self.gateway_address,) if name == GATEWAY else (self.host(name).address, *self.host(name).aliases)
 
     def address(self, name: str) -> str:
         """Return the address of a host or of the gateway, on the side of the LAN."""

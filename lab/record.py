@@ -76,8 +76,13 @@ class Stage:
 
     def _life(self, number: int, activity: Activity) -> Callable[[], None]:
         def play() -> None:
-            actor = Actor(network=self.network, activity=activity, folder=self.folder(activity.host), stop=self.stop,
-                          rng=random.Random(f"{self.plan.seed}:{number}"))
+            actor = Actor(
+                network=self.network,
+                activity=activity,
+                folder=self.folder(activity.host),
+                stop=self.stop,
+                rng=random.Random(f"{self.plan.seed}:{number}"),
+            )
             if actor.rest(activity.starts_s):
                 ACTIVITIES[activity.kind](actor)
 
@@ -91,8 +96,13 @@ class Stage:
         argv = [places.get(word, word) for word in attack.argv]
         started_s = time.time()
         with (self.run / f"attack-{number}.log").open("wb") as log:
-            process = self.network.start(attack.attacker, argv, stdout=log, stderr=subprocess.STDOUT,
-                                         cwd=PROJECT if argv[0] == sys.executable else self.run)
+            process = self.network.start(
+                attack.attacker,
+                argv,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=PROJECT if argv[0] == sys.executable else self.run,
+            )
         exit_code: int | None
         try:
             exit_code = process.wait(timeout=attack.limit_s)
@@ -139,8 +149,23 @@ class Capture:
     def __enter__(self) -> Capture:
         self._log = tempfile.TemporaryFile()
         self._process = self._network.start(
-            GATEWAY, ["tcpdump", "-i", "br0", "-n", "-B", str(BUFFER_KIB), "-s", str(self._snap_bytes), "-Z", "root",
-                      "-w", str(self._path)], stderr=self._log)
+            GATEWAY,
+            [
+                "tcpdump",
+                "-i",
+                "br0",
+                "-n",
+                "-B",
+                str(BUFFER_KIB),
+                "-s",
+                str(self._snap_bytes),
+                "-Z",
+                "root",
+                "-w",
+                str(self._path),
+            ],
+            stderr=self._log,
+        )
         deadline = time.monotonic() + 10.0
         while b"listening on" not in self._said():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -188,7 +213,11 @@ def record(plan: Plan, folder: Path, *, snap_bytes: int = 262144, say: Callable[
         for name in ("capture.pcap", "ground_truth.json"):
             shutil.copyfile(run / name, folder / name)
         return Recording(
-            capture=folder / "capture.pcap", truth=folder / "ground_truth.json", packets=taken.packets,
-            bytes=capture.stat().st_size, intervals=entry.get("intervals", []))
+            capture=folder / "capture.pcap",
+            truth=folder / "ground_truth.json",
+            packets=taken.packets,
+            bytes=capture.stat().st_size,
+            intervals=entry.get("intervals", []),
+        )
     finally:
         shutil.rmtree(run, ignore_errors=True)

@@ -11,8 +11,9 @@ import dataclasses
 import ipaddress
 import random
 from collections.abc import Sequence
+from typing import Any
 
-from lab import habits
+from lab import habits, roles
 from lab.attacks import TECHNIQUES, NoVictim, Scene
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan, Service
 
@@ -24,11 +25,13 @@ SILENT_ADDRESSES = 4
 def draw_lan(rng: random.Random) -> ipaddress.IPv4Network:
     """Draw the prefix of a home network, in all three private ranges, mostly a /24."""
     length = rng.choice([24, 24, 24, 24, 23, 22, 20, 16])
-    first = rng.choice([
-        f"192.168.{rng.choice([0, 1, 1, 2, 8, 10, 50, 88, 178, rng.randrange(256)])}.0",
-        f"10.{rng.randrange(256)}.{rng.randrange(256)}.0",
-        f"172.{rng.randrange(16, 32)}.{rng.randrange(256)}.0",
-    ])
+    first = rng.choice(
+        [
+            f"192.168.{rng.choice([0, 1, 1, 2, 8, 10, 50, 88, 178, rng.randrange(256)])}.0",
+            f"10.{rng.randrange(256)}.{rng.randrange(256)}.0",
+            f"172.{rng.randrange(16, 32)}.{rng.randrange(256)}.0",
+        ]
+    )
     return ipaddress.IPv4Network(f"{first}/{length}", strict=False)
 
 
@@ -43,7 +46,7 @@ def _draw_mac(rng: random.Random) -> str:
     return first + "".join(f":{rng.randrange(256):02x}" for _ in range(3))
 
 
-def _draw_kernel(rng: random.Random) -> dict[str, object]:
+def _draw_kernel(rng: random.Random) -> dict[str, Any]:
     """Draw what a device's network stack is like, so that none of it tells attackers from others."""
     return {
         "ttl": rng.choice([64, 64, 64, 128, 255]),
@@ -57,41 +60,71 @@ def _draw_kernel(rng: random.Random) -> dict[str, object]:
     }
 
 
-def _draw_inside_link(rng: random.Random) -> dict[str, float]:
+def _draw_inside_link(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.35:
         return {}
-    return {"delay_ms": rng.uniform(0.3, 6.0), "jitter_ms": rng.uniform(0.05, 3.0),
-            "rate_mbit_per_s": rng.choice([5.0, 20.0, 50.0, 100.0])}
+    return {
+        "delay_ms": rng.uniform(0.3, 6.0),
+        "jitter_ms": rng.uniform(0.05, 3.0),
+        "rate_mbit_per_s": rng.choice([5.0, 20.0, 50.0, 100.0]),
+    }
 
 
-def _draw_outside_link(rng: random.Random) -> dict[str, float]:
-    return {"delay_ms": rng.choice([rng.uniform(2, 15), rng.uniform(10, 60), rng.uniform(50, 140)]),
-            "jitter_ms": rng.uniform(0.05, 4.0), "rate_mbit_per_s": rng.choice([10.0, 50.0, 200.0])}
+def _draw_outside_link(rng: random.Random) -> dict[str, Any]:
+    return {
+        "delay_ms": rng.choice([rng.uniform(2, 15), rng.uniform(10, 60), rng.uniform(50, 140)]),
+        "jitter_ms": rng.uniform(0.05, 4.0),
+        "rate_mbit_per_s": rng.choice([10.0, 50.0, 200.0]),
+    }
 
 
 def _draw_hosts(
     rng: random.Random, *, lan: ipaddress.IPv4Network, internet: str, devices: int
 ) -> tuple[tuple[Host, ...], str, tuple[str, ...]]:
     """Return the hosts, the gateway's address on the LAN, and home addresses where nobody answers."""
-    roles = habits.draw_roles(rng, devices)
-    inside = _draw_addresses(rng, lan, len(roles) + SILENT_ADDRESSES + 1)
+    drawn = roles.draw_roles(rng, devices)
+    inside = _draw_addresses(rng, lan, len(drawn) + SILENT_ADDRESSES + 1)
     gateway = str(lan.network_address + 1) if rng.random() < 0.7 else inside.pop()
     inside = [address for address in inside if address != gateway]
-    outside = _draw_addresses(rng, ipaddress.IPv4Network(internet), len(habits.OUTSIDE_ROLES) + 2)
+    outside = _draw_addresses(rng, ipaddress.IPv4Network(internet), len(roles.OUTSIDE_ROLES) + 2)
     outside = [address for address in outside if not address.endswith((".1", ".254"))]
     hosts = []
     counts: dict[str, int] = {}
-    for role in (*roles, *habits.OUTSIDE_ROLES):
-        is_inside = role not in habits.OUTSIDE_ROLES
+    for role in (*drawn, *roles.OUTSIDE_ROLES):
+        is_inside = role not in roles.OUTSIDE_ROLES
         counts[role] = counts.get(role, 0) + 1
         link = _draw_inside_link(rng) if is_inside else _draw_outside_link(rng)
-        hosts.append(Host(
-            name=role if not is_inside else f"{role}{counts[role]}", role=role, is_inside=is_inside,
-            address=(inside if is_inside else outside).pop(), mac=_draw_mac(rng),
-            drops_closed_ports=rng.random() < 0.3, services=habits.draw_services(rng, role),
-            **_draw_kernel(rng), **link,  # type: ignore[arg-type]
-        ))
+        hosts.append(
+            Host(
+                name=role if not is_inside else f"{role}{counts[role]}",
+                role=role,
+                is_inside=is_inside,
+                address=(inside if is_inside else outside).pop(),
+                mac=_draw_mac(rng),
+                drops_closed_ports=rng.random() < 0.3,
+                services=roles.draw_services(rng, role),
+                **_draw_kernel(rng),
+                **link,
+            )
+        )
     return tuple(hosts), gateway, tuple(inside[:SILENT_ADDRESSES])
+
+
+def _with_aliases(hosts: Sequence[Host], *, internet: str, seed: int) -> tuple[Host, ...]:
+    """Give the cloud and the clock many addresses, drawn apart so that the rest of a plan does not move."""
+    rng = random.Random(f"{seed}:aliases")
+    taken = {host.address for host in hosts}
+    free = [
+        address
+        for address in _draw_addresses(rng, ipaddress.IPv4Network(internet), 120)
+        if address not in taken and not address.endswith((".1", ".254"))
+    ]
+    counts = {"cloud": rng.randint(12, 40), "clock": rng.randint(0, 4)}
+    named = []
+    for host in hosts:
+        mine, free = free[: counts.get(host.name, 0)], free[counts.get(host.name, 0) :]
+        named.append(dataclasses.replace(host, aliases=tuple(mine)))
+    return tuple(named)
 
 
 def draw_plan(
@@ -108,28 +141,39 @@ def draw_plan(
     outside_net = ipaddress.IPv4Network(internet)
     broker_on_gateway = rng.random() < 0.4
     plan = Plan(
-        seed=seed, duration_s=duration_s, lan=str(lan), gateway_address=gateway, gateway_mac=_draw_mac(rng),
-        gateway_services=habits.draw_gateway_services(rng, broker=broker_on_gateway), internet=internet,
-        internet_gateway=str(outside_net.network_address + 1), wan_address=str(outside_net.network_address + 254),
-        hosts=hosts, activities=(), attacks=(), silent=silent,
+        seed=seed,
+        duration_s=duration_s,
+        lan=str(lan),
+        gateway_address=gateway,
+        gateway_mac=_draw_mac(rng),
+        gateway_services=roles.draw_gateway_services(rng, broker=broker_on_gateway),
+        internet=internet,
+        internet_gateway=str(outside_net.network_address + 1),
+        wan_address=str(outside_net.network_address + 254),
+        hosts=_with_aliases(hosts, internet=internet, seed=seed),
+        activities=(),
+        attacks=(),
+        silent=silent,
     )
     drawn = _draw_attacks(rng, plan, attacks=attacks, count=count)
     end_s = max([attack.starts_s + attack.limit_s + AFTER_S for attack in drawn], default=0.0)
     activities = habits.draw_activities(rng, plan)
     return dataclasses.replace(
-        plan, duration_s=max(duration_s, end_s), attacks=drawn,
+        plan,
+        duration_s=max(duration_s, end_s),
+        attacks=drawn,
         activities=tuple(activity for activity in activities if not _in_doubt(plan, activity, drawn)),
     )
 
 
-def _draw_attacks(
-    rng: random.Random, plan: Plan, *, attacks: Sequence[str] | None, count: int
-) -> tuple[Attack, ...]:
+def _draw_attacks(rng: random.Random, plan: Plan, *, attacks: Sequence[str] | None, count: int) -> tuple[Attack, ...]:
     scene = draw_scene(rng, plan)
     if attacks is None:
         # The three that every recording is about come up more often than the rest.
-        weights = [3 if name in ("telnet_hydra", "telnet_bot", "syn_flood", "port_scan", "mirai_search") else 1
-                   for name in TECHNIQUES]
+        weights = [
+            3 if name in ("telnet_hydra", "telnet_bot", "syn_flood", "port_scan", "mirai_search") else 1
+            for name in TECHNIQUES
+        ]
         wanted = [rng.choices(list(TECHNIQUES), weights)[0] for _ in range(count)]
     else:
         wanted = list(attacks)
@@ -159,12 +203,16 @@ def _draw_one(rng: random.Random, scene: Scene, *, name: str, earlier: Sequence[
 
 def draw_scene(rng: random.Random, plan: Plan) -> Scene:
     """Return what attacks of a plan are drawn from; one or two of its devices are taken over."""
-    weak = [host for host in plan.devices if host.role in habits.WEAK_ROLES]
+    weak = [host for host in plan.devices if host.role in roles.WEAK_ROLES]
     return Scene(
-        rng=rng, lan=plan.lan, gateway_address=plan.gateway_address, devices=plan.devices,
+        rng=rng,
+        lan=plan.lan,
+        gateway_address=plan.gateway_address,
+        devices=plan.devices,
         outside=tuple(plan.host(name) for name in ("cloud", "target", "command")),
         attackers_inside=tuple(rng.sample(weak, min(2, len(weak)))),
-        attackers_outside=(plan.host("stranger1"), plan.host("stranger2")), silent=plan.silent,
+        attackers_outside=(plan.host("stranger1"), plan.host("stranger2")),
+        silent=plan.silent,
     )
 
 

@@ -20,6 +20,7 @@ from lab.network import Network
 from lab.plan import Service
 from lab.tools import find
 
+IP_PKTINFO = 8  # linux/in.h; the socket module has no name for it before Python 3.14
 USER, PASSWORD = "admin", "correct-horse"  # of the lab's own hosts: the benign logins use them
 
 
@@ -77,8 +78,13 @@ def telnet(site: Site) -> None:
     script = site.write(
         f"login-{site.service.port}.sh",
         LOGIN_SCRIPT.format(
-            sh=f"{find('busybox')} sh", user=USER, password=PASSWORD, banner=settings["banner"],
-            tries=settings["tries"], delay_s=settings["delay_s"], filler=settings["tries"] * 37,
+            sh=f"{find('busybox')} sh",
+            user=USER,
+            password=PASSWORD,
+            banner=settings["banner"],
+            tries=settings["tries"],
+            delay_s=settings["delay_s"],
+            filler=settings["tries"] * 37,
             listing="drwxr-xr-x bin dev etc lib proc sbin tmp usr var " * 2,
         ),
         mode=0o755,
@@ -94,12 +100,29 @@ def ssh(site: Site) -> None:
     Path("/run/sshd").mkdir(exist_ok=True)
     listing = "x" * int(site.service.settings["reply_bytes"])
     menu = site.write("menu.sh", f"#!/bin/sh\necho {listing}\n", mode=0o755)
-    config = site.write("sshd_config", "\n".join([
-        f"Port {site.service.port}", f"HostKey {key}", f"AuthorizedKeysFile {site.folder.parent}/client_key.pub",
-        "PasswordAuthentication yes", "PermitEmptyPasswords no", "PermitRootLogin yes", "UsePAM no",
-        "StrictModes no", "UseDNS no", "PrintMotd no", f"ForceCommand {menu}", "PidFile none",
-        f"MaxStartups {site.service.settings['max_startups']}", "MaxAuthTries 6", "LogLevel ERROR", "",
-    ]))
+    config = site.write(
+        "sshd_config",
+        "\n".join(
+            [
+                f"Port {site.service.port}",
+                f"HostKey {key}",
+                f"AuthorizedKeysFile {site.folder.parent}/client_key.pub",
+                "PasswordAuthentication yes",
+                "PermitEmptyPasswords no",
+                "PermitRootLogin yes",
+                "UsePAM no",
+                "StrictModes no",
+                "UseDNS no",
+                "PrintMotd no",
+                f"ForceCommand {menu}",
+                "PidFile none",
+                f"MaxStartups {site.service.settings['max_startups']}",
+                "MaxAuthTries 6",
+                "LogLevel ERROR",
+                "",
+            ]
+        ),
+    )
     site.start("sshd", "-D", "-e", "-f", str(config))
 
 
@@ -115,7 +138,9 @@ def web(site: Site) -> None:
     if site.service.settings.get("tls"):
         _certificate(site.folder)
         listen += f" ssl; ssl_certificate {site.folder}/tls.crt; ssl_certificate_key {site.folder}/tls.key"
-    config = site.write(f"nginx-{site.service.port}.conf", f"""
+    config = site.write(
+        f"nginx-{site.service.port}.conf",
+        f"""
         daemon off; worker_processes 1; pid {site.folder}/nginx-{site.service.port}.pid; user root;
         error_log {site.folder}/nginx.log crit; events {{ worker_connections 512; }}
         http {{ access_log off; client_max_body_size 8m; client_body_temp_path {site.folder}/body;
@@ -124,16 +149,32 @@ def web(site: Site) -> None:
           server {{ {listen}; root {root};
             location /private {{ auth_basic "device"; auth_basic_user_file {users}; }}
             location /upload {{ client_body_in_file_only clean; return 204; }}
-          }} }}""")
+          }} }}""",
+    )
     site.start("nginx", "-c", str(config), "-p", str(site.folder))
 
 
 def _certificate(folder: Path) -> None:
     if not (folder / "tls.crt").exists():
         subprocess.run(
-            [find("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "3650", "-subj", "/CN=lab",
-             "-keyout", folder / "tls.key", "-out", folder / "tls.crt"],
-            check=True, capture_output=True,
+            [
+                find("openssl"),
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "3650",
+                "-subj",
+                "/CN=lab",
+                "-keyout",
+                folder / "tls.key",
+                "-out",
+                folder / "tls.crt",
+            ],
+            check=True,
+            capture_output=True,
         )
 
 
@@ -164,16 +205,33 @@ def mqtt(site: Site) -> None:
 def name_server(site: Site) -> None:
     """Start dnsmasq: answers for every name, and DHCP with the addresses of the plan where it serves the LAN."""
     plan = site.network.plan
-    argv = ["dnsmasq", "-k", "-C", "/dev/null", "--user=root", "--pid-file=", "--no-resolv", "--no-hosts",
-            f"--address=/#/{site.service.settings['answer']}", "--cache-size=0", f"--port={site.service.port}"]
+    argv = [
+        "dnsmasq",
+        "-k",
+        "-C",
+        "/dev/null",
+        "--user=root",
+        "--pid-file=",
+        "--no-resolv",
+        "--no-hosts",
+        f"--address=/#/{site.service.settings['answer']}",
+        "--cache-size=0",
+        f"--port={site.service.port}",
+    ]
     if site.service.settings.get("forward"):
         argv[argv.index(f"--address=/#/{site.service.settings['answer']}")] = (
-            f"--server={plan.address(site.service.settings['forward'])}")
+            f"--server={plan.address(site.service.settings['forward'])}"
+        )
         argv.append("--address=/lan/" + plan.gateway_address)
     if site.service.settings.get("dhcp"):
         start = plan.lan.split("/")[0]
-        argv += ["--interface=br0", "--bind-interfaces", f"--dhcp-range={start},static,1h",
-                 f"--dhcp-leasefile={site.folder}/leases", "--dhcp-authoritative"]
+        argv += [
+            "--interface=br0",
+            "--bind-interfaces",
+            f"--dhcp-range={start},static,1h",
+            f"--dhcp-leasefile={site.folder}/leases",
+            "--dhcp-authoritative",
+        ]
         argv += [f"--dhcp-host={host.mac},{host.address},{host.name}" for host in plan.devices]
     site.start(*argv)
 
@@ -206,18 +264,21 @@ def _tcp_server(site: Site, talk: Callable[[socket.socket], None]) -> None:
 
 
 def _udp_server(site: Site, reply: Callable[[bytes], list[bytes]]) -> None:
-    """Answer datagrams with what `reply` makes of them, until the lab stops."""
+    """Answer datagrams with what `reply` makes of them, from the address they were sent to, until the lab stops."""
 
     def serve() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
             server.bind(("0.0.0.0", site.service.port))
             server.settimeout(0.5)
             while not site.stop.is_set():
                 with contextlib.suppress(OSError):
-                    datagram, sender = server.recvfrom(4096)
+                    datagram, ancillary, _, sender = server.recvmsg(4096, socket.CMSG_SPACE(12))
+                    asked_at = ancillary[0][2][8:12]  # struct in_pktinfo: interface, local address, address asked at
+                    source = (socket.IPPROTO_IP, IP_PKTINFO, bytes(4) + asked_at + bytes(4))
                     for answer in reply(datagram):
-                        server.sendto(answer, sender)
+                        server.sendmsg([answer], [source], 0, sender)
 
     site.network.thread(site.host, serve, name=f"{site.host}:{site.service.port}/udp")
 

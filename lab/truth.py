@@ -83,7 +83,8 @@ def everyone_but(*networks: str) -> list[str]:
     for text in networks:
         hole = ipaddress.IPv4Network(text)
         left = [
-            part for network in left
+            part
+            for network in left
             for part in (network.address_exclude(hole) if hole.subnet_of(network) else [network])
         ]
     return [str(network) for network in sorted(left)]
@@ -94,11 +95,19 @@ def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     attack = outcome.attack
     attacker = everyone_but(plan.lan, plan.internet) if attack.spoofed else [plan.address(attack.attacker)]
     return {
-        "start": round(outcome.started_s, 6), "end": round(outcome.ended_s, 6), "class": attack.label,
-        "attacker": attacker, "victim": _addresses(plan, attack.victim), "proto": attack.proto,
-        "ports": list(attack.ports), "technique": attack.mitre, "spoofed": attack.spoofed,
-        "sent_by": plan.address(attack.attacker), "tool": attack.technique,
-        "arguments": list(attack.argv), "exit_code": outcome.exit_code,
+        "start": round(outcome.started_s, 6),
+        "end": round(outcome.ended_s, 6),
+        "class": attack.label,
+        "attacker": attacker,
+        "victim": _addresses(plan, attack.victim),
+        "proto": attack.proto,
+        "ports": list(attack.ports),
+        "technique": attack.mitre,
+        "spoofed": attack.spoofed,
+        "sent_by": plan.address(attack.attacker),
+        "tool": attack.technique,
+        "arguments": list(attack.argv),
+        "exit_code": outcome.exit_code,
     }
 
 
@@ -121,10 +130,17 @@ def write_truth(plan: Plan, outcomes: Sequence[Outcome], *, capture: Path) -> li
         tail = (frame.time_s for frame in frames if frame.time_s <= ended_s + TAIL_S and matcher.is_exchanged(frame))
         interval["end"] = round(max([ended_s, *tail]) + SLACK_S, 6)
     entry: dict[str, Any] = {
-        "file": capture.name, "attack": "mixed" if intervals else "benign", "class": "lab", "home_nets": [plan.lan],
-        "certainty": "certain: the lab that recorded it also attacked", "note": f"penstock-lab, seed {plan.seed}",
-        "linktype": "ether", "first": round(frames[0].time_s, 6), "last": round(frames[-1].time_s, 6),
-        "seed": plan.seed, "devices": {host.name: host.address for host in plan.devices},
+        "file": capture.name,
+        "attack": "mixed" if intervals else "benign",
+        "class": "lab",
+        "home_nets": [plan.lan],
+        "certainty": "certain: the lab that recorded it also attacked",
+        "note": f"penstock-lab, seed {plan.seed}",
+        "linktype": "ether",
+        "first": round(frames[0].time_s, 6),
+        "last": round(frames[-1].time_s, 6),
+        "seed": plan.seed,
+        "devices": {host.name: host.address for host in plan.devices},
         "outside": {host.name: host.address for host in plan.hosts if not host.is_inside},
     }
     if intervals:

@@ -13,8 +13,17 @@ FLOOD_MOST_PER_S = 1500.0  # what two cores forward, delay and record without lo
 
 
 def _flood(
-    scene: Scene, *, technique: str, label: str, flags: Sequence[str], proto: str | None, ports: tuple[int, ...],
-    spoofed: bool, victim: Host, attacker: Host, payload_bytes: int = 0,
+    scene: Scene,
+    *,
+    technique: str,
+    label: str,
+    flags: Sequence[str],
+    proto: str | None,
+    ports: tuple[int, ...],
+    spoofed: bool,
+    victim: Host,
+    attacker: Host,
+    payload_bytes: int = 0,
 ) -> Attack:
     """Draw rate and length of a flood by hping3."""
     rate = scene.between(30.0, FLOOD_MOST_PER_S)
@@ -23,8 +32,17 @@ def _flood(
     argv += ["--rand-source"] if spoofed else []
     argv += ["-d", str(payload_bytes)] if payload_bytes else []
     return Attack(
-        technique=technique, label=label, mitre="T1498.001", attacker=attacker.name, victim=victim.name, starts_s=0.0,
-        limit_s=count / rate * 1.5 + 3.0, argv=(*argv, victim.address), proto=proto, ports=ports, spoofed=spoofed,
+        technique=technique,
+        label=label,
+        mitre="T1498.001",
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=count / rate * 1.5 + 3.0,
+        argv=(*argv, victim.address),
+        proto=proto,
+        ports=ports,
+        spoofed=spoofed,
     )
 
 
@@ -53,9 +71,18 @@ def syn_flood(scene: Scene) -> Attack:
     flags = ["-S", "-p", str(port), "-w", str(scene.rng.choice([64, 512, 1024, 5840, 65535]))]
     if scene.rng.random() < 0.25:
         flags += ["-k", "-s", str(scene.rng.randrange(1024, 60000))]
-    return _flood(scene, technique="syn_flood", label="syn_flood", flags=flags, proto="tcp", ports=(port,),
-                  spoofed=spoofed, victim=victim, attacker=attacker,
-                  payload_bytes=scene.rng.choice([0, 0, 0, 0, 120, 600]))
+    return _flood(
+        scene,
+        technique="syn_flood",
+        label="syn_flood",
+        flags=flags,
+        proto="tcp",
+        ports=(port,),
+        spoofed=spoofed,
+        victim=victim,
+        attacker=attacker,
+        payload_bytes=scene.rng.choice([0, 0, 0, 0, 120, 600]),
+    )
 
 
 def odd_flag_flood(scene: Scene) -> Attack:
@@ -63,9 +90,18 @@ def odd_flag_flood(scene: Scene) -> Attack:
     attacker = scene.attacker()
     victim = _flooded(scene, attacker)
     port, flag = _port_of(scene, victim), scene.rng.choice([["-A"], ["-A", "-P"], ["-F"], ["-R"], ["-F", "-P", "-U"]])
-    return _flood(scene, technique="odd_flag_flood", label="ack_flood", flags=[*flag, "-p", str(port)], proto="tcp",
-                  ports=(port,), spoofed=scene.rng.random() < 0.4, victim=victim, attacker=attacker,
-                  payload_bytes=scene.rng.choice([0, 0, 64, 500]))
+    return _flood(
+        scene,
+        technique="odd_flag_flood",
+        label="ack_flood",
+        flags=[*flag, "-p", str(port)],
+        proto="tcp",
+        ports=(port,),
+        spoofed=scene.rng.random() < 0.4,
+        victim=victim,
+        attacker=attacker,
+        payload_bytes=scene.rng.choice([0, 0, 64, 500]),
+    )
 
 
 def udp_flood(scene: Scene) -> Attack:
@@ -75,38 +111,83 @@ def udp_flood(scene: Scene) -> Attack:
     port = scene.rng.choice([53, 80, 123, 443, 1900, 5683, 9987, 27015, scene.rng.randrange(1024, 65000)])
     moving = scene.rng.random() < 0.4
     flags = ["-2", "-p", f"{'++' if moving else ''}{port}"]
-    return _flood(scene, technique="udp_flood", label="udp_flood", flags=flags, proto=None,
-                  ports=(), spoofed=False, victim=victim, attacker=attacker,
-                  payload_bytes=scene.rng.choice([0, 1, 32, 64, 512, 1024, 1400]))
+    return _flood(
+        scene,
+        technique="udp_flood",
+        label="udp_flood",
+        flags=flags,
+        proto=None,
+        ports=(),
+        spoofed=False,
+        victim=victim,
+        attacker=attacker,
+        payload_bytes=scene.rng.choice([0, 1, 32, 64, 512, 1024, 1400]),
+    )
 
 
 def icmp_flood(scene: Scene) -> Attack:
     """Echo requests, small or large."""
     attacker = scene.attacker()
     victim = _flooded(scene, attacker)
-    return _flood(scene, technique="icmp_flood", label="icmp_flood", flags=["-1"], proto="icmp", ports=(),
-                  spoofed=scene.rng.random() < 0.3, victim=victim, attacker=attacker,
-                  payload_bytes=scene.rng.choice([0, 8, 56, 120, 1000, 1400]))
+    return _flood(
+        scene,
+        technique="icmp_flood",
+        label="icmp_flood",
+        flags=["-1"],
+        proto="icmp",
+        ports=(),
+        spoofed=scene.rng.random() < 0.3,
+        victim=victim,
+        attacker=attacker,
+        payload_bytes=scene.rng.choice([0, 8, 56, 120, 1000, 1400]),
+    )
 
 
 def http_flood(scene: Scene) -> Attack:
     """Requests for pages, far more than a person makes."""
-    return bot_attack(scene, "http_requests", service=scene.rng.choice(["web", "small_web"]), label="http_flood",
-                       mitre="T1499.002", least_per_s=30, most_per_s=400, most=1500,
-                       parallel=scene.rng.choice([4, 8, 16]), hold=scene.rng.choice([1, 1, 1, 5]))
+    return bot_attack(
+        scene,
+        "http_requests",
+        service=scene.rng.choice(["web", "small_web"]),
+        label="http_flood",
+        mitre="T1499.002",
+        least_per_s=30,
+        most_per_s=400,
+        most=1500,
+        parallel=scene.rng.choice([4, 8, 16]),
+        hold=scene.rng.choice([1, 1, 1, 5]),
+    )
 
 
 def mqtt_connect_flood(scene: Scene) -> Attack:
     """Connections to a broker, opened and left."""
-    return bot_attack(scene, "mqtt_connects", service="mqtt", label="mqtt_flood", mitre="T1499.002", least_per_s=20,
-                       most_per_s=250, most=1200, parallel=scene.rng.choice([2, 4, 8]))
+    return bot_attack(
+        scene,
+        "mqtt_connects",
+        service="mqtt",
+        label="mqtt_flood",
+        mitre="T1499.002",
+        least_per_s=20,
+        most_per_s=250,
+        most=1200,
+        parallel=scene.rng.choice([2, 4, 8]),
+    )
 
 
 def mqtt_publish_flood(scene: Scene) -> Attack:
     """Messages to a broker over few connections."""
-    return bot_attack(scene, "mqtt_publishes", service="mqtt", label="dos_malaria", mitre="T1499.002",
-                       least_per_s=100, most_per_s=1000, most=4000, parallel=scene.rng.choice([1, 2, 5]),
-                       size=scene.rng.choice([20, 100, 1000]))
+    return bot_attack(
+        scene,
+        "mqtt_publishes",
+        service="mqtt",
+        label="dos_malaria",
+        mitre="T1499.002",
+        least_per_s=100,
+        most_per_s=1000,
+        most=4000,
+        parallel=scene.rng.choice([1, 2, 5]),
+        size=scene.rng.choice([20, 100, 1000]),
+    )
 
 
 def reflection(scene: Scene) -> Attack:
@@ -115,17 +196,44 @@ def reflection(scene: Scene) -> Attack:
     victim = scene.device(attacker=attacker)
     rate = scene.between(30.0, 1000.0)
     port = scene.rng.choice([53, 123, 161, 389, 1900, 11211, 19, 500, 3702])
-    argv = bot("reflected", target=victim.address, port=port, count=min(2500, rate * scene.duration_s()), rate=rate,
-                parallel=scene.rng.choice([4, 20, 100, 400]), size=scene.rng.choice([300, 460, 800, 1200, 1400]),
-                seed=scene.rng.randrange(10**6))
-    return Attack(technique="reflected", label="amplification", mitre="T1498.002", attacker=attacker.name,
-                  victim=victim.name, starts_s=0.0, limit_s=40.0, argv=argv, proto=None, spoofed=True)
+    argv = bot(
+        "reflected",
+        target=victim.address,
+        port=port,
+        count=min(2500, rate * scene.duration_s()),
+        rate=rate,
+        parallel=scene.rng.choice([4, 20, 100, 400]),
+        size=scene.rng.choice([300, 460, 800, 1200, 1400]),
+        seed=scene.rng.randrange(10**6),
+    )
+    return Attack(
+        technique="reflected",
+        label="amplification",
+        mitre="T1498.002",
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=40.0,
+        argv=argv,
+        proto=None,
+        spoofed=True,
+    )
 
 
 def slow_dos(scene: Scene) -> Attack:
     """Connections to a web server or broker that are kept open by as little as possible."""
     kind, service = scene.rng.choice(
-        [("slow_headers", "web"), ("slow_headers", "small_web"), ("slow_body", "web"), ("slow_mqtt", "mqtt")])
-    attack = bot_attack(scene, kind, service=service, label="slow_dos", mitre="T1499.002", least_per_s=5,
-                         most_per_s=60, most=250, hold=scene.between(15, 30))
+        [("slow_headers", "web"), ("slow_headers", "small_web"), ("slow_body", "web"), ("slow_mqtt", "mqtt")]
+    )
+    attack = bot_attack(
+        scene,
+        kind,
+        service=service,
+        label="slow_dos",
+        mitre="T1499.002",
+        least_per_s=5,
+        most_per_s=60,
+        most=250,
+        hold=scene.between(15, 30),
+    )
     return dataclasses.replace(attack, limit_s=35.0)

@@ -23,8 +23,17 @@ def _guess(scene: Scene, *, service: str, mitre: str = "T1110.001") -> Attack:
         argv.append("-f")
     argv += [victim.address, module] + (["/private/"] if module == "http-get" else [])
     return Attack(
-        technique=f"{service}_hydra", label="brute_force", mitre=mitre, attacker=attacker.name, victim=victim.name,
-        starts_s=0.0, limit_s=limit_s, argv=tuple(argv), proto="tcp", ports=(found.port,), words=words,
+        technique=f"{service}_hydra",
+        label="brute_force",
+        mitre=mitre,
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=limit_s,
+        argv=tuple(argv),
+        proto="tcp",
+        ports=(found.port,),
+        words=words,
     )
 
 
@@ -50,16 +59,39 @@ def web_hydra(scene: Scene) -> Attack:
 
 def telnet_bot(scene: Scene) -> Attack:
     """A Mirai-like guesser: few default passwords per connection."""
-    return _with_words(scene, bot_attack(
-        scene, "telnet_guess", service="telnet", label="brute_force", mitre="T1110.001", most_per_s=12, most=200,
-        parallel=scene.rng.choice([1, 2, 4, 10]), hold=scene.rng.randint(1, 3), words="{words}"))
+    return _with_words(
+        scene,
+        bot_attack(
+            scene,
+            "telnet_guess",
+            service="telnet",
+            label="brute_force",
+            mitre="T1110.001",
+            most_per_s=12,
+            most=200,
+            parallel=scene.rng.choice([1, 2, 4, 10]),
+            hold=scene.rng.randint(1, 3),
+            words="{words}",
+        ),
+    )
 
 
 def mqtt_bot(scene: Scene) -> Attack:
     """Passwords tried at a broker, one per connection."""
-    return _with_words(scene, bot_attack(
-        scene, "mqtt_guess", service="mqtt", label="brute_force", mitre="T1110.001", most_per_s=40, most=300,
-        parallel=scene.rng.choice([1, 2, 4, 8]), words="{words}"))
+    return _with_words(
+        scene,
+        bot_attack(
+            scene,
+            "mqtt_guess",
+            service="mqtt",
+            label="brute_force",
+            mitre="T1110.001",
+            most_per_s=40,
+            most=300,
+            parallel=scene.rng.choice([1, 2, 4, 8]),
+            words="{words}",
+        ),
+    )
 
 
 def _with_words(scene: Scene, attack: Attack) -> Attack:

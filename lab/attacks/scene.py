@@ -12,9 +12,39 @@ from lab.services import PASSWORD, USER
 PYTHON = "{python}"  # the interpreter of the machine that plays the plan: a plan names no machine
 USERS = ("root", "admin", "user", "guest", "support", "ubnt", "service", "supervisor", "tech", "default")
 WORDS = (
-    "root", "admin", "12345", "123456", "54321", "password", "pass", "1234", "1111", "666666", "888888", "default",
-    "xc3511", "vizxv", "anko", "juantech", "7ujMko0admin", "hi3518", "klv123", "dreambox", "realtek", "system", "ikwb",
-    "smcadmin", "meinsm", "tech", "00000000", "zlxx.", "Zte521", "cat1029", "GM8182", "ubnt", "support",
+    "root",
+    "admin",
+    "12345",
+    "123456",
+    "54321",
+    "password",
+    "pass",
+    "1234",
+    "1111",
+    "666666",
+    "888888",
+    "default",
+    "xc3511",
+    "vizxv",
+    "anko",
+    "juantech",
+    "7ujMko0admin",
+    "hi3518",
+    "klv123",
+    "dreambox",
+    "realtek",
+    "system",
+    "ikwb",
+    "smcadmin",
+    "meinsm",
+    "tech",
+    "00000000",
+    "zlxx.",
+    "Zte521",
+    "cat1029",
+    "GM8182",
+    "ubnt",
+    "support",
 )
 
 
@@ -38,7 +68,9 @@ class Scene:
     def victim(self, kind: str, *, attacker: Host, inside_too: bool = True) -> tuple[Host, Service]:
         """Draw a home device with a service of a kind; raises NoVictim where there is none but the attacker."""
         found = [
-            (host, service) for host in (self.devices if inside_too else ()) for service in host.services
+            (host, service)
+            for host in (self.devices if inside_too else ())
+            for service in host.services
             if service.kind == kind and host.name != attacker.name
         ]
         if not found:
@@ -70,24 +102,58 @@ class NoVictim(Exception):
 
 
 def bot(kind: str, *, target: str, count: float, rate: float, **options: object) -> tuple[str, ...]:
-    argv = [PYTHON, "-m", "lab.bots", kind, "--target", target, "--count", str(max(1, int(count))),
-            "--rate", f"{rate:.3f}"]
+    argv = [
+        PYTHON,
+        "-m",
+        "lab.bots",
+        kind,
+        "--target",
+        target,
+        "--count",
+        str(max(1, int(count))),
+        "--rate",
+        f"{rate:.3f}",
+    ]
     for name, value in options.items():
         argv += [f"--{name}", ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
     return tuple(argv)
 
 
 def bot_attack(
-    scene: Scene, kind: str, *, service: str, label: str, mitre: str, most_per_s: float, most: int,
-    least_per_s: float = 0.3, inside: float = 0.5, **options: object,
+    scene: Scene,
+    kind: str,
+    *,
+    service: str,
+    label: str,
+    mitre: str,
+    most_per_s: float,
+    most: int,
+    least_per_s: float = 0.3,
+    inside: float = 0.5,
+    **options: object,
 ) -> Attack:
     """Draw an attack by a program of ours on a device's service."""
     attacker = scene.attacker(inside=inside)
     victim, found = scene.victim(service, attacker=attacker)
     rate, limit_s = scene.between(least_per_s, most_per_s), scene.between(10.0, 30.0)
-    argv = bot(kind, target=victim.address, port=found.port, count=min(most, rate * limit_s + 1), rate=rate,
-                seed=scene.rng.randrange(10**6), **options)
+    argv = bot(
+        kind,
+        target=victim.address,
+        port=found.port,
+        count=min(most, rate * limit_s + 1),
+        rate=rate,
+        seed=scene.rng.randrange(10**6),
+        **options,
+    )
     return Attack(
-        technique=kind, label=label, mitre=mitre, attacker=attacker.name, victim=victim.name, starts_s=0.0,
-        limit_s=limit_s, argv=argv, proto="tcp", ports=(found.port,),
+        technique=kind,
+        label=label,
+        mitre=mitre,
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=limit_s,
+        argv=argv,
+        proto="tcp",
+        ports=(found.port,),
     )

@@ -34,14 +34,19 @@ class Actor:
 
     def __post_init__(self) -> None:
         self.own = self.network.plan.host(self.activity.host)
-        self.peers = tuple(self.network.plan.address(name) for name in self.activity.peers)
+        self.peers = tuple(self.rng.choice(self.network.plan.addresses(name)) for name in self.activity.peers)
 
     def __getitem__(self, setting: str) -> Any:
         return self.activity.settings[setting]
 
     @property
     def peer(self) -> str:
+        """The one it deals with, at the same address every time."""
         return self.peers[0]
+
+    def any_address(self) -> str:
+        """Draw one of all addresses of its peers: what has a new connection may be another host of a cloud."""
+        return self.rng.choice(self.network.plan.addresses(self.rng.choice(self.activity.peers)))
 
     def rest(self, seconds: float) -> bool:
         """Wait; return False if the lab stops meanwhile."""

@@ -54,7 +54,7 @@ def dig(actor: Actor) -> None:
 @turns
 def clock(actor: Actor) -> None:
     """Ask a server for the time (NTP mode 3)."""
-    _ask(actor, actor.peer, port=123, request=b"\x23" + bytes(47))
+    _ask(actor, actor.any_address(), port=123, request=b"\x23" + bytes(47))
 
 
 @turns
@@ -82,7 +82,7 @@ def datagram_talk(actor: Actor) -> None:
     """Exchange some datagrams with a server over one socket (CoAP, QUIC-like, vendors' protocols)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(1.0)
-        client.connect((actor.peer, int(actor["port"])))
+        client.connect((actor.any_address(), int(actor["port"])))
         for _ in range(int(actor["count"])):
             client.send(bytes(int(actor["size_bytes"])))
             client.recv(4096)

@@ -36,8 +36,20 @@ def mqtt_stay(actor: Actor) -> None:
 def mqtt_call(actor: Actor) -> None:
     """Connect to the broker, publish once and leave, as sleeping sensors do."""
     login = ["-u", USER, "-P", PASSWORD] if actor["guarded"] else []
-    actor.run("mosquitto_pub", "-h", actor.peer, "-p", str(actor["port"]), "-t", f"home/{actor.own.name}",
-              "-q", str(actor["qos"]), "-m", "x" * int(actor["size_bytes"]), *login)
+    actor.run(
+        "mosquitto_pub",
+        "-h",
+        actor.peer,
+        "-p",
+        str(actor["port"]),
+        "-t",
+        f"home/{actor.own.name}",
+        "-q",
+        str(actor["qos"]),
+        "-m",
+        "x" * int(actor["size_bytes"]),
+        *login,
+    )
 
 
 def _http(actor: Actor, address: str) -> http.client.HTTPConnection:
@@ -52,7 +64,7 @@ def _http(actor: Actor, address: str) -> http.client.HTTPConnection:
 @turns
 def http_poll(actor: Actor) -> None:
     """Ask a server for a small page, each time over a new connection."""
-    connection = _http(actor, actor.rng.choice(actor.peers))
+    connection = _http(actor, actor.any_address())
     connection.request("GET", f"/{actor['file']}", headers={"User-Agent": actor.own.role})
     connection.getresponse().read()
     connection.close()
@@ -81,7 +93,7 @@ def http_burst(actor: Actor) -> None:
     def fetch(count: int) -> None:
         for _ in range(count):
             with contextlib.suppress(OSError, http.client.HTTPException):
-                connection = _http(actor, actor.peer)
+                connection = _http(actor, actor.any_address())
                 connection.request("GET", f"/{actor['file']}")
                 connection.getresponse().read()
                 connection.close()
@@ -100,8 +112,19 @@ def http_burst(actor: Actor) -> None:
 def download(actor: Actor) -> None:
     """Fetch a large file with curl, at the rate of a slow line or a fast one."""
     scheme = "https" if actor.activity.settings.get("tls") else "http"
-    actor.run("curl", "-s", "-k", "-o", "/dev/null", "-m", "40", "--limit-rate", str(actor["bytes_per_s"]),
-              f"{scheme}://{actor.peer}:{actor['port']}/{actor['file']}", limit_s=45.0)
+    actor.run(
+        "curl",
+        "-s",
+        "-k",
+        "-o",
+        "/dev/null",
+        "-m",
+        "40",
+        "--limit-rate",
+        str(actor["bytes_per_s"]),
+        f"{scheme}://{actor.any_address()}:{actor['port']}/{actor['file']}",
+        limit_s=45.0,
+    )
 
 
 def stay_connected(actor: Actor) -> None:
@@ -139,8 +162,20 @@ def registers(actor: Actor) -> None:
 @turns
 def ping(actor: Actor) -> None:
     """Ping a host some times."""
-    actor.run("ping", "-n", "-c", str(actor["count"]), "-i", str(actor["pause_s"]), "-s", str(actor["size_bytes"]),
-              "-W", "1", actor.rng.choice(actor.peers), limit_s=20.0)
+    actor.run(
+        "ping",
+        "-n",
+        "-c",
+        str(actor["count"]),
+        "-i",
+        str(actor["pause_s"]),
+        "-s",
+        str(actor["size_bytes"]),
+        "-W",
+        "1",
+        actor.rng.choice(actor.peers),
+        limit_s=20.0,
+    )
 
 
 @turns
@@ -166,8 +201,10 @@ def look_round(actor: Actor) -> None:
 def speed_test(actor: Actor) -> None:
     """Send a bounded number of bytes as fast as allowed with iperf3, over TCP or UDP."""
     # iperf3 does not stop at -n bytes when it receives UDP, so UDP is bounded by time.
-    bound = ["-u", "-t", "1", "-b", "6M"] if actor["udp"] else [
-        "-n", str(actor["bytes"]), "-b", f"{actor['mbit_per_s']}M"]
+    bound = (
+        ["-u", "-t", "1", "-b", "6M"] if actor["udp"] else ["-n", str(actor["bytes"]), "-b", f"{actor['mbit_per_s']}M"]
+    )
     back = ["-R"] if actor["reverse"] else []
-    actor.run("iperf3", "-c", actor.peer, "-p", str(actor["port"]), "--connect-timeout", "2000", *bound, *back,
-              limit_s=15.0)
+    actor.run(
+        "iperf3", "-c", actor.peer, "-p", str(actor["port"]), "--connect-timeout", "2000", *bound, *back, limit_s=15.0
+    )

@@ -12,14 +12,26 @@ from lab.services import PASSWORD, USER
 @turns
 def ssh_visit(actor: Actor) -> None:
     """Log in over SSH and run a command; sometimes try passwords that are wrong first."""
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=4",
-               "-o", "LogLevel=ERROR", "-p", str(actor["port"])]
+    options = [
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "ConnectTimeout=4",
+        "-o",
+        "LogLevel=ERROR",
+        "-p",
+        str(actor["port"]),
+    ]
     for _ in range(int(actor["commands"])):
         if actor.rng.random() < float(actor["mistakes"]):
-            actor.run("ssh", *options, "-o", "BatchMode=yes", "-i", "/dev/null", f"root@{actor.peer}", "ls",
-                      limit_s=10.0)
-        actor.run("ssh", *options, "-i", str(actor.folder.parent / "client_key"), f"root@{actor.peer}", "ls",
-                  limit_s=10.0)
+            actor.run(
+                "ssh", *options, "-o", "BatchMode=yes", "-i", "/dev/null", f"root@{actor.peer}", "ls", limit_s=10.0
+            )
+        actor.run(
+            "ssh", *options, "-i", str(actor.folder.parent / "client_key"), f"root@{actor.peer}", "ls", limit_s=10.0
+        )
         if not actor.rest(actor.rng.uniform(0.5, 4.0)):
             return
 
@@ -73,8 +85,17 @@ def web_login(actor: Actor) -> None:
     if actor.rng.random() < float(actor["mistakes"]):
         words = ["wrong"] * actor.rng.randint(1, 3) + [PASSWORD]
     for word in words:
-        actor.run("curl", "-s", "-o", "/dev/null", "-m", "5", "-u", f"{USER}:{word}",
-                  f"http://{actor.peer}:{actor['port']}/private/")
+        actor.run(
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-m",
+            "5",
+            "-u",
+            f"{USER}:{word}",
+            f"http://{actor.peer}:{actor['port']}/private/",
+        )
         if not actor.rest(actor.rng.uniform(0.5, 3.0)):
             return
 

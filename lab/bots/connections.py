@@ -82,6 +82,7 @@ def mqtt_publishes(told: Told) -> None:
 
     def work() -> None:
         with contextlib.suppress(OSError), told.connect() as line:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the kernel joins messages into few packets
             line.sendall(_mqtt_connect(client=f"c{told.rng.randrange(10**9)}"))
             line.recv(16)
             while told.pace.turn():
@@ -133,9 +134,13 @@ def http_requests(told: Told) -> None:
 
 
 WEB_TRIALS = (
-    "/index.php?id=1%27%20OR%20%271%27=%271", "/search?q=%3Cscript%3Ealert(1)%3C/script%3E", "/../../../../etc/passwd",
-    "/cgi-bin/luci/;stok=/locale?form=country&operation=write&country=$(id)", "/shell?cd+/tmp;rm+-rf+x",
-    "/login.cgi?cli=aa%20aa%27;id%20%27$", "/items?id=1%20UNION%20SELECT%20user,pass%20FROM%20users--",
+    "/index.php?id=1%27%20OR%20%271%27=%271",
+    "/search?q=%3Cscript%3Ealert(1)%3C/script%3E",
+    "/../../../../etc/passwd",
+    "/cgi-bin/luci/;stok=/locale?form=country&operation=write&country=$(id)",
+    "/shell?cd+/tmp;rm+-rf+x",
+    "/login.cgi?cli=aa%20aa%27;id%20%27$",
+    "/items?id=1%20UNION%20SELECT%20user,pass%20FROM%20users--",
 )
 
 
@@ -147,8 +152,9 @@ def web_trials(told: Told) -> None:
         verb = told.rng.choice(["GET", "GET", "POST"])
         body = "x" * told.rng.randrange(400) if verb == "POST" else ""
         with told.connect() as line:
-            line.sendall(f"{verb} {path} HTTP/1.0\r\nHost: {told.target}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
-                         .encode())
+            line.sendall(
+                f"{verb} {path} HTTP/1.0\r\nHost: {told.target}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
             while line.recv(8192):
                 pass
 

@@ -30,7 +30,7 @@ def _ip_packet(*, source: str, target: str, proto: int, body: bytes, rng: random
     pseudo = ends + struct.pack(">BBH", 0, proto, len(body))
     at = 16 if proto == socket.IPPROTO_TCP else 6
     checksum = _checksum(pseudo + body + b"\0" * (len(body) % 2))
-    body = body[:at] + struct.pack(">H", checksum) + body[at + 2:]
+    body = body[:at] + struct.pack(">H", checksum) + body[at + 2 :]
     head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), rng.randrange(65536), 0, rng.choice([64, 128]), proto, 0)
     return head + ends + body
 
@@ -49,8 +49,21 @@ def search_internet(told: Told) -> None:
     window, options = told.rng.choice([1024, 5840, 14600, 65535]), told.rng.choice([b"", b"\x02\x04\x05\xb4"])
     while told.pace.turn():
         port = told.ports[0] if told.rng.random() < 0.7 else told.rng.choice(told.ports)
-        body = struct.pack(">HHIIBBHHH", told.rng.randrange(1024, 65536), port, sequence, 0,
-                           (20 + len(options)) // 4 << 4, 2, window, 0, 0) + options
+        body = (
+            struct.pack(
+                ">HHIIBBHHH",
+                told.rng.randrange(1024, 65536),
+                port,
+                sequence,
+                0,
+                (20 + len(options)) // 4 << 4,
+                2,
+                window,
+                0,
+                0,
+            )
+            + options
+        )
         target = _random_address(told.rng)
         raw.sendto(_ip_packet(source=own, target=target, proto=6, body=body, rng=told.rng), (target, 0))
 
