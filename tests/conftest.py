@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.broker import Broker, NoMosquitto, find_mosquitto
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("PENSTOCK_SHARED", ROOT.parent / "shared"))
@@ -22,3 +24,23 @@ def shared() -> Callable[[str], Path]:
         return SHARED / name
 
     return path
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
+    """Give a function that makes brokers, not yet started, from lines of mosquitto.conf; all end with the test."""
+    try:
+        find_mosquitto()
+    except NoMosquitto as exc:
+        pytest.skip(str(exc))
+    made: list[Broker] = []
+
+    def make(*settings: str, port: int | None = None) -> Broker:
+        folder = tmp_path / f"mosquitto-{len(made)}"
+        folder.mkdir()
+        made.append(Broker(folder, *settings, port=port))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
