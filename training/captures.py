@@ -16,6 +16,7 @@ from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
 from flowfeatures import CaptureFormatError, open_capture
 from training.splits import SIDES, TEACHING_SIDES, Splits, lab_folder, refuse_shared_captures, shared_folder
+from training.variants import VARIANTS_OF, make_variant
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,14 @@ class CapturesBySide:
     def truths(self, side: str) -> list[GroundTruth]:
         """Return the ground truth of a side's captures."""
         return [capture.truth for capture in self.sides[side]]
+
+    def add_variants(self, side: str) -> None:
+        """Put the variants of a teaching side's captures beside them (see `variants`)."""
+        for capture in list(self.sides[side]):
+            for variant in VARIANTS_OF.get(capture.source, ()):
+                if (truth := make_variant(capture.truth, variant)) is not None:
+                    name = f"{capture.name}~{variant.name}"
+                    self.sides[side].append(LabelledCapture(name, capture.source, side, truth))
 
     def by_source(self, side: str) -> dict[str, list[LabelledCapture]]:
         """Return a side's captures by source folder, iot_sentinel further by device."""

@@ -56,7 +56,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         with np.load(folder / WEIGHTS_FILE, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name], dtype=np.float32) for name in stored.files}
         facts = json.loads((folder / FACTS_FILE).read_text())
-    except (OSError, ValueError, zipfile.BadZipFile) as exc:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as exc:
         raise CheckpointError(f"{folder}: not a checkpoint: {exc}") from exc
     if lacking := sorted(set(ARRAYS) - set(arrays)):
         raise CheckpointError(f"{folder}: arrays missing: {', '.join(lacking)}")
@@ -74,7 +74,7 @@ def load_parity_windows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.f
     try:
         with np.load(folder / WINDOWS_FILE, allow_pickle=False) as stored:
             return stored["windows"].astype(np.float32), stored["mask"].astype(np.float32)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as exc:
         raise CheckpointError(f"{folder}: no validation windows to compare on: {exc}") from exc
 
 

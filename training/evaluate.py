@@ -1,7 +1,7 @@
 """How a bundle does on labelled captures: through the detector that ships, never a copy of it.
 
-Each capture is read from its first packet by a fresh detector. Counted, with N windows labelled as docs/architecture.md says
-(`after` and left-out windows count nowhere):
+Each capture is read from its first packet by a fresh detector. Counted, over windows labelled as docs/architecture.md
+says (`after` and left-out windows count nowhere):
     windows_benign, windows_attack   benign windows; windows whose newest new attack record is of the class
     tpr, fpr   share of attack / benign windows over threshold: any attack class over its own counts as detected
     auc        of 1 - p(benign) between attack and benign windows; 0.5 says nothing

@@ -23,7 +23,7 @@ from training.checkpoint import Checkpoint, save_parity_windows, training_commit
 from training.datasets import WindowSet, gather
 from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict
-from training.splits import Splits
+from training.splits import TEACHING_SIDES, Splits
 from training.thresholds import Chosen, choose
 
 PARITY_WINDOWS = 4000
@@ -38,6 +38,8 @@ def teach(
 
     Raises DataMissing where a split that must teach or choose has no windows.
     """
+    for side in TEACHING_SIDES:
+        captures.add_variants(side)
     sets = {side: head_windows(gather(captures.truths(side), title=f"{side} windows")) for side in SIDES_USED}
     for side in ("train", "validation"):
         if not len(sets[side]):
@@ -98,9 +100,8 @@ def data_used(captures: CapturesBySide, splits: Splits, train: WindowSet) -> lis
 def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64], chosen: Chosen) -> dict[str, Any]:
     """Return tpr, fpr, auc and counts over windows, for one network under its own thresholds."""
     opens = np.array([chosen.by_class[name][0] for i, name in enumerate(HEAD_NAMES) if i != BENIGN])
-    detected = (np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1)
-    benign: NDArray[np.bool_] = np.isin(label, [BENIGN])
-    attack: NDArray[np.bool_] = ~benign
+    detected = np.asarray((np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1))
+    benign, attack = np.asarray(label == BENIGN), np.asarray(label != BENIGN)
     score = 1 - probabilities[:, BENIGN]
     return {
         "windows_benign": int(benign.sum()),

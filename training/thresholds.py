@@ -62,7 +62,7 @@ def choose(probabilities: Floats, *, settings: ThresholdSettings | None = None) 
         if index == BENIGN:
             continue
         scores = probabilities[:, index]
-        reached = float(np.quantile(scores, 1 - how.tolerated)) if len(scores) else how.floor
+        reached = float(np.quantile(scores, 1 - how.tolerated)) if len(scores) else 0.0
         low = float(np.clip(_raised(reached, how.open_margin), how.floor, how.ceiling))
         high = max(low, min(_raised(low, how.severe_margin), 0.999))
         by_class[name] = (round(low, 4), round(high, 4))

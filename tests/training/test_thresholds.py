@@ -1,0 +1,49 @@
+"""Thresholds from benign scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from contracts.classes import HEAD_NAMES, NAMES
+from training.thresholds import ThresholdSettings, choose, upper_bound
+
+
+def benign_scores(count: int, *, highest_scan: float) -> np.ndarray:
+    scores = np.full((count, len(HEAD_NAMES)), 0.001, np.float32)
+    scores[0, NAMES.index("scan")] = highest_scan
+    scores[:, 0] = 1 - scores[:, 1:].sum(axis=1)
+    return scores
+
+
+def test_a_threshold_lies_a_margin_in_log_odds_above_the_highest_benign_score():
+    low, _ = choose(benign_scores(1000, highest_scan=0.8)).by_class["scan"]
+
+    margin = np.log(low / (1 - low)) - np.log(0.8 / 0.2)
+    assert margin == pytest.approx(ThresholdSettings().open_margin, abs=0.01)
+
+
+def test_a_class_that_benign_traffic_never_resembles_gets_the_floor():
+    assert choose(benign_scores(1000, highest_scan=0.8)).by_class["flood"][0] == ThresholdSettings().floor
+
+
+def test_every_attack_class_has_an_open_and_no_smaller_severe_threshold():
+    chosen = choose(benign_scores(10, highest_scan=0.9999)).by_class
+
+    assert set(chosen) == set(HEAD_NAMES) - {"benign"}
+    assert all(low <= high <= 1 for low, high in chosen.values())
+
+
+def test_no_benign_window_at_all_still_gives_thresholds_and_supports_nothing():
+    chosen = choose(np.zeros((0, len(HEAD_NAMES)), np.float32))
+
+    assert chosen.fpr_bound is None
+    assert chosen.by_class["scan"][0] == ThresholdSettings().floor
+
+
+def test_nothing_seen_in_n_windows_bounds_the_rate_at_three_over_n():
+    assert choose(benign_scores(3000, highest_scan=0.2)).fpr_bound == pytest.approx(1e-3)
+
+
+def test_the_bound_lies_above_the_observed_rate_and_falls_with_more_trials():
+    assert 0.01 < upper_bound(100, 10_000) < upper_bound(1, 100)

@@ -1,0 +1,132 @@
+"""Recordings as another network would have shown them: slower, faster, or with the answers missing.
+
+The lab plays at its own speed and its tap sees both directions; other people's captures do not. A variant is a new
+capture with its own ground truth, so that flows and windows are computed anew and everything in them agrees. Reads
+classic pcap with Ethernet frames only (what the lab and iot_sentinel are).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.ground_truth import GroundTruth
+from contracts.ground_truth import load as load_ground_truth
+
+VARIANTS = Path(__file__).resolve().parents[1] / ".cache" / "variants"
+ETHERNET = 1
+MAGICS = {b"\xd4\xc3\xb2\xa1": ("<", 1), b"\xa1\xb2\xc3\xd4": (">", 1), b"\x4d\x3c\xb2\xa1": ("<", 1000)}
+TCP, UDP = 6, 17
+SYN_ACK = 0x12
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What to change: `pace` multiplies the time between packets; `is_one_way` drops what responders send."""
+
+    name: str
+    pace: float = 1.0
+    is_one_way: bool = False
+
+
+ONE_WAY, SLOW, FAST = Variant("one_way", is_one_way=True), Variant("slow", pace=4.0), Variant("fast", pace=0.25)
+VARIANTS_OF: dict[str, tuple[Variant, ...]] = {
+    "lab": (ONE_WAY, SLOW, FAST),
+    "brute": (SLOW, FAST),
+    "ddos": (SLOW, FAST),
+    "iot_sentinel": (ONE_WAY,),
+}
+"""What training also sees of each source. Test and evaluation captures are never varied."""
+
+
+@dataclass(frozen=True)
+class _Frame:
+    at_us: int
+    wire_bytes: int
+    octets: bytes
+
+
+def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANTS) -> GroundTruth | None:
+    """Return the ground truth of a variant of a capture, written under a folder unless it is there already.
+
+    None where the capture is no classic pcap of Ethernet frames, or carries packet labels, which a variant would shift.
+    """
+    if truth.entry.labels or truth.entry.flows:
+        return None
+    home = folder / variant.name / "/".join(truth.path.resolve().parts[-3:])
+    truth_file = home / "ground_truth.json"
+    if not truth_file.is_file() or truth_file.stat().st_mtime < truth.path.stat().st_mtime:
+        frames = _read(truth.path)
+        if frames is None:
+            return None
+        home.mkdir(parents=True, exist_ok=True)
+        first_us = frames[0].at_us if frames else 0
+        kept = _initiators_only(frames) if variant.is_one_way else iter(frames)
+        _write(home / "capture.pcap", kept, first_us=first_us, pace=variant.pace)
+        truth_file.write_text(json.dumps([_entry(truth, first_us=first_us, pace=variant.pace)]))
+    return load_ground_truth(truth_file)[0]
+
+
+def _entry(truth: GroundTruth, *, first_us: int, pace: float) -> dict[str, Any]:
+    """Return the ground truth's entry with its intervals on the variant's clock."""
+    entry = truth.entry.model_dump(mode="json", by_alias=True, exclude_none=True)
+    first_s = first_us / 1e6
+    for interval in entry.get("intervals", []):
+        for end in ("start", "end"):
+            if end in interval:
+                interval[end] = first_s + (interval[end] - first_s) * pace
+    return entry | {"file": "capture.pcap"}
+
+
+def _read(path: Path) -> list[_Frame] | None:
+    raw = path.read_bytes()
+    if raw[:4] not in MAGICS or len(raw) < 24:
+        return None
+    order, nanoseconds = MAGICS[raw[:4]]
+    if struct.unpack_from(f"{order}I", raw, 20)[0] & 0xFFFF != ETHERNET:
+        return None
+    frames, at = [], 24
+    while at + 16 <= len(raw):
+        seconds, fraction, kept, wire = struct.unpack_from(f"{order}IIII", raw, at)
+        frames.append(_Frame(seconds * 1_000_000 + fraction // nanoseconds, wire, raw[at + 16 : at + 16 + kept]))
+        at += 16 + kept
+    return frames
+
+
+def _write(path: Path, frames: Iterator[_Frame], *, first_us: int, pace: float) -> None:
+    with path.open("wb") as file:
+        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, ETHERNET))
+        for frame in frames:
+            at_us = first_us + round((frame.at_us - first_us) * pace)
+            file.write(struct.pack("<IIII", at_us // 10**6, at_us % 10**6, len(frame.octets), frame.wire_bytes))
+            file.write(frame.octets)
+
+
+def _initiators_only(frames: list[_Frame]) -> Iterator[_Frame]:
+    """Give the frames less what the responder of a flow sent; what has no flow stays."""
+    initiator: dict[tuple[bytes, ...], bytes] = {}
+    for frame in frames:
+        ends = _ends(frame.octets)
+        if ends is None:
+            yield frame
+            continue
+        source, target, proto, is_answer = ends
+        key = (min(source, target), max(source, target), proto)
+        if initiator.setdefault(key, target if is_answer else source) == source:
+            yield frame
+
+
+def _ends(frame: bytes) -> tuple[bytes, bytes, bytes, bool] | None:
+    """Return (source, target, protocol, whether it opens as a SYN+ACK) of an IPv4 frame; an end is address and port."""
+    if len(frame) < 34 or frame[12:14] != b"\x08\x00":
+        return None
+    layer4 = 14 + (frame[14] & 15) * 4
+    proto, source, target = frame[23], frame[26:30], frame[30:34]
+    if proto not in (TCP, UDP) or len(frame) < layer4 + 4:
+        return source, target, bytes([proto]), False
+    is_answer = proto == TCP and len(frame) > layer4 + 13 and frame[layer4 + 13] & SYN_ACK == SYN_ACK
+    return source + frame[layer4 : layer4 + 2], target + frame[layer4 + 2 : layer4 + 4], bytes([proto]), is_answer
