@@ -19,6 +19,7 @@ class _Habits:
     def __init__(self, rng: random.Random, plan: Plan) -> None:
         self.rng = rng
         self.plan = plan
+        self.pace = between(random.Random(f"{plan.seed}:pace"), 0.7, 6.0)  # of the whole home: hectic to calm
         self.drawn: list[Activity] = []
         self.hub = next(host for host in plan.devices if host.role == "hub")
         broker = next((service for service in plan.gateway_services if service.kind == "mqtt"), None)
@@ -36,7 +37,11 @@ class _Habits:
                 kind,
                 host.name,
                 peers,
-                {"every_s": between(self.rng, *every_s), "unsteadiness": self.rng.choice([0.01, 0.1, 0.5]), **settings},
+                {
+                    "every_s": between(self.rng, *every_s) * self.pace,
+                    "unsteadiness": self.rng.choice([0.01, 0.1, 0.5]),
+                    **settings,
+                },
                 starts_s=self.rng.uniform(0.0, 6.0),
             )
         )
@@ -86,6 +91,8 @@ class _Habits:
             self.cloud(host)
         if self.some(0.3):
             self.failure(host)
+        if self.some(0.25):
+            self.does(host, "start_up", "cloud", "clock", every_s=(30, 120), port=443, count=rng.randint(2, 12))
 
     def cloud(self, host: Host) -> None:
         """A device's tie to its vendor: a channel that stays, or calls now and then."""
@@ -136,6 +143,11 @@ class _Habits:
             size_bytes=int(between(rng, 2_000, 40_000)),
             frames_per_connection=rng.choice([1, 5, 50]),
         )
+        if self.some(0.3):
+            size_bytes = int(between(rng, 100_000, 1_500_000))
+            self.does(
+                host, "http_push", server, every_s=(20, 60), port=port, size_bytes=size_bytes, frames_per_connection=1
+            )
         if self.some(0.4):
             self.does(
                 host,

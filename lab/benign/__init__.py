@@ -31,6 +31,7 @@ ACTIVITIES: dict[str, Callable[[Actor], None]] = {
     "dig": datagrams.dig,
     "clock": datagrams.clock,
     "lease": datagrams.lease,
+    "start_up": datagrams.start_up,
     "announce": datagrams.announce,
     "datagram_talk": datagrams.datagram_talk,
     "datagram_stream": datagrams.datagram_stream,

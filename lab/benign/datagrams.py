@@ -64,6 +64,21 @@ def lease(actor: Actor) -> None:
 
 
 @turns
+def start_up(actor: Actor) -> None:
+    """Come up as after a loss of power: an address, names, the time, and many connections to the vendor at once."""
+    actor.run("busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", "2", "-T", "1", "-s", "/bin/true", limit_s=8.0)
+    cloud, clock_server = actor.peers
+    for _ in range(int(actor["count"])):
+        with contextlib.suppress(OSError):
+            name = _some_name(actor.rng)
+            _ask(actor, actor.network.plan.gateway_address, port=53, request=_query(actor.rng, name, 1))
+            _ask(actor, clock_server, port=123, request=b"\x23" + bytes(47))
+            with actor.connect(cloud, int(actor["port"])) as channel:
+                channel.sendall(bytes(actor.rng.randint(20, 600)))
+        actor.rest(actor.rng.uniform(0.0, 0.5))
+
+
+@turns
 def announce(actor: Actor) -> None:
     """Say something to a multicast group or to everyone (mDNS, SSDP, LLMNR, vendors' broadcasts)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as speaker:
