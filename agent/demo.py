@@ -28,6 +28,8 @@ from flowfeatures import DEFAULT_HOME_NETS, address_text
 
 EVE_FILE = "eve.json"
 FOUND_OTHERWISE = 1
+ENDS = ("attacker", "victim")
+MAX_NAMED = 3
 
 EPILOG = f"""\
 Alerts are written to {EVE_FILE} in the current directory. The exit code is {FOUND_OTHERWISE} where an attack of the
@@ -98,13 +100,17 @@ def attacks_of(truth: GroundTruth, incidents: list[IncidentUpdate]) -> list[Atta
     """Return the attacks of a ground truth, each with the incidents that name its class, attacker, victim and time."""
     found = []
     for condition, interval in zip(truth.conditions, truth.entry.intervals, strict=True):
-        attacker, victim = (
-            ", ".join(getattr(interval, end) or getattr(truth.entry, end) or ["anyone"])
-            for end in ("attacker", "victim")
-        )
+        attacker, victim = (_named(getattr(interval, end) or getattr(truth.entry, end)) for end in ENDS)
         own = tuple(incident for incident in incidents if _is_it(condition, incident))
         found.append(Attack(condition, attacker, victim, own))
     return found
+
+
+def _named(hosts: list[str] | None) -> str:
+    """Return the hosts of one end; a flood from forged addresses has too many to name."""
+    if not hosts:
+        return "anyone"
+    return ", ".join(hosts) if len(hosts) <= MAX_NAMED else f"any of {len(hosts)} networks"
 
 
 def _is_it(condition: Condition, incident: IncidentUpdate) -> bool:
