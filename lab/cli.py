@@ -7,7 +7,7 @@ import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   sudo penstock-lab record -o out/calm --seed 8 --attacks none --duration 300
   sudo penstock-lab record -o out/three --seed 9 --attacks telnet,syn_flood,port_scan --json
   sudo penstock-lab record -o lab/demo --demo --snap-bytes 128
+  sudo penstock-lab series -o .cache/lab --seeds 1,2,3
   penstock-lab plan --seed 7
   penstock-lab check out/seed-7/capture.pcap out/seed-7/ground_truth.json
   penstock-lab tools
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--attacks", metavar="LIST", help="techniques in their order, or none (default: drawn)")
         command.add_argument("--count", type=int, default=4, metavar="N", help="attacks to draw (default 4)")
         command.add_argument("--devices", type=int, default=0, metavar="N", help="devices at least 6 (default: drawn)")
+    series = commands.add_parser("series", help="record what training uses and is not there yet (root; hours)")
+    series.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets a folder seed-N for each")
+    series.add_argument("--list", type=Path, default=None, metavar="FILE", help="default: lab/recordings.txt")
+    series.add_argument("--seeds", metavar="N,N", help="only these of the list")
+    series.add_argument("--snap-bytes", type=int, default=128, metavar="N", help="default 128")
     check = commands.add_parser("check", help="compare a capture with its ground truth")
     check.add_argument("capture", type=Path, metavar="CAPTURE")
     check.add_argument("truth", type=Path, metavar="GROUND_TRUTH")
@@ -128,6 +134,32 @@ def _record(arguments: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _series(arguments: argparse.Namespace) -> int:
+    from lab.series import DEFAULT_LIST, folder_of, read_series, still_missing
+    from lab.tools import require_all
+
+    require_all()
+    series = read_series(arguments.list or DEFAULT_LIST)
+    if arguments.seeds:
+        series = {seed: series[seed] for seed in _seeds_of(arguments.seeds, known=series)}
+    missing = still_missing(series, arguments.output)
+    for number, seed in enumerate(missing, start=1):
+        _say(f"seed {seed}, {number} of {len(missing)}")
+        command = ["record", "-o", str(folder_of(seed, arguments.output)), "--seed", str(seed)]
+        code = main([*command, "--snap-bytes", str(arguments.snap_bytes), *series[seed]])
+        if code:
+            return code
+    print(f"{arguments.output}: {len(series)} recordings, {len(missing)} of them new")
+    return 0
+
+
+def _seeds_of(text: str, *, known: Collection[int]) -> list[int]:
+    seeds = [int(word) for word in text.split(",") if word.strip().isdecimal()]
+    if not seeds or not set(seeds) <= set(known):
+        raise UsageError(f"--seeds {text}: expected seeds that stand on the list")
+    return seeds
+
+
 def _plan(arguments: argparse.Namespace) -> int:
     print(json.dumps(dataclasses.asdict(_draw(arguments)), indent=1))
     return 0
@@ -161,13 +193,16 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)  # unwinds, so that the network is removed
 
 
+COMMANDS = {"record": _record, "series": _series, "plan": _plan, "check": _check, "tools": _tools}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
-        return {"record": _record, "plan": _plan, "check": _check, "tools": _tools}[arguments.command](arguments)
+        return COMMANDS[arguments.command](arguments)
     except PenstockError as exc:
         _say(str(exc))
         return exc.exit_code
