@@ -32,7 +32,7 @@ def test_a_line_is_canonical_so_the_same_alert_gives_the_same_bytes():
     assert 800 < len(line) < 1_400
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(alert=extreme_alerts())
 @example(named("\0" * 1024, in_iface='"' * 15))
 @example(named("\U0001f47e" * 1024))
@@ -45,7 +45,7 @@ def test_no_alert_makes_a_line_of_2048_bytes_or_one_our_schema_refuses(alert):
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(alert=extreme_alerts())
 def test_every_line_is_valid_eve_by_suricatas_own_schema(shared, alert):
