@@ -196,13 +196,11 @@ def test_a_temporary_outbox_stays_only_with_something_in_it(broker):
 
     assert not delivered.outbox_path.exists()
     assert undelivered.outbox_path.exists()
-    undelivered.outbox_path.unlink()
 
 
 def refusal(delivery):
     with pytest.raises(BrokerRefused) as caught:
         delivery.drain(PATIENCE_S)
-    delivery.outbox_path.unlink()
     return str(caught.value)
 
 
@@ -294,7 +292,6 @@ def test_a_broker_without_tls_is_not_spoken_to_in_plain(broker, authority):
         delivery.publish(make_alert())
         assert delivery.drain(0.5) == 1
         assert delivery.reason.startswith(f"127.0.0.1:{running.port}: ")
-        delivery.outbox_path.unlink()
 
 
 def test_a_client_certificate_opens_a_broker_that_wants_one(broker, authority):
@@ -308,4 +305,3 @@ def test_a_client_certificate_opens_a_broker_that_wants_one(broker, authority):
     with Delivery(mqtt=settings(running.port, scheme="mqtts", ca=authority.ca)) as delivery:
         delivery.publish(make_alert())
         assert delivery.drain(0.5) == 1
-        delivery.outbox_path.unlink()

@@ -172,7 +172,6 @@ def test_a_refusal_ends_the_wait_at_once_with_the_brokers_words(version, code, s
         assert delivery.left == 1
         with pytest.raises(BrokerRefused):
             delivery.publish(make_alert(1))
-        delivery.outbox_path.unlink()
 
 
 def test_a_busy_broker_is_tried_again():
@@ -197,7 +196,6 @@ def test_a_publish_that_is_not_allowed_is_a_refusal_that_names_the_topic():
 
         assert refusal(delivery).endswith("penstock/v1/replay/alert/brute_force: Not authorized")
         assert delivery.left == 1
-        delivery.outbox_path.unlink()
 
 
 def test_a_message_the_broker_could_not_take_now_is_sent_again():
@@ -228,8 +226,6 @@ def test_a_broker_that_never_answers_is_waited_for_and_no_longer():
 
             assert delivery.drain(0.5) == 1
             assert delivery.reason == f"127.0.0.1:{broker.port}: no answer to CONNECT"
-            path = delivery.outbox_path
-    path.unlink()
 
 
 def test_an_outbox_that_holds_nothing_but_what_fits_counts_what_it_drops(tmp_path):
