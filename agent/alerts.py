@@ -25,19 +25,20 @@ class AlertWriter:
 
     def alert(self, update: IncidentUpdate) -> Alert:
         """Return the alert that says what an update says."""
-        flow = update.parties.flow
-        has_ports = int(flow["proto"]) in PROTOCOLS_WITH_PORTS
+        flow, parties = update.parties.flow, update.parties
+        src_is_initiator = bytes(flow["src"]) == parties.attacker
+        src_port, dest_port = _ports(flow) if src_is_initiator else reversed(_ports(flow))
         return Alert(
             timestamp_us=_time(flow["end_us"]),
             host=self._gateway,
             flow_id=int(flow["flow_id"]),
             community_id=community_id(flow),
-            src_ip=address_text(update.parties.attacker),
-            src_port=int(flow["src_port"]) if has_ports else None,
-            dest_ip=address_text(update.parties.victim),
-            dest_port=int(flow["dst_port"]) if has_ports else None,
+            src_ip=address_text(parties.attacker),
+            src_port=src_port,
+            dest_ip=address_text(parties.victim),
+            dest_port=dest_port,
             proto=protocol_name(int(flow["proto"])),
-            flow=_alert_flow(flow),
+            flow=_alert_flow(flow, src_is_initiator=src_is_initiator),
             attack_class=update.class_name,
             severity=_severity(update.severity),
             alert_id=update.alert_id,
@@ -47,7 +48,7 @@ class AlertWriter:
             started_us=_time(update.first_us),
             flows=update.flows,
             direction=self._direction(update),
-            spoofable=update.parties.spoofable,
+            spoofable=parties.spoofable,
             device=AlertDevice(ip=address_text(update.device)),
             score=_probability(update.score),
             threshold=_probability(update.threshold),
@@ -62,9 +63,16 @@ class AlertWriter:
         return "internal" if update.parties.victim in self._home else "outbound"
 
 
-def _alert_flow(flow: np.void) -> AlertFlow:
+def _ports(flow: np.void) -> tuple[int, int] | tuple[None, None]:
+    """Return the initiator's and the responder's port."""
+    if int(flow["proto"]) not in PROTOCOLS_WITH_PORTS:
+        return None, None
+    return int(flow["src_port"]), int(flow["dst_port"])
+
+
+def _alert_flow(flow: np.void, *, src_is_initiator: bool) -> AlertFlow:
     return AlertFlow(
-        src_is_initiator=True,  # evidence is attributed to who began the flow
+        src_is_initiator=src_is_initiator,
         pkts_toserver=int(flow["fwd_packets"]),
         pkts_toclient=int(flow["bwd_packets"]),
         bytes_toserver=int(flow["fwd_wire_bytes"]),

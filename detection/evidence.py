@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from contracts.classes import UNKNOWN
 from detection.decide import Detection
 from detection.engine import Engine
+from detection.orientation import attackers_and_victims
 from flowfeatures import HomeNets, WindowBatch
 
 SHARE_OF_BEST = 0.5
@@ -28,9 +28,10 @@ SHARE_OF_BEST = 0.5
 class Sighting:
     """New evidence of one class in one window, for one owner.
 
-    `owner` is the device whose incident it belongs to, `device` the one whose window it is (16 address bytes);
-    `records` FLOW_META[n], n >= 1, oldest first; `group_flows` uint32[n]: how many flows of that record's peer, port
-    and protocol have passed the window so far, those included that were folded into one row.
+    `owner` is the device whose incident it belongs to, `device` the one whose window it is (16 address bytes).
+    `records` FLOW_META[n], n >= 1, oldest first; `attackers` and `victims` are the two ends of each. `group_flows`
+    uint32[n]: how many flows of that record's peer, port and protocol have passed the window so far, those included
+    that were folded into one row.
     """
 
     owner: bytes
@@ -41,6 +42,8 @@ class Sighting:
     severe: bool
     due_us: int
     records: NDArray[np.void]
+    attackers: tuple[bytes, ...]
+    victims: tuple[bytes, ...]
     group_flows: NDArray[np.uint32]
 
 
@@ -77,13 +80,13 @@ def sightings(
     """
     row = detection.row
     device = bytes(batch.device[row])
-    flows = batch.flows[row]
-    made = Counter(_address(flow, "src") for flow in flows[evidence])
+    attackers, victims = attackers_and_victims(batch, row, class_index=detection.class_index)
+    made = Counter(attackers[place] for place in np.flatnonzero(evidence).tolist())
     owned: dict[bytes, list[int]] = {}
     for place in np.flatnonzero(evidence & (batch.is_new[row] > 0)).tolist():
-        source = _address(flows[place], "src")
-        named = 2 * made[source] >= made.total() and source in home
-        owned.setdefault(source if named else device, []).append(place)
+        attacker = attackers[place]
+        named = 2 * made[attacker] >= made.total() and attacker in home
+        owned.setdefault(attacker if named else device, []).append(place)
     group_flows = _group_flows(batch, row)
     return [
         Sighting(
@@ -94,7 +97,9 @@ def sightings(
             threshold=detection.threshold,
             severe=detection.severe,
             due_us=int(batch.due_us[row]),
-            records=flows[places].copy(),
+            records=batch.flows[row][places],
+            attackers=tuple(attackers[place] for place in places),
+            victims=tuple(victims[place] for place in places),
             group_flows=group_flows[places],
         )
         for owner, places in owned.items()
@@ -109,8 +114,3 @@ def _group_flows(batch: WindowBatch, row: int) -> NDArray[np.uint32]:
         same &= (flows[end][:, None] == flows[end]).all(axis=-1)
     total: NDArray[np.uint32] = (same * batch.repeats[row]).sum(axis=1, dtype=np.uint32)
     return total
-
-
-def _address(flow: Any, end: str) -> bytes:
-    """Return one end of a row of FLOW_META as 16 bytes."""
-    return bytes(flow[end])

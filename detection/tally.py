@@ -44,35 +44,42 @@ class Parties:
     flow: np.void
 
 
+@dataclass(frozen=True)
+class _Meeting:
+    """One record of the evidence, and who attacks whom in it."""
+
+    attacker: bytes
+    victim: bytes
+    flow: np.void
+
+
 @dataclass
 class _Seen:
     """What was seen of one address at one end of the evidence."""
 
-    newest: np.void
+    newest: _Meeting
     records: int = 0
     handshake: bool = False
     severe: bool = False
 
 
 class _End:
-    """The addresses at one end of the evidence (`src` or `dst`)."""
+    """The addresses at one end of the evidence: attackers or victims."""
 
-    def __init__(self, field: str) -> None:
-        self._field = field
+    def __init__(self) -> None:
         self.seen: dict[bytes, _Seen] = {}
 
-    def add(self, record: np.void, *, severe: bool) -> bytes:
-        address = bytes(record[self._field])
+    def add(self, address: bytes, meeting: _Meeting, *, severe: bool) -> None:
         if address not in self.seen:
             if len(self.seen) >= MAX_ADDRESSES:
                 del self.seen[min(self.seen, key=lambda each: self.seen[each].records)]
-            self.seen[address] = _Seen(record)
+            self.seen[address] = _Seen(meeting)
         seen = self.seen[address]
-        seen.newest = record
+        seen.newest = meeting
         seen.records += 1
-        seen.handshake |= bool(record["handshake"])
+        # A handshake proves the address of who began the flow, not that of who answered.
+        seen.handshake |= bool(meeting.flow["handshake"]) and bytes(meeting.flow["src"]) == address
         seen.severe |= severe
-        return address
 
     def most(self, *, of: int) -> bytes | None:
         """Return the address of at least half of `of` records; None where there is none."""
@@ -88,9 +95,9 @@ class Tally:
         self.flows = 0
         self.first_us = 0
         self.last_us = 0
-        self._sources = _End("src")
-        self._targets = _End("dst")
-        self._pairs: dict[tuple[bytes, bytes], np.void] = {}
+        self._attackers = _End()
+        self._victims = _End()
+        self._meetings: dict[tuple[bytes, bytes], _Meeting] = {}
         self._flow_ids: dict[int, None] = {}
         self._has_forgotten = False  # from then on only a flow's first record shows that the flow is new
         self._groups: dict[_Group, int] = {}
@@ -99,14 +106,15 @@ class Tally:
     def add(self, sighting: Sighting) -> None:
         """Count the records of a sighting."""
         self._count_flows(sighting)
-        for record in sighting.records:
+        for record, attacker, victim in zip(sighting.records, sighting.attackers, sighting.victims, strict=True):
             start_us, end_us = int(record["start_us"]), int(record["end_us"])
             self.first_us = min(self.first_us, start_us) if self.records else start_us
             self.last_us = max(self.last_us, end_us) if self.records else end_us
             self.records += 1
-            source = self._sources.add(record, severe=sighting.severe)
-            target = self._targets.add(record, severe=sighting.severe)
-            _keep_newest(self._pairs, (source, target), record, limit=MAX_PAIRS)
+            meeting = _Meeting(attacker, victim, record)
+            self._attackers.add(attacker, meeting, severe=sighting.severe)
+            self._victims.add(victim, meeting, severe=sighting.severe)
+            _keep_newest(self._meetings, (attacker, victim), meeting, limit=MAX_PAIRS)
 
     def knows_flow_of(self, sighting: Sighting) -> bool:
         """Return whether a flow of the sighting is among the last MAX_FLOWS counted here."""
@@ -114,30 +122,31 @@ class Tally:
 
     def parties(self) -> Parties:
         """Return who attacks whom by all evidence so far; a sighting must have been added."""
-        attacker, victim = self._sources.most(of=self.records), self._targets.most(of=self.records)
-        flow = self._newest(attacker, victim)
-        source = self._sources.seen[bytes(flow["src"])]
+        attacker, victim = self._attackers.most(of=self.records), self._victims.most(of=self.records)
+        shown = self._newest(attacker, victim)
+        source = self._attackers.seen.get(shown.attacker)
+        is_two_way = source is not None and source.handshake
         return Parties(
-            attacker=bytes(flow["src"]),
-            victim=bytes(flow["dst"]),
+            attacker=shown.attacker,
+            victim=shown.victim,
             attacker_named=attacker is not None,
-            victim_named=victim is not None and victim == bytes(flow["dst"]),
-            attackers=len(self._sources.seen),
-            victims=len(self._targets.seen),
-            spoofable=not source.handshake,
-            severe=source.handshake and source.severe,
-            flow=flow,
+            victim_named=shown.victim == victim,
+            attackers=len(self._attackers.seen),
+            victims=len(self._victims.seen),
+            spoofable=not is_two_way,
+            severe=is_two_way and source is not None and source.severe,
+            flow=shown.flow,
         )
 
-    def _newest(self, attacker: bytes | None, victim: bytes | None) -> np.void:
-        """Return the newest record between the named ends; of the attacker alone where the two never met."""
-        if attacker is not None and victim is not None and (attacker, victim) in self._pairs:
-            return self._pairs[attacker, victim]
+    def _newest(self, attacker: bytes | None, victim: bytes | None) -> _Meeting:
+        """Return the newest meeting of the ends named; of the attacker alone where the two never met."""
+        if attacker is not None and victim is not None and (attacker, victim) in self._meetings:
+            return self._meetings[attacker, victim]
         if attacker is not None:
-            return self._sources.seen[attacker].newest
+            return self._attackers.seen[attacker].newest
         if victim is not None:
-            return self._targets.seen[victim].newest
-        return next(reversed(self._pairs.values()))
+            return self._victims.seen[victim].newest
+        return next(reversed(self._meetings.values()))
 
     def _count_flows(self, sighting: Sighting) -> None:
         """Count flows not seen before, and those of a flood that passed between two windows, folded into one row.

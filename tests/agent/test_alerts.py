@@ -106,3 +106,14 @@ def test_the_last_message_says_closed():
     (update,) = detector.close()
 
     assert (WRITER.alert(update).state, WRITER.alert(update).update) == ("closed", 1)
+
+
+def test_an_attacker_that_was_answered_is_the_source_and_its_port_goes_with_it():
+    update = update_of()
+    parties = update.parties
+    swapped = dataclasses.replace(parties, attacker=parties.victim, victim=parties.attacker)
+
+    alert = WRITER.alert(dataclasses.replace(update, parties=swapped))
+
+    assert (alert.src_ip, alert.src_port, alert.dest_ip, alert.dest_port) == (CAMERA, 23, OUTSIDE, 40_000)
+    assert not alert.flow.src_is_initiator

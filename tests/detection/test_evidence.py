@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts.classes import NAMES
 from detection.decide import Detection
 from detection.evidence import find_evidence, sightings
-from flowfeatures import DEFAULT_HOME_NETS, HomeNets, address_text
+from flowfeatures import DEFAULT_HOME_NETS, WINDOW_COLUMNS, HomeNets, address_text
 from tests.detection.windows import CAMERA, ELSEWHERE, OUTSIDE, PHONE, LegibleEngine, Row, Window, batch_of
 
 HOME = HomeNets(DEFAULT_HOME_NETS)
@@ -100,3 +100,14 @@ def test_a_flood_folded_into_one_row_tells_how_many_flows_it_stands_for():
     (sighting,) = sightings(batch, detection(), batch.mask[0] > 0, home=HOME)
 
     assert sighting.group_flows.tolist() == [99, 99, 99, 5]
+
+
+def test_a_victim_that_only_answers_is_not_blamed():
+    batch = batch_of(Window(CAMERA, [Row(CAMERA, PHONE, SCAN, flow_id=4)]))
+    batch.flows["fwd_packets"] = 1
+    batch.values[0, 0, WINDOW_COLUMNS.index("rst_packets")] = 1
+
+    (sighting,) = sightings(batch, detection(), batch.mask[0] > 0, home=HOME)
+
+    assert address_text(sighting.owner) == PHONE
+    assert [address_text(each) for each in sighting.attackers + sighting.victims] == [PHONE, CAMERA]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from detection.evidence import Sighting
@@ -22,6 +24,8 @@ def sighting(*rows: Row, severe: bool = False, device: str = CAMERA, group_flows
         severe=severe,
         due_us=T0_US,
         records=batch.flows[0][: len(rows)],
+        attackers=tuple(address_bytes(row.src) for row in rows),
+        victims=tuple(address_bytes(row.dst) for row in rows),
         group_flows=np.full(len(rows), group_flows, np.uint32),
     )
 
@@ -138,3 +142,22 @@ def test_times_span_all_records():
     tally.add(sighting(Row(OUTSIDE, CAMERA, end_us=T0_US - 5_000_000)))
 
     assert (tally.first_us, tally.last_us) == (T0_US - 5_250_000, T0_US)
+
+
+def test_an_attacker_silent_for_long_is_shown_with_its_own_flow():
+    mine = [sighting(Row(OUTSIDE, CAMERA, flow_id=50_000 + n)) for n in range(600)]
+
+    parties = parties_of(*mine, *flood(500))
+
+    assert (address_text(parties.attacker), parties.attacker_named) == (OUTSIDE, True)
+    assert parties.flow["flow_id"] == 50_599
+
+
+def test_who_answered_has_proved_nothing_by_the_others_handshake():
+    answered = sighting(Row(CAMERA, OUTSIDE, handshake=True), severe=True)
+    swapped = dataclasses.replace(answered, attackers=answered.victims, victims=answered.attackers)
+
+    parties = parties_of(swapped)
+
+    assert address_text(parties.attacker) == OUTSIDE
+    assert parties.spoofable
