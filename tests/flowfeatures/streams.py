@@ -51,7 +51,7 @@ class Event(NamedTuple):
     spacing_us: int = 0
 
 
-def events(steps_us: tuple[int, ...] = FORWARD_US + BACK_US) -> st.SearchStrategy[Event]:
+def events(steps_us: tuple[int, ...]) -> st.SearchStrategy[Event]:
     """Return a strategy for one event; what is ordinary comes first and so is what examples shrink to."""
     return st.builds(
         Event,
@@ -70,9 +70,11 @@ def events(steps_us: tuple[int, ...] = FORWARD_US + BACK_US) -> st.SearchStrateg
     )
 
 
-def streams(*, max_events: int = 40) -> st.SearchStrategy[list[Event]]:
+def streams(
+    *, max_events: int = 40, steps_us: tuple[int, ...] = FORWARD_US + BACK_US
+) -> st.SearchStrategy[list[Event]]:
     """Return a strategy for a stream of up to this many events."""
-    return st.lists(events(), min_size=1, max_size=max_events)
+    return st.lists(events(steps_us), min_size=1, max_size=max_events)
 
 
 def frame(event: Event) -> bytes:

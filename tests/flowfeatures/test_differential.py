@@ -23,7 +23,9 @@ SAMPLE = [path for i, path in enumerate(SMALL) if i % 10 == 0 or "iot_sentinel" 
 
 needs_shared = pytest.mark.skipif(not CAPTURES, reason=f"no captures under {SHARED} (PENSTOCK_SHARED)")
 SLOW_TO_MAKE = [HealthCheck.too_slow, HealthCheck.data_too_large]
-FUZZ = settings(deadline=None, max_examples=60, suppress_health_check=SLOW_TO_MAKE)
+# The same examples each time in the core suite; new ones in the slow one.
+FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=SLOW_TO_MAKE, derandomize=True)
+SEARCH = settings(deadline=None, max_examples=2000, suppress_health_check=SLOW_TO_MAKE)
 
 
 def compare(path: Path, how: Settings) -> list[str]:
@@ -71,6 +73,17 @@ def test_engine_and_oracle_agree_on_any_stream(
     path = write_pcap(tmp_path_factory.getbasetemp() / "stream.pcap", timed(stream))
 
     lines = compare(path, how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@pytest.mark.slow
+@SEARCH
+@given(stream=streams(), how=SETTINGS)
+def test_engine_and_oracle_agree_on_streams_nobody_has_seen(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "search.pcap", timed(stream)), how)
 
     assert not lines, report(lines, what=str(how))
 
