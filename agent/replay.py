@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,22 +15,20 @@ from agent.delivery import Delivery, EveFile, MqttSettings
 from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_settings
 from agent.options import network, seconds, speed
 from agent.outfile import STDOUT
+from agent.outgoing import Outgoing
 from agent.pace import Pace
 from agent.pipeline import Pipeline
 from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from agent.summary import Outcome, summary, write_report
-from agent.terminal import complain
-from contracts.alert import Alert
 from contracts.bundle import Bundle, default_bundle, load_bundle
-from contracts.errors import BrokerUnavailable, DeliveryError, OutputError, PenstockError, UsageError
+from contracts.errors import OutputError, UsageError
 from detection.detector import Detector
 from detection.onnx_engine import OnnxEngine
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
 MQTT_WAIT_S = 30.0
 GATEWAY = "replay"
-DRAIN_SLICE_S = 0.2  # how long Ctrl-C may have to wait for a broker
 
 EPILOG = """\
 examples:
@@ -122,34 +119,32 @@ def replay(settings: ReplaySettings, *, stop: StopRequest) -> Outcome:
     detector = _detector(settings, bundle, stopwatch)
     pace = _pace(settings, stop=stop, stopwatch=stopwatch)
     captures = CaptureFiles(settings.captures, stop=stop, pace=pace)
-    errors: list[PenstockError] = []
     eve = EveFile(settings.eve) if settings.eve else None
     with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox) as delivery:
+        outgoing = Outgoing(delivery, stop=stop)
         pipeline = Pipeline(
             meter=FlowMeter(FlowSettings(partials=True)),
             windows=DeviceWindows(settings.home_nets, window=bundle.manifest.window),
             detector=detector,
             alerts=AlertWriter(bundle.manifest, gateway=settings.gateway, home=HomeNets(settings.home_nets)),
-            publish=_tolerant(delivery.publish, errors),
+            publish=outgoing.publish,
             stopwatch=stopwatch,
             wait_for=pace.wait_for,
         )
         try:
             pipeline.run(captures)
         except OutputError as exc:
-            _remember(exc, errors)
+            outgoing.remember(exc)
         with stopwatch.stage("waiting"):
-            _drain(delivery, errors, wait_s=0.0 if stop else settings.mqtt_wait_s, stop=stop)
-    if delivery.left:
-        kept = f"{delivery.left} alerts undelivered, kept in {delivery.outbox_path}"
-        _remember(BrokerUnavailable(f"{kept}: {delivery.reason or 'no broker yet'}"), errors)
+            outgoing.drain(settings.mqtt_wait_s)
+    outgoing.settle()
     return Outcome(
         captures=settings.captures,
         bundle=bundle,
         pipeline=pipeline,
         delivery=delivery,
         seconds=stopwatch.seconds,
-        errors=[*captures.errors, *errors],
+        errors=[*captures.errors, *outgoing.errors],
         stopped_code=stop.exit_code if stop else 0,
     )
 
@@ -170,32 +165,3 @@ def _detector(settings: ReplaySettings, bundle: Bundle, stopwatch: Stopwatch) ->
         home_nets=settings.home_nets,
         id_salt=f"{settings.gateway} {bundle.manifest_sha256}",
     )
-
-
-def _tolerant(publish: Callable[[Alert], None], errors: list[PenstockError]) -> Callable[[Alert], None]:
-    """Return a `publish` under which a replay goes on: an alert no broker takes is safe in the outbox."""
-
-    def publish_or_remember(alert: Alert) -> None:
-        try:
-            publish(alert)
-        except DeliveryError as exc:
-            _remember(exc, errors)
-
-    return publish_or_remember
-
-
-def _drain(delivery: Delivery, errors: list[PenstockError], *, wait_s: float, stop: StopRequest) -> None:
-    """Wait until the broker has every alert, will never have them, or a stop is asked for."""
-    deadline_s = time.monotonic() + wait_s
-    try:
-        while delivery.drain(0.0) and not stop and (left_s := deadline_s - time.monotonic()) > 0:
-            delivery.drain(min(left_s, DRAIN_SLICE_S))
-    except DeliveryError as exc:
-        _remember(exc, errors)
-
-
-def _remember(error: PenstockError, errors: list[PenstockError]) -> None:
-    """Say and keep an error, once: a broker that refuses does so for every alert."""
-    if str(error) not in map(str, errors):
-        complain(error)
-        errors.append(error)

@@ -104,6 +104,8 @@ def write_report(outcome: Outcome, stream: TextIO) -> None:
         _count(outcome.pipeline.alerts_made, "alert"),
     ]
     stream.write(f"\n{', '.join(counts)} in {outcome.seconds['total']:.1f} s\n")
+    if outcome.delivery.left:
+        stream.write(f"{_count(outcome.delivery.left, 'alert')} undelivered, kept in {outcome.delivery.outbox_path}\n")
     if outcome.bundle.unsigned:
         stream.write(f"bundle {printable(str(outcome.bundle.path))}: unsigned\n")
 
