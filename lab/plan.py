@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 GATEWAY = "gateway"
+USER, PASSWORD = "admin", "correct-horse"  # of the lab's own hosts: the benign logins use them
 EVERY_HOME_HOST = "lan"  # as a victim: whoever has an address in the LAN's prefix
 ANY_HOST = "any"  # as a victim: addresses drawn by the tool
 

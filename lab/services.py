@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.network import Network
-from lab.plan import Service
+from lab.plan import PASSWORD, USER, Service
 from lab.tools import find
 
 IP_PKTINFO = 8  # linux/in.h; the socket module has no name for it before Python 3.14
-USER, PASSWORD = "admin", "correct-horse"  # of the lab's own hosts: the benign logins use them
 
 
 @dataclass(frozen=True)

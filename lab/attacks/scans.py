@@ -154,7 +154,7 @@ def horizontal_scan(scene: Scene) -> Attack:
     """nmap for few ports over the addresses of the LAN."""
     attacker = scene.attacker()
     ports = scene.rng.choice([(23, 2323), (23,), (22,), (80, 8080), (1883,), (5555,), (21, 22, 23), (445,)])
-    base = scene.lan.split("/")[0].rsplit(".", 1)[0]
+    base = scene.devices[0].address.rsplit(".", 1)[0]
     targets = [host.address for host in scene.devices if host.name != attacker.name] + list(scene.silent)
     first = scene.rng.randint(1, 120)
     targets += [f"{base}.{last}" for last in range(first, first + scene.rng.choice([8, 30, 80]))]
@@ -191,7 +191,7 @@ def horizontal_scan(scene: Scene) -> Attack:
 def ping_sweep(scene: Scene) -> Attack:
     """Echo requests to each address of the LAN, from outside."""
     attacker = scene.rng.choice(scene.attackers_outside)
-    base = scene.lan.split("/")[0].rsplit(".", 1)[0]
+    base = scene.devices[0].address.rsplit(".", 1)[0]
     targets = [host.address for host in scene.devices] + list(scene.silent)
     first = scene.rng.randint(1, 150)
     targets += [f"{base}.{last}" for last in range(first, first + scene.rng.choice([20, 60, 100]))]

@@ -6,8 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from lab.plan import Attack, Host, Service
-from lab.services import PASSWORD, USER
+from lab.plan import PASSWORD, USER, Attack, Host, Service
 
 PYTHON = "{python}"  # the interpreter of the machine that plays the plan: a plan names no machine
 USERS = ("root", "admin", "user", "guest", "support", "ubnt", "service", "supervisor", "tech", "default")

@@ -13,7 +13,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from lab.benign.actor import PATIENCE_S, Actor, turns
-from lab.services import PASSWORD, USER
+from lab.plan import PASSWORD, USER
 
 
 def mqtt_stay(actor: Actor) -> None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 
 from lab.benign.actor import Actor, turns
-from lab.services import PASSWORD, USER
+from lab.plan import PASSWORD, USER
 
 
 @turns

@@ -8,6 +8,7 @@ import struct
 import time
 
 from lab.bots.pace import Told, all_at_once
+from lab.plan import PASSWORD, USER
 
 
 def telnet_guess(told: Told) -> None:
@@ -74,8 +75,8 @@ def mqtt_connects(told: Told) -> None:
 
 
 def mqtt_publishes(told: Told) -> None:
-    """Publish at a high rate over few connections."""
-    topic, body = b"\x00\x04home", bytes(min(told.size_bytes, 16_000))
+    """Publish at a high rate over few connections, to a topic nobody hears."""
+    topic, body = b"\x00\x01x", bytes(min(told.size_bytes, 16_000))
     length = len(topic) + len(body)
     message = b"\x30" + bytes([length % 128 | (0x80 if length > 127 else 0)])
     message += (bytes([length // 128]) if length > 127 else b"") + topic + body
@@ -83,7 +84,7 @@ def mqtt_publishes(told: Told) -> None:
     def work() -> None:
         with contextlib.suppress(OSError), told.connect() as line:
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or the kernel joins messages into few packets
-            line.sendall(_mqtt_connect(client=f"c{told.rng.randrange(10**9)}"))
+            line.sendall(_mqtt_connect(client=f"c{told.rng.randrange(10**9)}", user=USER, password=PASSWORD))
             line.recv(16)
             while told.pace.turn():
                 line.sendall(message)
