@@ -160,7 +160,7 @@ class Tally:
         for record, group_flows in zip(sighting.records, sighting.group_flows.tolist(), strict=True):
             group = (bytes(record["src"]), bytes(record["dst"]), int(record["dst_port"]), int(record["proto"]))
             flow_id = int(record["flow_id"])
-            unseen[group] += flow_id not in self._flow_ids and (not self._has_forgotten or record["segment"] == 0)
+            unseen[group] += flow_id not in self._flow_ids and (not self._has_forgotten or int(record["segment"]) == 0)
             self._has_forgotten |= _keep_newest(self._flow_ids, flow_id, None, limit=MAX_FLOWS)
             if sighting.device == self._device:
                 grown[group] = group_flows - self._groups.get(group, group_flows)

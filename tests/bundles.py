@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from contracts.bundle import MODEL, write_manifest
+from contracts.bundle import MODEL, Manifest, write_manifest
 from contracts.classes import NAMES
 from flowfeatures import WINDOW_COLUMNS
 from tests.detection.onnx_model import C, F, model_bytes
@@ -25,9 +26,18 @@ def write_refusal_bundle(folder: Path, **changes: Any) -> Path:
     for column in ("is_tcp", "is_udp"):
         weights[WINDOW_COLUMNS.index(column), NAMES.index("benign")] = 1.0
     weights[WINDOW_COLUMNS.index("failed_10s"), NAMES.index("scan")] = 10.0
+    return _write(folder, weights, make_manifest().model_copy(update=changes))
+
+
+def write_nervous_bundle(folder: Path) -> Path:
+    """Write a bundle to which every window is an attack: all classes score 1/11 and all thresholds are below."""
+    return _write(folder, np.zeros((F, C), np.float32), make_manifest(open_at=0.05))
+
+
+def _write(folder: Path, weights: NDArray[np.float32], manifest: Manifest) -> Path:
     model = model_bytes(weights)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL).write_bytes(model)
-    manifest = make_manifest().model_copy(update={"files": {MODEL: hashlib.sha256(model).hexdigest()}, **changes})
-    write_manifest(folder, manifest)
+    files = {MODEL: hashlib.sha256(model).hexdigest()}
+    write_manifest(folder, manifest.model_copy(update={"files": files}))
     return folder

@@ -161,3 +161,18 @@ def test_who_answered_has_proved_nothing_by_the_others_handshake():
 
     assert address_text(parties.attacker) == OUTSIDE
     assert parties.spoofable
+
+
+def test_once_flows_were_forgotten_only_a_first_record_is_a_new_flow():
+    tally = Tally()
+    for each in flood(MAX_FLOWS + 1):
+        tally.add(each)
+    returning = sighting(Row(OUTSIDE, CAMERA, flow_id=0))
+    returning.records["segment"] = 1
+
+    tally.add(returning)
+    assert tally.flows == MAX_FLOWS + 1
+
+    tally.add(sighting(Row(OUTSIDE, CAMERA, flow_id=99_999)))
+    assert tally.flows == MAX_FLOWS + 2
+    assert type(tally.flows) is int
