@@ -5,10 +5,7 @@ The one object the agent and `training.evaluate` share. Its clock is the end of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable
 
 from contracts.bundle import Bundle
 from detection.decide import Detection, Thresholds
@@ -62,7 +59,7 @@ class Detector:
         detections = self._thresholds.detections(self._engine.score(batch.values, batch.mask))
         self.detections += len(detections)
         updates = []
-        for detection, evidence in zip(detections, self._evidence(batch, detections), strict=True):
+        for detection, evidence in zip(detections, find_evidence(self._engine, batch, detections), strict=True):
             updates += self._incidents.advance(int(batch.due_us[detection.row]))
             for sighting in sightings(batch, detection, evidence, home=self._home):
                 explain = self._explanation(batch, detection)
@@ -76,9 +73,6 @@ class Detector:
     def close(self) -> list[IncidentUpdate]:
         """Close all incidents, because the input ended, and return their last messages."""
         return self._incidents.close("end of input")
-
-    def _evidence(self, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
-        return find_evidence(self._engine, batch, detections) if detections else []
 
     def _explanation(self, batch: WindowBatch, detection: Detection) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""

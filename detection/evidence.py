@@ -24,6 +24,10 @@ SHARE_OF_BEST = 0.5
 """A record is evidence when, alone, it scores at least this much of what the best record of its window scores."""
 
 
+AT_ONCE = 16
+"""Detections examined at once: each needs W windows, and 4,096 windows of 16 rows would be 27 MB."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sighting:
     """New evidence of one class in one window, for one owner.
@@ -49,6 +53,14 @@ class Sighting:
 
 def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
     """Return bool[W] per detection: the records of its window that made it."""
+    found = []
+    for first in range(0, len(detections), AT_ONCE):
+        found += _evidence(engine, batch, detections[first : first + AT_ONCE])
+    return found
+
+
+def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
+    """Return bool[W] per detection, by scoring windows of one record each."""
     rows = np.array([detection.row for detection in detections], dtype=np.intp)
     masks = batch.mask[rows] > 0
     which, place = np.nonzero(masks)
@@ -57,17 +69,13 @@ def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detec
     alone_mask = np.zeros(alone.shape[:2], dtype=np.float32)
     alone_mask[:, 0] = 1.0
     scores = engine.score(alone, alone_mask)
-    found = []
+    table = np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score])
+    found = np.zeros(masks.shape, dtype=np.bool_)
     for number, detection in enumerate(detections):
         own = which == number
-        if detection.class_index == UNKNOWN:
-            score = scores.unknown_score[own]
-        else:
-            score = scores.probabilities[own, detection.class_index]
-        evidence = np.zeros(masks.shape[1], dtype=np.bool_)
-        evidence[place[own]] = score >= SHARE_OF_BEST * score.max(initial=0.0)
-        found.append(evidence)
-    return found
+        score = table[own, detection.class_index]
+        found[number, place[own]] = score >= SHARE_OF_BEST * score.max(initial=0.0)
+    return list(found)
 
 
 def sightings(

@@ -1,4 +1,4 @@
-"""Detections to incidents: one device and one class until it has been quiet for some time (DESIGN D6).
+"""Detections to incidents: one device and one class until it has been quiet for some time (docs/architecture.md).
 
 An incident speaks when it opens, 10 s, 1 min and 10 min later, when its severity rises and when it closes; never
 once per detection. Time is the time of the windows, so that a replay says the same at any speed. Memory is bounded:
@@ -75,7 +75,7 @@ class IncidentUpdate:
 
 @dataclass(frozen=True)
 class SeverityRule:
-    """When severity 1 is earned (D8): a consumer may ban the source of such an alert without asking.
+    """When severity 1 is earned: a consumer may ban the source of such an alert without asking (decision 0012).
 
     The source is one address, finished a handshake in a window above the second threshold, is no home device and not
     in `never_ban`.
