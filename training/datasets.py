@@ -1,6 +1,7 @@
 """Captures -> labelled windows for training, cached.
 
-`WindowSet` holds windows whose label says something: those labelled AFTER or EXCLUDED are left out. A capture gives at
+`WindowSet` holds windows whose label says something: those labelled AFTER or EXCLUDED are left out, and so are benign
+ones of a device that took part in an attack within the last minute (evaluation counts these). A capture gives at
 most `MAX_PER_LABEL` windows of a class, drawn evenly, so that one long flood does not fill the set. Trap: the cache key
 holds the schema, the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed,
 which is fixed.
@@ -21,12 +22,13 @@ from numpy.typing import NDArray
 import contracts
 import flowfeatures
 from contracts.ground_truth import GroundTruth
-from flowfeatures import AFTER, EXCLUDED, SCHEMA_ID
+from flowfeatures import AFTER, EXCLUDED, SCHEMA_ID, WindowBatch
 from training.progress import Progress
 from training.stream import LabelledStream
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
-MAX_PER_LABEL = 1500
+MAX_PER_LABEL = 800
+COOLING_US = 60_000_000  # the counts over 60 s still show an attack whose records have left the window
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +112,9 @@ Arrays = dict[str, NDArray[np.generic]]
 
 def _extract(truth: GroundTruth) -> Arrays:
     parts: list[Arrays] = []
+    cooling = _Cooling()
     for batch in LabelledStream(truth):
-        telling = (batch.label != AFTER) & (batch.label != EXCLUDED)
+        telling = (batch.label != AFTER) & (batch.label != EXCLUDED) & ~cooling.devices_of(batch)
         rows: Arrays = {
             "values": batch.values[telling],
             "lengths": batch.mask[telling].sum(axis=1).astype(np.int64),
@@ -121,6 +124,24 @@ def _extract(truth: GroundTruth) -> Arrays:
         }
         parts.append(rows)
     return _thinned(parts)
+
+
+class _Cooling:
+    """Remembers when each device was last in an attack."""
+
+    def __init__(self) -> None:
+        self._last_us: dict[bytes, int] = {}
+
+    def devices_of(self, batch: WindowBatch) -> NDArray[np.bool_]:
+        """Return bool[B]: benign windows of a device that was in an attack less than COOLING_US before."""
+        cooling = np.zeros(len(batch.label), dtype=np.bool_)
+        for row, (label, due_us) in enumerate(zip(batch.label.tolist(), batch.due_us.tolist(), strict=True)):
+            device = batch.device[row].tobytes()
+            if label > 0 or label == AFTER:
+                self._last_us[device] = due_us
+            else:
+                cooling[row] = due_us - self._last_us.get(device, -COOLING_US) < COOLING_US
+        return cooling
 
 
 def _thinned(parts: list[Arrays]) -> Arrays:

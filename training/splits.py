@@ -102,11 +102,24 @@ def load_splits(path: Path = SPLITS_FILE) -> Splits:
     except (OSError, tomllib.TOMLDecodeError) as exc:
         raise SplitError(f"{path}: {exc}") from exc
     sides = {
-        name: Side(vendors=tuple(table["vendors"]), data=tuple(table["data"]), lab=tuple(table["lab"]))
+        name: Side(vendors=tuple(table["vendors"]), data=tuple(table["data"]), lab=_seeds(table["lab"]))
         for name, table in raw.items()
         if name not in ("vendors", "terms")
     }
     return Splits(sides=sides, vendors={k: tuple(v) for k, v in raw["vendors"].items()}, terms=raw["terms"])
+
+
+def _seeds(texts: Iterable[int | str]) -> tuple[int, ...]:
+    """Return seeds given one by one or as "first-last".
+
+    >>> _seeds([7, "1-3"])
+    (7, 1, 2, 3)
+    """
+    seeds: list[int] = []
+    for text in texts:
+        first, _, last = str(text).partition("-")
+        seeds.extend(range(int(first), int(last or first) + 1))
+    return tuple(seeds)
 
 
 def shared_folder() -> Path | None:

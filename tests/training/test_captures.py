@@ -29,9 +29,9 @@ def write_capture(path, *, ports, gap_s=1.0):
     path.write_bytes(raw)
 
 
-def write_lab(folder, seed, *, ports):
+def write_lab(folder, seed, *, ports, gap_s=1.0):
     home = folder / f"seed-{seed}"
-    write_capture(home / "capture.pcap", ports=ports)
+    write_capture(home / "capture.pcap", ports=ports, gap_s=gap_s)
     entry = {"file": "capture.pcap", "attack": "mixed", "class": "lab", "intervals": [{"class": "port_scan"}]}
     (home / "ground_truth.json").write_text(json.dumps([entry]))
 
@@ -115,7 +115,20 @@ def test_windows_without_a_telling_label_are_left_out(tmp_path):
     kept = windows_of(load(truth_file)[0], cache_folder=tmp_path / "cache")
 
     assert AFTER in labels
-    assert len(kept) == int(((labels != AFTER) & (labels != EXCLUDED)).sum())
+    assert not {AFTER, EXCLUDED} & set(kept.label.tolist())
+    assert (kept.label > 0).sum() == (labels > 0).sum()
+
+
+def test_benign_windows_teach_only_a_minute_after_their_device_was_in_an_attack(tmp_path):
+    write_lab(tmp_path, 1, ports=range(1, 60), gap_s=2.0)
+    entry = {"file": "capture.pcap", "attack": "mixed", "class": "lab"}
+    entry["intervals"] = [{"class": "port_scan", "end": START_S + 0.5}]
+    truth_file = tmp_path / "seed-1" / "ground_truth.json"
+    truth_file.write_text(json.dumps([entry]))
+    kept = windows_of(load(truth_file)[0], cache_folder=tmp_path / "cache")
+
+    benign = sum(int((batch.label == 0).sum()) for batch in LabelledStream(load(truth_file)[0]))
+    assert 0 < (kept.label == 0).sum() < benign
 
 
 def test_a_week_of_silence_is_no_time_of_watching(tmp_path):
