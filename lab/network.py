@@ -15,9 +15,11 @@ import ctypes
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -89,10 +91,10 @@ def remove_namespace(namespace: str) -> None:
         _ip(["netns", "del", namespace])
 
 
-def stale_namespaces(names: Sequence[str], *, is_alive: Callable[[int], bool]) -> list[str]:
+def stale_names(names: Sequence[str], *, is_alive: Callable[[int], bool]) -> list[str]:
     """Return those of the names that a lab made whose process is no longer there.
 
-    >>> stale_namespaces(["plab7-ab-cam", "plab8-cd-cam", "other"], is_alive=lambda pid: pid == 8)
+    >>> stale_names(["plab7-ab-cam", "plab8-cd-cam", "other"], is_alive=lambda pid: pid == 8)
     ['plab7-ab-cam']
     """
     stale = []
@@ -104,12 +106,26 @@ def stale_namespaces(names: Sequence[str], *, is_alive: Callable[[int], bool]) -
 
 
 def sweep() -> list[str]:
-    """Remove what labs that were killed left behind; return the names of the namespaces removed."""
-    names = [path.name for path in NETNS_FOLDER.iterdir()] if NETNS_FOLDER.is_dir() else []
-    stale = stale_namespaces(names, is_alive=lambda pid: Path(f"/proc/{pid}").exists())
-    for name in stale:
-        remove_namespace(name)
-    return stale
+    """Remove what labs that were killed left behind, namespaces and run folders; return the names of both."""
+    temporary = Path(tempfile.gettempdir())
+    swept = []
+    for folder, remove in ((NETNS_FOLDER, remove_namespace), (temporary, _remove_run_folder)):
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        for name in stale_names(names, is_alive=lambda pid: Path(f"/proc/{pid}").exists()):
+            remove(name)
+            swept.append(name)
+    return swept
+
+
+def make_run_folder() -> Path:
+    """Return a new temporary folder whose name tells `sweep` whose it is; hosts' servers may read in it."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{NAMESPACE_PREFIX}{os.getpid()}-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def _remove_run_folder(name: str) -> None:
+    shutil.rmtree(Path(tempfile.gettempdir(), name), ignore_errors=True)
 
 
 class Network:

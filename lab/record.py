@@ -22,7 +22,7 @@ from typing import Any
 
 from contracts.errors import LabError
 from lab.benign import ACTIVITIES, Actor
-from lab.network import Network
+from lab.network import Network, make_run_folder
 from lab.plan import GATEWAY, Activity, Attack, Plan
 from lab.scenario import services_of
 from lab.services import SERVICES, Site
@@ -195,8 +195,7 @@ def record(plan: Plan, folder: Path, *, snap_bytes: int = 262144, say: Callable[
     """
     require_all()
     folder.mkdir(parents=True, exist_ok=True)
-    run = Path(tempfile.mkdtemp(prefix="penstock-lab-"))
-    run.chmod(0o755)
+    run = make_run_folder()
     capture = run / "capture.pcap"
     try:
         with Network(plan) as network:

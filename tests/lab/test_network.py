@@ -6,14 +6,14 @@ import pytest
 
 from contracts.errors import LabError
 from lab import network
-from lab.network import Network, stale_namespaces
+from lab.network import Network, stale_names
 from lab.scenario import draw_plan
 
 
 def test_only_namespaces_of_labs_that_are_gone_are_stale():
     names = ["plab12-ab-camera1", "plab34-cd-camera1", "plab-x", "plabx-1", "docker0", "12-plab"]
 
-    assert stale_namespaces(names, is_alive=lambda pid: pid == 34) == ["plab12-ab-camera1"]
+    assert stale_names(names, is_alive=lambda pid: pid == 34) == ["plab12-ab-camera1"]
 
 
 def test_two_networks_of_one_process_have_different_names():

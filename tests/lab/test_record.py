@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,10 @@ pytestmark = [
 
 def namespaces_of(pid):
     return [path.name for path in NETNS_FOLDER.glob(f"{NAMESPACE_PREFIX}{pid}-*")]
+
+
+def folders_of(pid):
+    return [path.name for path in Path(tempfile.gettempdir()).glob(f"{NAMESPACE_PREFIX}{pid}-*")]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +139,7 @@ def test_a_lab_that_is_stopped_leaves_nothing(how, tmp_path):
     code = process.wait(timeout=60)
 
     assert code in (130, 143)
-    assert namespaces_of(process.pid) == []
+    assert namespaces_of(process.pid) + folders_of(process.pid) == []
 
 
 def test_what_a_killed_lab_left_is_swept_by_the_next(tmp_path):
@@ -146,10 +151,10 @@ def test_what_a_killed_lab_left_is_swept_by_the_next(tmp_path):
     process.kill()
     process.wait(timeout=10)
     time.sleep(0.2)
-    left = namespaces_of(process.pid)
+    left = namespaces_of(process.pid), folders_of(process.pid)
 
     with Network(draw_plan(2)):
-        swept = namespaces_of(process.pid)
+        swept = namespaces_of(process.pid) + folders_of(process.pid)
 
-    assert left
+    assert all(left), left
     assert swept == []
