@@ -20,6 +20,9 @@ export TMPDIR := $(CURDIR)/.cache/tmp
 $(shell mkdir -p .cache/tmp)
 endif
 
+# Tests import onnxruntime by themselves; detection/onnx_engine.py says what this stops.
+export ORT_DISABLE_TELEMETRY := 1
+
 # Python of another version cannot use an environment that stands already, so asking for one by name is checked.
 minor_of = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 ifneq ($(filter command environment,$(firstword $(origin PYTHON))),)

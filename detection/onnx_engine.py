@@ -6,6 +6,7 @@ onnxruntime is an extra (`cpu` or `gpu`) and is imported only when an engine is 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ class OnnxEngine:
     name: Final = "onnxruntime"
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
-        runtime = _import_runtime()
+        runtime = import_runtime()
         errors = _runtime_errors()
         self._shape = (bundle.manifest.window, bundle.manifest.features)
         try:
@@ -75,7 +76,13 @@ class OnnxEngine:
                 raise SchemaMismatch(f"{model}: {output} of an empty window is not finite")
 
 
-def _import_runtime() -> Any:
+def import_runtime() -> Any:
+    """Return the module onnxruntime, kept from reporting home; raises MissingExtra without it.
+
+    From 1.29 on its Linux wheels write a device id under ~/.cache and send usage events to their maker, beginning at
+    import; set before that, this variable stops all of it.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as exc:

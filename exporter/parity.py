@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from detection.onnx_engine import import_runtime
+
 FLOAT_TOLERANCE = 1e-5  # torch and ONNX Runtime order their sums differently; measured below 2e-6 on x86-64
 
 Floats = NDArray[np.float32]
@@ -25,8 +27,7 @@ class Parity:
 
 def run_onnx(model: ModelProto | bytes, *, windows: Floats, mask: Floats) -> tuple[Floats, Floats]:
     """Return (probabilities, embedding) as ONNX Runtime computes them on one CPU thread."""
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     content = model if isinstance(model, bytes) else model.SerializeToString()

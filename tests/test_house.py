@@ -69,6 +69,31 @@ def test_importing_what_the_gateway_runs_loads_no_torch_no_scapy_all_and_no_runt
     assert run.stdout.strip() == "[]"
 
 
+def test_scoring_leaves_nothing_in_the_home_folder(tmp_path: Path):
+    """onnxruntime keeps a device id and a queue of usage events there, unless it is told not to."""
+    pytest.importorskip("onnxruntime")
+    script = (
+        "from contracts.bundle import default_bundle; from detection.onnx_engine import OnnxEngine;"
+        "OnnxEngine(default_bundle())"
+    )
+
+    subprocess.run([sys.executable, "-B", "-c", script], cwd=ROOT, env={"HOME": str(tmp_path)}, check=True, timeout=60)
+
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_onnxruntime_is_imported_in_one_module():
+    sources = [path for path in tracked_files() if path.suffix == ".py" and "tests" not in path.parts]
+
+    importing = [
+        str(path.relative_to(ROOT))
+        for path in sources
+        if re.search(r"""^\s*(?:from|import) onnxruntime|import_module\("onnxruntime"\)""", path.read_text(), re.M)
+    ]
+
+    assert importing == ["detection/onnx_engine.py"]
+
+
 def test_scapy_is_imported_in_one_module_at_most():
     sources = [path for path in tracked_files() if path.suffix in {".py", ".pyx"}]
     shipped = [path for path in sources if path.relative_to(ROOT).parts[0] not in {"tests", "lab", "benchmarks"}]
