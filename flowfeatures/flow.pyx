@@ -31,7 +31,7 @@ cdef void account(Flow* flow, const Packet* packet, bint fwd) noexcept nogil:
         now.flags[bit] += (packet.flags >> bit) & 1
     remember_end(flow, packet, fwd)
     if flow.proto == TCP:
-        if not (fwd and packet.flags & SYN):
+        if not (fwd and packet.flags & (SYN | ACK) == SYN):
             now.half_open = 0
         watch_handshake(flow, packet, fwd)
         advance_tcp_state(now, packet, fwd)

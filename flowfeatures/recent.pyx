@@ -62,11 +62,10 @@ cdef class DistinctCounter:
         for i in range(recent.count):
             place = (place if place else recent.room) - 1
             event = &recent.events[place]
-            if event.left_us < since_us:
-                break
-            if self.is_first(event.flow_id, self.stamp - 2):
-                half_open += event.half_open
-                failed += event.failed
+            if not self.is_first(event.flow_id, self.stamp - 2) or event.left_us < since_us:
+                continue
+            half_open += event.half_open
+            failed += event.failed
             peers += self.is_first(event.peer, self.stamp - 1)
             if event.port <= 65535:
                 ports += self.is_first(event.port, self.stamp)

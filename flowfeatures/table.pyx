@@ -243,7 +243,7 @@ cdef class FlowTable:
         memcpy(&flow.src[0] if reversed else &flow.dst[0], packet.dst, 16)
         flow.src_port = packet.dst_port if reversed else packet.src_port
         flow.dst_port = packet.src_port if reversed else packet.dst_port
-        if packet.proto == TCP and packet.flags & SYN and not reversed:
+        if packet.proto == TCP and packet.flags & (SYN | ACK) == SYN:
             self.pool.link(index, HALF_OPEN)
             flow.listed_half_open = 1
         self.flows += 1

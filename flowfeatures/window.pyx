@@ -25,6 +25,7 @@ cdef enum:
     LEFT_OUT = -1               # batch.EXCLUDED
     AFTERMATH = -2              # batch.AFTER
     BATCH = 256                 # windows handed over at once
+    LATE_US = 60_000_000        # a record this much earlier counts for the current tick; docs/decisions/0002
     VECTOR = COLUMN_COUNT - 1
     ICMP = 1
     ICMPV6 = 58
@@ -78,12 +79,11 @@ cdef class DeviceWindows:
     cdef HomeNets homes
     cdef DistinctCounter distinct
     cdef Device* devices
-    cdef int device_count
+    cdef int device_count, bucket_mask
     cdef int* buckets
-    cdef int bucket_mask
     cdef int* due               # devices due at the end of the tick, in order
     cdef int due_count, due_done
-    cdef int64_t tick
+    cdef int64_t tick, late_ticks
     cdef uint64_t touches, windows, evicted
     cdef object batch
     cdef int filled
@@ -101,10 +101,10 @@ cdef class DeviceWindows:
             raise ValueError(f"window: {window}, wanted a multiple of 4 from 4 to 256")
         if tick_us < 1 or not 1 <= max_devices <= 65_536:
             raise ValueError(f"wanted tick_us >= 1 and 1 <= max_devices <= 65,536, got {tick_us} and {max_devices}")
-        self.window, self.tick_us, self.max_devices = window, tick_us, max_devices
+        self.window, self.max_devices = window, max_devices
+        self.tick_us, self.late_ticks = tick_us, LATE_US // tick_us
         self.home_nets = tuple(home_nets)
-        self.homes = HomeNets(self.home_nets)
-        self.distinct = DistinctCounter()
+        self.homes, self.distinct = HomeNets(self.home_nets), DistinctCounter()
         self.bucket_mask = 1
         while self.bucket_mask < 2 * max_devices:
             self.bucket_mask *= 2
@@ -160,9 +160,11 @@ cdef class DeviceWindows:
 
     cdef int take(self, const Record* records, int at, int count) except -1:
         """Take records until all are, or the batch is full; return the index of the first one not taken."""
-        cdef int64_t tick
+        cdef int64_t tick, late_ticks
         while at < count:
             tick = floor_div(records[at].meta.left_us, self.tick_us)
+            if 0 < self.tick - tick <= self.late_ticks:
+                tick = self.tick
             if tick != self.tick or not self.due_count:
                 if not self.emit_due():
                     return at

@@ -137,7 +137,7 @@ class Counters:
             self.flags[i] += bool(packet.flags & bit)
         self.sides[side].add(packet, other=self.sides[1 - side])
         self.add_spell(packet.ts)
-        self.only_initiator_syns &= side == FWD and bool(packet.flags & SYN)
+        self.only_initiator_syns &= side == FWD and packet.flags & (SYN | ACK) == SYN
 
     def add_spell(self, ts: int) -> None:
         """Close the active spell when the gap before `ts` is above the activity gap."""
@@ -210,8 +210,6 @@ class Flow:
         self.key, self.arrival = key, arrival
         self.cut_us = 0
         self.begin(packet.ts)
-        # An answer was seen, even where both ends are one and the packet counts as forward.
-        self.counters.only_initiator_syns = not self.is_reversed
 
     def begin(self, ts: int) -> None:
         """Start counting: a new flow, or the one that continues after an active cut."""
