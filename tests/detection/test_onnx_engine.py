@@ -113,3 +113,12 @@ def test_without_a_runtime_one_line_names_the_extra(monkeypatch: pytest.MonkeyPa
 
 def test_importing_the_engine_imports_no_runtime():
     assert "onnxruntime" not in vars(onnx_engine)
+
+
+def test_no_windows_never_reach_the_runtime(monkeypatch: pytest.MonkeyPatch):
+    engine = OnnxEngine(bundle_of(model_bytes(WEIGHTS)))
+    monkeypatch.setattr(engine, "_session", None)
+
+    scores = engine.score(*windows(0))
+
+    assert [each.shape for each in scores] == [(0, C), (0, F), (0,), (0, W)]
