@@ -133,6 +133,10 @@ class Stage:
             threads[-1].start()
         for thread in threads:
             thread.join()
+        if len(outcomes) < len(self.plan.attacks):  # what is not known must not look benign
+            raise LabError(
+                f"{len(self.plan.attacks) - len(outcomes)} of {len(self.plan.attacks)} attacks did not start"
+            )
         time.sleep(max(0.0, began_s + self.plan.duration_s - time.monotonic()))
         return sorted(outcomes, key=lambda outcome: outcome.started_s)
 
