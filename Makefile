@@ -70,13 +70,8 @@ check: $(call SETS,core dev)
 bench: $(call SETS,core bench)
 	@$(PY) -m benchmarks.extract
 
-# training/splits.toml says on which side a seed is. One that is recorded stays; its truth is the last file written.
-LAB_SEEDS ?= $(shell seq 1 24) $(shell seq 101 106) $(shell seq 201 206)
-
 lab-data: $(call SETS,core)
-	@for seed in $(LAB_SEEDS); do \
-	test -e .cache/lab/seed-$$seed/ground_truth.json || \
-	$(VENV)/bin/penstock-lab record --seed $$seed --snap-bytes 128 -o .cache/lab/seed-$$seed || exit; done
+	@$(VENV)/bin/penstock-lab series -o .cache/lab
 
 CHECKPOINT := .cache/checkpoints/gru
 NEXT_RELEASE = $(shell $(PY) -c 'import json; print(1 + json.load(open("models/default/manifest.json"))["release"])')
