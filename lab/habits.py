@@ -9,8 +9,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from lab.plan import GATEWAY, Activity, Host, Plan
+from lab.plan import AWAY_PREFIX, GATEWAY, Activity, Host, Plan
 from lab.roles import between
+
+AWAY_ADDRESS = AWAY_PREFIX.replace("0/24", "250")
 
 
 class _Habits:
@@ -126,7 +128,7 @@ class _Habits:
             return
         away = self.some(0.4)
         target = rng.choice([self.hub.name, "cloud", "broker", GATEWAY])
-        silent = rng.choice([*self.plan.silent, "203.0.113.250"]) if away else ""
+        silent = rng.choice([*self.plan.silent, AWAY_ADDRESS]) if away else ""
         port = rng.choice([80, 443, 8883, 9100, 5000, 445, 554])
         self.does(host, "knock_in_vain", target, every_s=(2, 20), port=port, address=silent)
 

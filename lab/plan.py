@@ -13,6 +13,7 @@ from typing import Any
 GATEWAY = "gateway"
 USER, PASSWORD = "admin", "correct-horse"  # of the lab's own hosts: the benign logins use them
 EVERY_HOME_HOST = "lan"  # as a victim: whoever has an address in the LAN's prefix
+AWAY_PREFIX = "203.0.113.0/24"  # RFC 5737: where hosts are that benign activities seek in vain
 ANY_HOST = "any"  # as a victim: addresses drawn by the tool
 
 

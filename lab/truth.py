@@ -16,10 +16,11 @@ from typing import Any
 
 from contracts.errors import GroundTruthError
 from lab.frames import Frame, number_of, read_frames
-from lab.plan import ANY_HOST, EVERY_HOME_HOST, Attack, Plan
+from lab.plan import ANY_HOST, AWAY_PREFIX, EVERY_HOME_HOST, Attack, Plan
 
 TAIL_S = 20.0  # how long after its tool an attack may still cause packets: SYN+ACKs are repeated for 15 s at most
 SLACK_S = 0.001
+NOT_UNICAST = ("0.0.0.0/8", "224.0.0.0/3")
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,26 @@ def everyone_but(*networks: str) -> list[str]:
         left = [
             part
             for network in left
+            if not network.subnet_of(hole)
             for part in (network.address_exclude(hole) if hole.subnet_of(network) else [network])
         ]
     return [str(network) for network in sorted(left)]
 
 
+def spoofed_sources(plan: Plan, *, proto: str | None) -> list[str]:
+    """Return the addresses a spoofed packet may come from that nobody in the lab has or speaks to.
+
+    Over TCP and ICMP that includes multicast and the like, which no benign activity has as an end there; without a
+    protocol the victim's own announcements and DHCP would match them.
+    """
+    spoken_to = [plan.lan, plan.internet, AWAY_PREFIX]
+    return everyone_but(*spoken_to, *([] if proto in ("tcp", "icmp") else NOT_UNICAST))
+
+
 def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Return the ground-truth interval of an attack as its tool's start and end bound it."""
     attack = outcome.attack
-    attacker = everyone_but(plan.lan, plan.internet) if attack.spoofed else [plan.address(attack.attacker)]
+    attacker = spoofed_sources(plan, proto=attack.proto) if attack.spoofed else [plan.address(attack.attacker)]
     return {
         "start": round(outcome.started_s, 6),
         "end": round(outcome.ended_s, 6),

@@ -13,7 +13,7 @@ from contracts.classes import NAMES, class_of_label
 from contracts.errors import GroundTruthError
 from contracts.ground_truth import load
 from lab.attacks import TECHNIQUES
-from lab.plan import ANY_HOST
+from lab.plan import ANY_HOST, AWAY_PREFIX
 from lab.scenario import draw_plan
 from lab.truth import TAIL_S, Outcome, check, everyone_but, interval_of, write_truth
 
@@ -64,10 +64,20 @@ def test_spoofed_sources_are_everybody_but_the_labs_own_hosts():
     interval = interval_of(plan, Outcome(plan.attacks[0], START_S, START_S + 1, 0))
 
     sources = [ipaddress.ip_network(text) for text in interval["attacker"]]
+    known = {plan.lan, plan.internet, AWAY_PREFIX}
     assert not any(ipaddress.ip_address(host.address) in source for host in plan.hosts for source in sources)
     assert sum(source.num_addresses for source in sources) == 2**32 - sum(
-        ipaddress.ip_network(network).num_addresses for network in (plan.lan, plan.internet)
+        ipaddress.ip_network(network).num_addresses for network in known
     )
+
+
+def test_a_victims_own_announcements_are_no_answers_nobody_asked_for():
+    plan = draw_plan(3, attacks=["reflection"])
+    interval = interval_of(plan, Outcome(plan.attacks[0], START_S, START_S + 1, 0))
+
+    sources = [ipaddress.ip_network(text) for text in interval["attacker"]]
+    groups = [ipaddress.ip_address(text) for text in ("224.0.0.251", "239.255.255.250", "255.255.255.255", "0.0.0.0")]
+    assert not any(group in source for group in groups for source in sources)
 
 
 def test_everyone_but_nobody_is_everyone():
