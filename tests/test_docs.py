@@ -105,11 +105,14 @@ def test_every_extra_is_in_the_readme():
     assert [extra for extra in extras if f"`{extra}`" not in README] == []
 
 
-def test_every_path_named_in_the_readme_exists():
-    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", README)
-    paths = {name for name in named if "/" in name or name.endswith((".md", ".toml", ".py"))}
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_a_page_names_exists(page: Path):
+    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)*/?)`", page.read_text())
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    paths = {name for name in named if "/" in name and name.split("/")[0] in folders}
+    paths |= {name for name in named if page.name == "README.md" and name.endswith((".md", ".toml", ".py"))}
 
-    assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
+    assert [name for name in sorted(paths) if not any((base / name).exists() for base in (ROOT, page.parent))] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
