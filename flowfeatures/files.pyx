@@ -11,6 +11,7 @@ import stat
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
+from posix.unistd cimport close as close_descriptor
 
 from flowfeatures.errors import CaptureFormatError, CaptureNotFound, CaptureTruncated, UnknownLinkType
 from flowfeatures.frames cimport Frame, FrameBlock
@@ -82,6 +83,7 @@ cdef class Capture:
     cdef readonly uint64_t position_bytes
     cdef readonly uint64_t frames_read
     cdef object mapped
+    cdef int descriptor
     cdef const uint8_t[::1] view
     cdef const uint8_t* octets
     cdef bint big_endian
@@ -92,6 +94,7 @@ cdef class Capture:
     cdef int64_t last_us
 
     def __cinit__(self, path):
+        self.descriptor = -1
         self.path = os.fspath(path)
         self.mapped = self.map_file()
         self.view = self.mapped
@@ -114,6 +117,8 @@ cdef class Capture:
 
     def __dealloc__(self):
         free(self.interfaces)
+        if self.descriptor >= 0:
+            close_descriptor(self.descriptor)
 
     def __enter__(self):
         return self
@@ -131,16 +136,17 @@ cdef class Capture:
 
     def map_file(self):
         try:
-            with open(self.path, "rb") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise CaptureNotFound(f"{self.path}: not a regular file")
-                if status.st_size == 0:
-                    raise CaptureFormatError(f"{self.path}: empty, wanted a pcap or pcapng file")
-                if status.st_size < 5:
-                    raise CaptureFormatError(f"{self.path}: not a capture: only {status.st_size} octets long")
-                self.size_bytes = status.st_size
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            # O_NONBLOCK: a named pipe without a writer would hold open() for ever.
+            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            status = os.fstat(self.descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise CaptureNotFound(f"{self.path}: not a regular file")
+            if status.st_size == 0:
+                raise CaptureFormatError(f"{self.path}: empty, wanted a pcap or pcapng file")
+            if status.st_size < 5:
+                raise CaptureFormatError(f"{self.path}: not a capture: only {status.st_size} octets long")
+            self.size_bytes = status.st_size
+            return mmap.mmap(self.descriptor, self.size_bytes, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else exc
             raise CaptureNotFound(f"{self.path}: cannot be read: {reason}") from exc
@@ -152,6 +158,10 @@ cdef class Capture:
         """
         if self.octets == NULL:
             raise ValueError(f"{self.path}: read after close")
+        # Touching a page that is no longer there is SIGBUS, not an exception. Asked before each block: what remains is
+        # a file that is cut within the millisecond a block takes.
+        if os.fstat(self.descriptor).st_size < self.size_bytes:
+            raise self.broken(f"the file shrank below its {self.size_bytes} octets while it was read", CaptureTruncated)
         block.first_number = self.frames_read + 1
         block.count = 0
         if self.format == "pcap":

@@ -1,6 +1,7 @@
 """Capture files: both formats, both byte orders, every resolution, and files that are none or end early."""
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -199,3 +200,23 @@ def test_a_capture_says_its_form_and_how_far_it_was_read(tmp_path: Path, form, n
         assert (capture.format, capture.size_bytes) == (name, len(content))
         list(FlowMeter().read(capture))
         assert capture.position_bytes == len(content)
+
+
+def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(CaptureNotFound, match="not a regular file"):
+        open_capture(tmp_path / "pipe")
+
+
+def test_a_capture_that_shrinks_while_it_is_read_is_truncated_and_ends_nobody(tmp_path: Path):
+    # 10,000 frames are three blocks of 4,096; touching what is gone would be SIGBUS.
+    path = written(tmp_path, pcap_bytes(FRAMES * 5_000))
+    counts = []
+
+    with open_capture(path) as capture, pytest.raises(CaptureTruncated, match="shrank below"):
+        for block in capture.blocks():
+            counts.append(block.count)
+            os.truncate(path, 100)
+
+    assert counts == [4096]
