@@ -114,13 +114,14 @@ class Outbox:
 
         Both are on disk when this returns. Raises OutboxError, and then nothing has changed.
         """
-        with self._lock, self._named_errors(), self._transaction():
+        with self._lock, self._named_errors():
             before = self._rows, self._bytes, self.dropped
             try:
-                gone = sum(self._remove(number) for number in removed)
-                self._insert(added)
-                self._keep_bounds()
-            except BaseException:
+                with self._transaction():
+                    gone = sum(self._remove(number) for number in removed)
+                    self._insert(added)
+                    self._keep_bounds()
+            except BaseException:  # of COMMIT too: that is where a full disk shows itself
                 self._rows, self._bytes, self.dropped = before
                 raise
         return gone

@@ -1,4 +1,5 @@
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -6,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -184,6 +186,31 @@ def test_a_disk_that_takes_nothing_leaves_the_counts_as_they_were(path):
         outbox.apply(added=[letter(1, size=100_000)])
 
     assert (len(outbox), outbox.size_bytes, outbox.dropped, ids(outbox)) == (1, 10, 0, ["alert-0"])
+
+
+@contextmanager
+def no_file_grows_beyond(size_bytes):
+    """Let the kernel refuse to write past a size, as a full disk does: an INSERT fits into memory, COMMIT fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_commit_that_fails_leaves_the_counts_as_they_were_and_costs_no_letter_afterwards(path):
+    outbox = Outbox(path, bounds=Bounds(rows=40))
+    outbox.apply(added=[letter(0)])
+
+    with no_file_grows_beyond(path.with_name("outbox.db-wal").stat().st_size):
+        for _ in range(3):
+            with pytest.raises(OutboxError, match="cannot be read or written"):
+                outbox.apply(added=[letter(1)] * 24, removed=[1])
+    assert (len(outbox), outbox.size_bytes, outbox.dropped) == (1, 10, 0)
+
+    outbox.apply(added=[letter(2), letter(3)])
+    assert (len(outbox), outbox.dropped, ids(outbox)) == (3, 0, ["alert-0", "alert-2", "alert-3"])
 
 
 WRITER = """
