@@ -7,7 +7,7 @@ beyond MAX_OPEN incidents the one quiet for longest closes, beyond MAX_CLOSED th
 
 from __future__ import annotations
 
-import math
+import heapq
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from contracts.alert import derived_uuid7
 from contracts.classes import CLASSES
 from detection.evidence import Sighting
 from detection.explain import ColumnFall
-from detection.tally import Parties, Tally
+from detection.tally import Parties, Tally, keep_newest
 from flowfeatures import HomeNets
 
 SECOND_US = 1_000_000
 UPDATES_AFTER_S = (10, 60, 600)
 MAX_OPEN = 1024
 MAX_CLOSED = 10_000
+MAX_FLOWS = 16_384  # whose incidents are remembered
 CLOCK_RESET_US = 60 * SECOND_US  # windows come in order; a larger step back is another capture or a clock set back
 EARNED_SEVERITY = 1
 CLOSED = "closed: "
@@ -97,7 +98,10 @@ class SeverityRule:
 class _Incident:
     """An open incident."""
 
-    def __init__(self, sighting: Sighting, *, name: str, rule: SeverityRule, columns: tuple[ColumnFall, ...]) -> None:
+    def __init__(
+        self, sighting: Sighting, *, number: int, name: str, rule: SeverityRule, columns: tuple[ColumnFall, ...]
+    ) -> None:
+        self.number = number
         self.name = name
         self.device = sighting.owner
         self.class_index = sighting.class_index
@@ -159,17 +163,19 @@ class _Incident:
 class Incidents:
     """All incidents of one agent.
 
-    `salt` goes into every id: two gateways that see the same packets must not give the same names.
+    `salt` goes into every id: two gateways that see the same packets must not give the same names. Nothing here takes
+    longer with the number of open incidents, for a storm of them is an attack of its own.
     """
 
     def __init__(self, *, rule: SeverityRule, quiet_s: float, salt: str = "") -> None:
         self._rule = rule
         self._quiet_us = round(quiet_s * SECOND_US)
         self._salt = salt
-        self._open: dict[_Key, _Incident] = {}
+        self._open: dict[_Key, _Incident] = {}  # the one quiet for longest first
         self._closed: deque[IncidentUpdate] = deque(maxlen=MAX_CLOSED)
+        self._speaks: list[tuple[int, int, _Key]] = []  # a heap: when an incident speaks at the earliest, its number
+        self._of_flow: dict[tuple[int, int], _Key] = {}  # class and flow id of late evidence, and whose it was
         self._now_us = 0
-        self._next_due_us: float = math.inf  # nothing is due before; detections only postpone
         self.opened = 0
 
     def all(self) -> list[IncidentUpdate]:
@@ -185,59 +191,74 @@ class Incidents:
             return updates
         self._now_us = max(self._now_us, now_us)
         updates = []
-        while now_us >= self._next_due_us:
-            speaking = min(self._open, key=self._due_us, default=None)
-            self._next_due_us = self._due_us(speaking) if speaking else math.inf
-            if speaking and now_us >= self._next_due_us:
-                updates.append(self._speak_as_due(speaking))
+        while self._speaks and self._speaks[0][0] <= now_us:
+            due_us, number, key = heapq.heappop(self._speaks)
+            incident = self._open.get(key)
+            if incident is None or incident.number != number:
+                continue  # closed for another reason
+            if self._due_us(incident) == due_us:  # else a detection came since, which can only postpone
+                updates.append(self._speak_as_due(key, due_us))
+            if key in self._open:
+                self._schedule(key)
         return updates
 
     def add(self, sighting: Sighting, explain: Explain) -> list[IncidentUpdate]:
         """Count a sighting; return the messages it causes. `explain` is called only where an incident opens."""
-        incident = self._incident_of(sighting)
+        key = self._key_of(sighting)
+        updates = [] if key in self._open else self._make_room(sighting.due_us)
+        incident = self._open.pop(key, None)
         if incident is None:
-            return self._open_new(sighting, explain())
-        incident.add(sighting)
-        if incident.severity(incident.tally.parties()) < incident.severity_said:
-            return [incident.speak("severity", at_us=sighting.due_us)]
-        return []
+            incident = self._new(sighting, explain())
+            updates.append(incident.speak("opened", at_us=sighting.due_us))
+            self._open[key] = incident
+            self._schedule(key)
+        else:
+            incident.add(sighting)
+            self._open[key] = incident  # to the end: it is the least quiet
+            if incident.severity(incident.tally.parties()) < incident.severity_said:
+                updates.append(incident.speak("severity", at_us=sighting.due_us))
+        for flow_id in sighting.records["flow_id"].tolist():
+            keep_newest(self._of_flow, (sighting.class_index, flow_id), key, limit=MAX_FLOWS)
+        return updates
 
     def close(self, reason: str) -> list[IncidentUpdate]:
         """Close every open incident, in the order they opened, and return their last messages."""
-        return [self._close(key, reason, at_us=self._now_us) for key in list(self._open)]
+        in_order = sorted(self._open, key=lambda key: self._open[key].number)
+        return [self._close(key, reason, at_us=self._now_us) for key in in_order]
 
-    def _incident_of(self, sighting: Sighting) -> _Incident | None:
-        """Return the open incident of the sighting's owner and class, or of its class and one of its flows.
+    def _key_of(self, sighting: Sighting) -> _Key:
+        """Return the key of the open incident the sighting belongs to, or of the one it opens.
 
         A flow between two home devices is seen in both their windows; where one of them could not name the attacker,
         the flow itself says that it is the same attack.
         """
-        incident = self._open.get((sighting.owner, sighting.class_index))
-        if incident is not None:
-            return incident
-        same_class = (each for each in self._open.values() if each.class_index == sighting.class_index)
-        return next((each for each in same_class if each.tally.knows_flow_of(sighting)), None)
+        own = (sighting.owner, sighting.class_index)
+        if own in self._open:
+            return own
+        known = (self._of_flow.get((sighting.class_index, each)) for each in sighting.records["flow_id"].tolist())
+        return next((key for key in known if key in self._open), own)
 
-    def _open_new(self, sighting: Sighting, columns: tuple[ColumnFall, ...]) -> list[IncidentUpdate]:
-        updates = []
-        if len(self._open) >= MAX_OPEN:
-            quietest = min(self._open, key=lambda key: self._open[key].last_detection_us)
-            updates.append(self._close(quietest, "too many open", at_us=sighting.due_us))
-        key = (sighting.owner, sighting.class_index)
+    def _new(self, sighting: Sighting, columns: tuple[ColumnFall, ...]) -> _Incident:
         name = derived_uuid7(sighting.due_us, self._salt, self.opened, sighting.owner.hex(), sighting.class_index)
-        self._open[key] = _Incident(sighting, name=name, rule=self._rule, columns=columns)
+        incident = _Incident(sighting, number=self.opened, name=name, rule=self._rule, columns=columns)
         self.opened += 1
-        self._next_due_us = min(self._next_due_us, self._due_us(key))
-        updates.append(self._open[key].speak("opened", at_us=sighting.due_us))
-        return updates
+        return incident
 
-    def _due_us(self, key: _Key) -> int:
-        """Return when an open incident speaks next if nothing more is seen of it."""
-        incident = self._open[key]
+    def _make_room(self, now_us: int) -> list[IncidentUpdate]:
+        if len(self._open) < MAX_OPEN:
+            return []
+        return [self._close(next(iter(self._open)), "too many open", at_us=now_us)]
+
+    def _due_us(self, incident: _Incident) -> int:
+        """Return when an incident speaks next if nothing more is seen of it."""
         return min([*incident.updates_due_us, incident.last_detection_us + self._quiet_us])
 
-    def _speak_as_due(self, key: _Key) -> IncidentUpdate:
-        incident, due_us = self._open[key], self._due_us(key)
+    def _schedule(self, key: _Key) -> None:
+        incident = self._open[key]
+        heapq.heappush(self._speaks, (self._due_us(incident), incident.number, key))
+
+    def _speak_as_due(self, key: _Key, due_us: int) -> IncidentUpdate:
+        incident = self._open[key]
         if due_us not in incident.updates_due_us:
             return self._close(key, "quiet", at_us=due_us)
         incident.updates_due_us.remove(due_us)

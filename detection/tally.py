@@ -114,11 +114,7 @@ class Tally:
             meeting = _Meeting(attacker, victim, record)
             self._attackers.add(attacker, meeting, severe=sighting.severe)
             self._victims.add(victim, meeting, severe=sighting.severe)
-            _keep_newest(self._meetings, (attacker, victim), meeting, limit=MAX_PAIRS)
-
-    def knows_flow_of(self, sighting: Sighting) -> bool:
-        """Return whether a flow of the sighting is among the last MAX_FLOWS counted here."""
-        return any(flow_id in self._flow_ids for flow_id in sighting.records["flow_id"].tolist())
+            keep_newest(self._meetings, (attacker, victim), meeting, limit=MAX_PAIRS)
 
     def parties(self) -> Parties:
         """Return who attacks whom by all evidence so far; a sighting must have been added."""
@@ -161,14 +157,14 @@ class Tally:
             group = (bytes(record["src"]), bytes(record["dst"]), int(record["dst_port"]), int(record["proto"]))
             flow_id = int(record["flow_id"])
             unseen[group] += flow_id not in self._flow_ids and (not self._has_forgotten or int(record["segment"]) == 0)
-            self._has_forgotten |= _keep_newest(self._flow_ids, flow_id, None, limit=MAX_FLOWS)
+            self._has_forgotten |= keep_newest(self._flow_ids, flow_id, None, limit=MAX_FLOWS)
             if sighting.device == self._device:
                 grown[group] = group_flows - self._groups.get(group, group_flows)
-                _keep_newest(self._groups, group, group_flows, limit=MAX_PAIRS)
+                keep_newest(self._groups, group, group_flows, limit=MAX_PAIRS)
         self.flows += sum(max(count, grown.get(group, 0)) for group, count in unseen.items())
 
 
-def _keep_newest(kept: dict[_Key, _Value], key: _Key, value: _Value, *, limit: int) -> bool:
+def keep_newest(kept: dict[_Key, _Value], key: _Key, value: _Value, *, limit: int) -> bool:
     """Put an entry at the end of a dict; return whether the first had to go because there were more than `limit`."""
     kept.pop(key, None)
     kept[key] = value

@@ -246,3 +246,25 @@ def test_only_an_opening_incident_is_explained():
     watched.add(batch_of(scan_at(1, flow_id=2)))
 
     assert engine.windows_scored - scored == 2, "the window itself and its one record"
+
+
+def test_an_incident_opened_anew_speaks_at_its_own_times(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(incidents, "MAX_OPEN", 1)
+    watched = detector()
+    watched.add(batch_of(scan_at(0, flow_id=1), scan_at(1, flow_id=2, device=BULB), scan_at(4, flow_id=3)))
+
+    updates = watched.add(batch_of(quiet_at(60)))
+
+    assert [(reason, at_s) for _, reason, at_s in said(updates)] == [("after 10 s", 14.0)]
+
+
+def test_a_storm_of_incidents_is_told_in_order_of_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(incidents, "MAX_OPEN", 50)
+    watched = detector()
+    devices = [f"10.0.{n // 250}.{1 + n % 250}" for n in range(500)]
+
+    updates = watched.add(batch_of(*(scan_at(n, flow_id=n, device=each) for n, each in enumerate(devices))))
+
+    reasons = [each.reason for each in updates]
+    assert (reasons.count("opened"), reasons.count("closed: too many open")) == (500, 450)
+    assert [(each.at_us - T0_US) // S for each in updates] == sorted((each.at_us - T0_US) // S for each in updates)

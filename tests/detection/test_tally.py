@@ -126,15 +126,6 @@ def test_the_other_ends_window_does_not_count_the_same_flows_again():
     assert tally.flows == 11
 
 
-def test_only_the_last_flows_are_remembered():
-    tally = Tally()
-    for each in flood(MAX_FLOWS + 1):
-        tally.add(each)
-
-    assert tally.knows_flow_of(sighting(Row(OUTSIDE, CAMERA, flow_id=1)))
-    assert not tally.knows_flow_of(sighting(Row(OUTSIDE, CAMERA, flow_id=0)))
-
-
 def test_times_span_all_records():
     tally = Tally()
 
