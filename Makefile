@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-MADE := $(VENV)/.made
+# What is made carries the checkout's path in it: where the checkout was moved, nothing counts as made.
+MADE := $(VENV)/.made/$(firstword $(shell pwd -P | cksum))
 SETS = $(addprefix $(MADE)/,$(1))
 CORE_SOURCES := pyproject.toml setup.py $(wildcard flowfeatures/*.pyx flowfeatures/*.pxd)
 PIP := $(PY) -m pip install -qq --no-input --disable-pip-version-check --progress-bar off
@@ -106,7 +107,8 @@ export PREFLIGHT
 
 $(MADE)/environment:
 	@sh -c "$$PREFLIGHT"
-	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@{ $(PY) -m pip --version && grep -F "$(abspath $(VENV))/bin/" $(VENV)/bin/pip; } >/dev/null 2>&1 || \
+	$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(MADE) && touch $@
 
 # The editable install puts the compiled core beside its sources; base dependencies and the cpu extra come with it.
