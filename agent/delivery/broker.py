@@ -20,6 +20,7 @@ from contracts.errors import UsageError
 
 WANTED: Final = "mqtt://[user[:password]@]host[:port] or mqtts://..."
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+MAX_TEXT_BYTES: Final = 65_535  # a string of MQTT carries its length in two bytes
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
 
@@ -67,6 +68,8 @@ class MqttSettings:
         secret = unquote(parts.password) if parts.password else password
         if secret and not user:
             raise UsageError(f"mqtt: a password wants a user name in the address: {WANTED}")
+        _check_text("user name", user)
+        _check_text("password", secret)
         is_tls = parts.scheme == "mqtts"
         _check_protection(host, is_tls=is_tls, has_files=any((ca, cert, key)), allow_plaintext=allow_plaintext)
         return cls(
@@ -137,6 +140,16 @@ def _port(parts: SplitResult) -> int:
     if port == 0:
         raise UsageError(f"mqtt: the port must be a number from 1 to 65535, wanted {WANTED}")
     return port or PORTS[parts.scheme]
+
+
+def _check_text(name: str, text: str | None) -> None:
+    """Refuse what MQTT cannot carry as a string; the text itself is not shown."""
+    try:
+        is_short = len((text or "").encode()) <= MAX_TEXT_BYTES
+    except UnicodeEncodeError:
+        raise UsageError(f"mqtt: the {name} is no UTF-8") from None
+    if not is_short:
+        raise UsageError(f"mqtt: the {name} is longer than {MAX_TEXT_BYTES} bytes")
 
 
 def _check_protection(host: str, *, is_tls: bool, has_files: bool, allow_plaintext: bool) -> None:

@@ -56,6 +56,7 @@ class Delivery:
         self._committing = 0
         self._on_disk = 0
         self._acknowledged: list[int] = []
+        self._unsendable: list[int] = []
         self._trouble: OutboxError | None = None
         self._dropped_unwritten = 0
         self._is_closing = False
@@ -68,7 +69,12 @@ class Delivery:
                 self._outbox = Outbox(self._outbox_file, bounds=self._bounds)
             self._on_disk = len(self._outbox)
             self._sender = Sender(
-                self._mqtt, self, delivered=self._take_acknowledgement, changed=self._notify, clock_s=self._clock_s
+                self._mqtt,
+                self,
+                delivered=self._take_acknowledgement,
+                unsendable=self._take_unsendable,
+                changed=self._notify,
+                clock_s=self._clock_s,
             )
             self._committer.start()
             self._sender.start()
@@ -87,7 +93,7 @@ class Delivery:
 
     @property
     def dropped(self) -> int:
-        """How many alerts left the outbox by its bounds."""
+        """How many alerts left the outbox without a broker's word: by its bounds, or because MQTT cannot carry them."""
         return self._dropped_unwritten + (0 if self._outbox is None else self._outbox.dropped)
 
     @property
@@ -153,7 +159,7 @@ class Delivery:
         if self._outbox is None:
             return []
         with self._changed:
-            settled = set(self._acknowledged)
+            settled = {*self._acknowledged, *self._unsendable}
         letters = self._outbox.after(number, limit + len(settled))
         return [pair for pair in letters if pair[0] not in settled][:limit]
 
@@ -178,6 +184,11 @@ class Delivery:
             self._acknowledged.append(number)
             self._changed.notify_all()
 
+    def _take_unsendable(self, number: int) -> None:
+        with self._changed:
+            self._unsendable.append(number)
+            self._changed.notify_all()
+
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
@@ -186,24 +197,25 @@ class Delivery:
         """Commit what gathered while the last commit ran, until closing and nothing is left to commit."""
         while True:
             with self._changed:
-                while not (self._new or self._acknowledged or self._is_closing):
+                while not (self._new or self._acknowledged or self._unsendable or self._is_closing):
                     self._changed.wait()
                 if self._trouble is not None and not self._is_closing:
                     self._changed.wait(RETRY_S)
-                added, self._new, settled = self._new, [], tuple(self._acknowledged)
+                added, self._new = self._new, []
+                settled, unsendable = tuple(self._acknowledged), tuple(self._unsendable)
                 self._committing = len(added)
                 is_last = self._is_closing
-            if added or settled:
-                self._commit(added, settled)
+            if added or settled or unsendable:
+                self._commit(added, settled, unsendable)
             if is_last:
                 return
 
-    def _commit(self, added: list[Letter], settled: tuple[int, ...]) -> None:
+    def _commit(self, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]) -> None:
         if self._outbox is None or self._sender is None:
             return
         trouble, gone = None, 0
         try:
-            gone = self._outbox.apply(added=added, removed=settled)
+            gone = self._outbox.apply(added=added, removed=settled, unsendable=unsendable)
         except OutboxError as exc:
             trouble = exc
         with self._changed:
@@ -213,6 +225,7 @@ class Delivery:
             if trouble is None:
                 self.delivered += gone
                 del self._acknowledged[: len(settled)]
+                del self._unsendable[: len(unsendable)]
             else:
                 self._new[:0] = added
             self._changed.notify_all()

@@ -24,6 +24,7 @@ from contracts.eve import SCHEMA_URN
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 UNSUPPORTED_VERSION: Final = 0x84
+MAX_PACKET_BYTES: Final = 1 << 16  # of what a broker may send us; we subscribe to nothing, so a hundred bytes are many
 # What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
 FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
 
@@ -58,6 +59,15 @@ class Ended:
 Event: TypeAlias = Accepted | Acknowledged | Ended
 
 
+class _Client(Client):
+    """paho's client, less its trust in lengths: it would set aside whatever a packet announces, up to 256 MiB."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET_BYTES:
+            raise ConnectionError(f"a packet of {bufsize} bytes")  # paho ends the connection
+        return super()._sock_recv(bufsize)
+
+
 class Connection:
     """One client of paho. `tell` is called from its thread, must not wait, and gets exactly one Ended, at the end."""
 
@@ -66,7 +76,7 @@ class Connection:
         self._settings = settings
         self._tell = tell
         self._last_word = (0, "")
-        self._client = Client(
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if is_version_5 else MQTTProtocolVersion.MQTTv311,
@@ -91,11 +101,18 @@ class Connection:
 
     def open(self) -> None:
         """Reach the broker and ask to be let in; the answer comes as an event. Raises OSError, of it ssl.SSLError."""
-        self._client.connect(self._settings.host, self._settings.port, keepalive=self._settings.keep_alive_s)
+        properties = self._properties(PacketTypes.CONNECT)
+        if properties is not None:
+            properties.MaximumPacketSize = MAX_PACKET_BYTES
+        place = self._settings.host, self._settings.port
+        self._client.connect(*place, keepalive=self._settings.keep_alive_s, properties=properties)
         self._client.loop_start()
 
     def send(self, letter: Letter) -> int | None:
-        """Send an alert; return the number its PUBACK will carry, or None where the connection just went."""
+        """Send an alert; return the number its PUBACK will carry, or None where the connection just went.
+
+        Raises ValueError for one that MQTT cannot carry: a wildcard in its topic, a payload beyond 256 MiB.
+        """
         properties = self._properties(PacketTypes.PUBLISH)
         if properties is not None:
             properties.PayloadFormatIndicator = 1

@@ -109,16 +109,20 @@ class Outbox:
         """Return the bytes of their payloads."""
         return self._bytes
 
-    def apply(self, *, added: Sequence[Letter] = (), removed: Sequence[int] = ()) -> int:
+    def apply(
+        self, *, added: Sequence[Letter] = (), removed: Sequence[int] = (), unsendable: Sequence[int] = ()
+    ) -> int:
         """Take letters in and out in one commit; return how many of `removed` were still there.
 
-        Both are on disk when this returns. Raises OutboxError, and then nothing has changed.
+        Those `unsendable` leave too, and are counted as dropped. All is on disk when this returns. Raises OutboxError,
+        and then nothing has changed.
         """
         with self._lock, self._named_errors():
             before = self._rows, self._bytes, self.dropped
             try:
                 with self._transaction():
                     gone = sum(self._remove(number) for number in removed)
+                    self.dropped += sum(self._remove(number) for number in unsendable)
                     self._insert(added)
                     self._keep_bounds()
             except BaseException:  # of COMMIT too: that is where a full disk shows itself
@@ -163,6 +167,8 @@ class Outbox:
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        # Text that is no UTF-8 makes one letter unsendable, not the outbox unreadable.
+        db.text_factory = lambda raw: raw.decode(errors="surrogateescape")
         try:
             self._prepare(db)
         except BaseException:

@@ -75,8 +75,9 @@ class Backoff:
 class Sender(threading.Thread):
     """Start it once; `wake` it when letters reached the disk; `stop` it at the end.
 
-    `delivered` is called with the id of each letter the broker has, `changed` when `reason` or `refused` did; both from
-    this thread. `reason` is the last thing that kept letters from going out, `refused` tells whether waiting is vain.
+    `delivered` is called with the id of each letter the broker has, `unsendable` with that of each that MQTT cannot
+    carry, `changed` when `reason` or `refused` did; all from this thread. `reason` is the last thing that kept letters
+    from going out, `refused` tells whether waiting is vain.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Sender(threading.Thread):
         letters: Letters,
         *,
         delivered: Callable[[int], None],
+        unsendable: Callable[[int], None],
         changed: Callable[[], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -95,6 +97,7 @@ class Sender(threading.Thread):
         self._settings = settings
         self._letters = letters
         self._delivered = delivered
+        self._unsendable = unsendable
         self._changed = changed
         self._clock_s = clock_s
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None: look again
@@ -115,7 +118,15 @@ class Sender(threading.Thread):
             self.join(timeout_s)
 
     def run(self) -> None:
-        """Keep a connection until stopped."""
+        """Keep a connection until stopped; a mistake of ours ends that, and is said to whoever waits."""
+        try:
+            self._keep_connected()
+        except Exception as exc:
+            _log.exception("mqtt: internal error, please report it")
+            self.is_online = False
+            self._note(f"internal error: {type(exc).__name__}", is_final=True)
+
+    def _keep_connected(self) -> None:
         while not self._is_stopping:
             began_s = self._clock_s()
             connection = self._connect()
@@ -145,7 +156,10 @@ class Sender(threading.Thread):
             self._note(f"TLS: {_complaint(exc)}", is_final=not is_hung_up)
             return None, None
         except OSError as exc:
-            self._note(exc.strerror or str(exc) or type(exc).__name__)
+            # Python names its own line for this one; a TCP connect that takes too long says "timed out".
+            is_handshake = isinstance(exc, TimeoutError) and "handshake" in str(exc)
+            complaint = "no answer in TLS: is it an mqtt:// port?" if is_handshake else exc.strerror or str(exc)
+            self._note(complaint or type(exc).__name__)
             return None, None
         answer = self._answer(connection)
         if isinstance(answer, Accepted):
@@ -198,11 +212,16 @@ class Sender(threading.Thread):
             self._note(str(exc))
             return last
         for number, letter in letters:
-            sent = connection.send(letter)
+            last = number
+            try:
+                sent = connection.send(letter)
+            except ValueError as exc:  # only a letter that somebody else wrote into the outbox
+                self._note(f"an alert cannot be sent and is dropped: {exc}")
+                self._unsendable(number)
+                continue
             if sent is None:
                 break  # its end is in the queue
             in_flight[sent] = number, alert_topic(letter.gateway, letter.attack_class)
-            last = number
         return last
 
     def _settle(self, event: Acknowledged, in_flight: dict[int, tuple[int, str]]) -> bool:

@@ -33,6 +33,7 @@ class Session:
 
     version: int
     link: socket.socket = field(repr=False)
+    connect: bytes = field(default=b"", repr=False)
 
     def acknowledge(self, number: int, code: int = 0) -> None:
         """Send a PUBACK."""
@@ -98,7 +99,7 @@ class ScriptedBroker:
             while (packet := _read_packet(stream)) is not None:
                 kind, body = packet
                 if kind >> 4 == 1:
-                    session = Session(body[6], link)
+                    session = Session(body[6], link, body)
                     self.sessions.append(session)
                     if not self._answer(session):
                         return

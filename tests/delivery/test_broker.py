@@ -1,3 +1,4 @@
+import os
 import ssl
 
 import pytest
@@ -138,6 +139,15 @@ def test_the_password_of_the_address_comes_before_that_of_the_file(tmp_path):
 
     assert settings("mqtts://u@h", password=password).password == "from file"
     assert settings("mqtts://u:p@h", password=password).password == "p"
+
+
+@pytest.mark.parametrize("bad", [os.fsdecode(b"\xff"), "x" * 65_536])
+def test_a_user_or_password_mqtt_cannot_carry_is_refused_and_not_shown(bad):
+    for url, options in ((f"mqtts://{bad}@h", {}), (f"mqtts://u:{bad}@h", {}), ("mqtts://u@h", {"password": bad})):
+        with pytest.raises(UsageError, match=r"mqtt: the (user name|password) is (no UTF-8|longer)") as caught:
+            settings(url, **options)
+        assert bad not in str(caught.value)
+    assert settings("mqtts://u@h", password="x" * 65_535).password
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 import json
 import queue
+import socket
+import sqlite3
+import ssl
 import threading
 
 import pytest
@@ -13,6 +16,7 @@ from tests.alerts import make_alert
 from tests.delivery.scripted import HANG_UP, VERSION_5, VERSION_311, ScriptedBroker
 
 PATIENCE_S = 10.0
+WIDE = Bounds(size_bytes=1 << 30)
 
 
 def settings(port, **changes):
@@ -209,6 +213,62 @@ def test_a_message_the_broker_could_not_take_now_is_sent_again():
 
         assert delivery.drain(PATIENCE_S) == 0
         assert len(broker.sessions) == 2
+
+
+@pytest.mark.parametrize(
+    "column", ["gateway = 'a/#'", "gateway = cast(x'ff' as text)", "payload = zeroblob(268435456)"]
+)
+def test_a_letter_mqtt_cannot_carry_is_dropped_and_the_others_go_out(tmp_path, column):
+    outbox = tmp_path / "outbox.db"
+    with Delivery(mqtt=settings(1), outbox=outbox) as delivery:
+        for number in range(3):
+            delivery.publish(make_alert(number))
+    with sqlite3.connect(outbox) as db:
+        db.execute(f"UPDATE alerts SET {column} WHERE id = 2")
+    db.close()
+
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=outbox, bounds=WIDE) as delivery:
+        assert delivery.drain(PATIENCE_S) == 0
+        assert [number_of(broker.next()) for _ in range(2)] == [0, 2]
+        assert (delivery.delivered, delivery.dropped) == (2, 1)
+        assert "an alert cannot be sent and is dropped" in delivery.reason
+    assert len(Outbox(outbox)) == 0
+
+
+def test_a_mistake_of_ours_in_the_thread_is_said_to_who_waits_and_logged_once(monkeypatch, caplog):
+    monkeypatch.setattr(Outbox, "after", lambda *_: 1 / 0)
+
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port)) as delivery:
+        delivery.publish(make_alert())
+
+        assert refusal(delivery) == f"mqtt: refused by 127.0.0.1:{broker.port}: internal error: ZeroDivisionError"
+        assert delivery.left == 1
+    assert caplog.text.count("Traceback") == 1
+
+
+def test_a_packet_longer_than_any_we_ask_for_ends_the_connection_before_it_is_read():
+    def acknowledge(heard):
+        if len(broker.sessions) == 1:
+            heard.session.link.sendall(bytes([0x30, 0xFF, 0xFF, 0xFF, 0x7F]))  # a PUBLISH of 256 MiB, and no more of it
+            return None
+        return 0
+
+    with ScriptedBroker(acknowledge=acknowledge) as broker, Delivery(mqtt=settings(broker.port)) as delivery:
+        delivery.publish(make_alert())
+
+        assert delivery.drain(PATIENCE_S) == 0
+        assert len(broker.sessions) == 2
+        assert b"\x27\x00\x01\x00\x00" in broker.sessions[0].connect  # Maximum Packet Size: 65,536
+
+
+def test_a_port_that_does_not_answer_in_tls_is_asked_about():
+    tls = ssl.create_default_context()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with Delivery(mqtt=settings(port, tls=tls, connect_timeout_s=0.1)) as delivery, delivery._changed:
+            delivery._changed.wait_for(lambda: "not reached yet" not in delivery.reason, PATIENCE_S)
+
+    assert delivery.reason == f"127.0.0.1:{port}: no answer in TLS: is it an mqtt:// port?"
 
 
 def test_a_broker_without_a_subscriber_has_the_message_all_the_same():
