@@ -19,6 +19,9 @@ from contracts.errors import BundleCorrupt, MissingExtra, SchemaMismatch
 from detection.engine import Scores
 
 MAX_BATCH: Final = 256  # explanations and evidence ask for thousands of windows at once; a gateway has little memory
+PROBABILITY_SLACK: Final = 1e-5  # a float32 softmax may leave [0, 1] by its last bits
+# The runtime would read weights from any file a model names, and nobody has checked that file; here it finds none.
+NO_FOLDER: Final = "/dev/null/no-weights-outside-the-model"
 OUTPUTS: Final = ("probabilities", "embedding", "unknown_score", "attention")
 _RUNTIME_ERRORS: Final = (
     "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
@@ -29,8 +32,8 @@ _RUNTIME_ERRORS: Final = (
 class OnnxEngine:
     """Score windows with ONNX Runtime on the CPU.
 
-    Raises MissingExtra without onnxruntime, BundleCorrupt for a model.onnx that is no model, SchemaMismatch where its
-    inputs or outputs are not those of the manifest.
+    Raises MissingExtra without onnxruntime, BundleCorrupt for a model.onnx that is no model or keeps weights in another
+    file, SchemaMismatch where its inputs or outputs are not those of the manifest.
     """
 
     name: Final = "onnxruntime"
@@ -38,6 +41,7 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         runtime = import_runtime()
         errors = _runtime_errors()
+        self._model_path = bundle.model_path
         self._shape = (bundle.manifest.window, bundle.manifest.features)
         try:
             self._session = runtime.InferenceSession(
@@ -48,7 +52,7 @@ class OnnxEngine:
         self.provider: str = self._session.get_providers()[0]
         _check_names(self._session, bundle.model_path)
         try:
-            self._nothing = Scores(*(output[:0] for output in self._checked_scores(bundle.model_path)))
+            self._nothing = Scores(*(output[:0] for output in self._checked_scores()))
         except errors as exc:
             raise SchemaMismatch(
                 f"{bundle.model_path}: does not run on windows of {self._shape} ({_first_line(exc)})"
@@ -57,10 +61,14 @@ class OnnxEngine:
     def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
         """Return the scores of float32[B, W, F] under float32[B, W], at most MAX_BATCH windows at a time.
 
-        No windows never reach the runtime: its GRU ends the process on an empty batch (onnxruntime 1.31).
+        No windows never reach the runtime: its GRU ends the process on an empty batch (onnxruntime 1.31). Raises
+        BundleCorrupt where a score is no probability: compared with a threshold, NaN would find nothing and say so of
+        every window.
         """
         starts = range(0, len(windows), MAX_BATCH)
         parts = [self._run(windows[at : at + MAX_BATCH], mask[at : at + MAX_BATCH]) for at in starts]
+        for part in parts:
+            self._check_probabilities(part)
         if len(parts) == 1:
             return parts[0]
         return Scores(*(np.concatenate(each) for each in zip(self._nothing, *parts, strict=True)))
@@ -68,7 +76,15 @@ class OnnxEngine:
     def _run(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
         return Scores(*self._session.run(OUTPUTS, {"windows": windows, "mask": mask}))
 
-    def _checked_scores(self, model: Path) -> Scores:
+    def _check_probabilities(self, scores: Scores) -> None:
+        for output in ("probabilities", "unknown_score"):
+            values = getattr(scores, output)
+            is_good = (values >= -PROBABILITY_SLACK) & (values <= 1.0 + PROBABILITY_SLACK)  # false for NaN
+            if not is_good.all():
+                seen = float(values[~is_good].flat[0])
+                raise BundleCorrupt(f"{self._model_path}: gave {seen:g} as {output}, wanted a number from 0 to 1")
+
+    def _checked_scores(self) -> Scores:
         """Score two empty windows; raise SchemaMismatch unless every output has the promised shape and is finite."""
         window, features = self._shape
         scores = self._run(np.zeros((2, window, features), np.float32), np.ones((2, window), np.float32))
@@ -76,9 +92,12 @@ class OnnxEngine:
         for output, values in scores._asdict().items():
             shape = wanted.get(output, (2, values.shape[-1]))
             if values.shape != shape or values.dtype != np.float32:
-                raise SchemaMismatch(f"{model}: {output} is {values.dtype}{values.shape}, wanted float32{shape}")
+                raise SchemaMismatch(
+                    f"{self._model_path}: {output} is {values.dtype}{values.shape}, wanted float32{shape}"
+                )
             if not np.isfinite(values).all():
-                raise SchemaMismatch(f"{model}: {output} of an empty window is not finite")
+                raise SchemaMismatch(f"{self._model_path}: {output} of an empty window is not finite")
+        self._check_probabilities(scores)
         return scores
 
 
@@ -108,6 +127,7 @@ def _options(runtime: Any, *, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a gateway has other things to do
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)
     options.log_severity_level = 4  # its errors are raised as well, and ours say it in one line
     return options
 

@@ -16,12 +16,23 @@ from flowfeatures import WINDOW_COLUMNS
 
 W, F, C = 16, len(WINDOW_COLUMNS), len(HEAD_NAMES)
 FLOAT, INT64 = 1, 7
+EXTERNAL = 1
 ATTRIBUTE_INT, ATTRIBUTE_INTS = 2, 7
 Dimension = int | str
 
 
-def model_bytes(weights: NDArray[np.float32], *, window: Dimension = W, rename: dict[str, str] | None = None) -> bytes:
-    """Return the model with weights float32[F, C]; `rename` changes the names of inputs and outputs."""
+def model_bytes(
+    weights: NDArray[np.float32],
+    *,
+    window: Dimension = W,
+    rename: dict[str, str] | None = None,
+    last: str = "Softmax",
+    weights_file: str = "",
+) -> bytes:
+    """Return the model with weights float32[F, C]; `rename` changes the names of inputs and outputs.
+
+    `last` is what makes probabilities of logits; with `weights_file` the weights stand in that file, not in the model.
+    """
     name = (rename or {}).get
     names = {
         each: name(each, each)
@@ -31,7 +42,7 @@ def model_bytes(weights: NDArray[np.float32], *, window: Dimension = W, rename: 
     nodes = [
         _node("ReduceSum", [names["windows"], "axis"], "summed", keepdims=0),
         _node("MatMul", ["summed", "weights"], "logits"),
-        _node("Softmax", ["logits"], names["probabilities"], axis=1),
+        _node(last, ["logits"], names["probabilities"], **({"axis": 1} if last == "Softmax" else {})),
         _node("Identity", ["summed"], names["embedding"]),
         _node("ReduceMean", [names["mask"]], names["unknown_score"], keepdims=0, axes=[1]),
         _node("Softmax", [names["mask"]], names["attention"], axis=1),
@@ -40,7 +51,7 @@ def model_bytes(weights: NDArray[np.float32], *, window: Dimension = W, rename: 
         [
             *(_message(1, node) for node in nodes),
             _message(2, b"by hand"),
-            _message(5, _tensor("weights", weights.astype(np.float32), FLOAT)),
+            _message(5, _tensor("weights", weights.astype(np.float32), FLOAT, file=weights_file)),
             _message(5, _tensor("axis", np.array([1], np.int64), INT64)),
             _message(11, _value(names["windows"], ("B", window, features))),
             _message(11, _value(names["mask"], ("B", window))),
@@ -65,9 +76,11 @@ def _node(kind: str, inputs: Sequence[str], output: str, **attributes: int | lis
     return b"".join(fields)
 
 
-def _tensor(name: str, values: NDArray[np.generic], kind: int) -> bytes:
+def _tensor(name: str, values: NDArray[np.generic], kind: int, *, file: str = "") -> bytes:
     dims = b"".join(_number(1, each) for each in values.shape)
-    return dims + _number(2, kind) + _message(8, name.encode()) + _message(9, values.tobytes())
+    place = _message(13, _message(1, b"location") + _message(2, file.encode())) + _number(14, EXTERNAL)
+    content = place if file else _message(9, values.tobytes())
+    return dims + _number(2, kind) + _message(8, name.encode()) + content
 
 
 def _value(name: str, shape: Sequence[Dimension]) -> bytes:

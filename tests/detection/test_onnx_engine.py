@@ -104,6 +104,27 @@ def test_a_model_that_answers_with_nan_is_a_mismatch(engine: OnnxEngine):
         OnnxEngine(bundle_of(model_bytes(np.full_like(WEIGHTS, np.inf))))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 5.0, -5.0])
+def test_a_score_that_is_no_probability_is_corrupt_and_not_a_silence(value: float):
+    weights = np.zeros_like(WEIGHTS)
+    weights[0] = 1.0
+    engine = OnnxEngine(bundle_of(model_bytes(weights, last="Identity")))
+    values, mask = windows(300)
+    values[:] = 0.0
+    values[299, 0, 0] = value
+
+    with pytest.raises(BundleCorrupt, match=rf"model\.onnx: gave {value:g} as probabilities, wanted"):
+        engine.score(values, mask)
+
+
+def test_weights_in_another_file_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "weights.bin").write_bytes(WEIGHTS.tobytes())
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(BundleCorrupt, match="not a model ONNX Runtime can load"):
+        OnnxEngine(bundle_of(model_bytes(WEIGHTS, weights_file="weights.bin")))
+
+
 def test_without_a_runtime_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
