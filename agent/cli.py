@@ -13,7 +13,8 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from agent.terminal import complain
+from agent.outfile import discard_stdout
+from agent.terminal import complain, printable
 
 COMMANDS = {
     "replay": "read captures, score their devices, write and send alerts",
@@ -55,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        self.exit(USAGE, f"{self.prog}: {printable(message)}\n")
 
 
 class _Version(argparse.Action):
@@ -93,6 +94,7 @@ def build_parser(filled: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = sys.argv[1:] if argv is None else list(argv)
+    _replace_closed_streams()
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
     try:
         args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
@@ -101,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        discard_stdout()
         return PIPE_CLOSED
     except Exception as exc:
         return _code_of(exc)
@@ -123,9 +125,11 @@ def _module(command: str) -> Any:
     return importlib.import_module(f"agent.{command}")
 
 
-def _discard_output() -> None:
-    """Point stdout at nothing: Python flushes it once more at exit, and would complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _replace_closed_streams() -> None:
+    """Give a program started with stdout or stderr closed something to write to, lest its files take their places."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from typing import TextIO
 
 import numpy as np
 
+from agent.outfile import STDOUT, printing
 from agent.replay import ReplaySettings, replay
-from agent.stopping import StopRequest
 from agent.summary import write_report
 from agent.terminal import BOLD, RED, Paint
 from contracts import ground_truth
@@ -62,13 +62,13 @@ def run(args: argparse.Namespace) -> int:
     """Replay the demo capture, say who attacked whom, and return the exit code."""
     (truth,) = ground_truth.load(demo_folder() / "ground_truth.json")
     settings = ReplaySettings(captures=(truth.path,), home_nets=truth.home_nets or DEFAULT_HOME_NETS, eve=args.eve)
-    with StopRequest() as stop:
-        outcome = replay(settings, stop=stop)
-    stream = sys.stderr if args.eve == "-" else sys.stdout
-    write_report(outcome, stream)
-    if outcome.exit_code:
-        return outcome.exit_code
-    return 0 if write_verdict(truth, outcome.incidents, stream) else FOUND_OTHERWISE
+    outcome = replay(settings)
+    with printing() as stdout:
+        stream = sys.stderr if args.eve == STDOUT else stdout
+        write_report(outcome, stream)
+        if outcome.exit_code:
+            return outcome.exit_code
+        return 0 if write_verdict(truth, outcome.incidents, stream) else FOUND_OTHERWISE
 
 
 def demo_folder() -> Path:

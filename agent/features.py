@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.captures import CaptureFiles
 from agent.options import seconds, seconds_or_inf
-from agent.outfile import STDOUT, WholeFile
+from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace
 from agent.stopping import StopRequest
 from agent.terminal import printable
@@ -70,14 +70,17 @@ def flow_settings(args: argparse.Namespace) -> FlowSettings:
 def run(args: argparse.Namespace) -> int:
     """Write the CSV; return the exit code."""
     meter = FlowMeter(flow_settings(args))
-    with StopRequest() as stop, WholeFile(args.output) as file:
+    with WholeFile(args.output) as file, StopRequest() as stop:
         captures = CaptureFiles(args.captures, stop=stop, pace=Pace(None, stop=stop))
         rows = write_csv(chain(captures.records(meter), meter.flush()), file.text)
         if captures.opened:
             file.commit()
     if captures.opened and args.output != STDOUT:
         packets, undecoded = meter.counters["packets"], sum(meter.counters["undecoded"].values())
-        print(f"{printable(args.output)}: {rows:,} records of {packets:,} packets, {undecoded:,} not decoded")
+        with printing() as stream:
+            stream.write(
+                f"{printable(args.output)}: {rows:,} records of {packets:,} packets, {undecoded:,} not decoded\n"
+            )
     if stop:
         return stop.exit_code
     return captures.errors[0].exit_code if captures.errors else 0

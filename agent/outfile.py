@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -16,7 +19,7 @@ STDOUT = "-"
 class WholeFile:
     """Text that appears under a name when it is committed, all at once; left without that, it never was there.
 
-    A context manager giving itself. `-` is standard output; what exists and is no regular file (a pipe, /dev/null) is
+    A context manager giving itself. `-` is standard output; what exists and is no regular file (a pipe, /dev/stdout) is
     written to directly. Raises OutputError where the file cannot be created or written.
     """
 
@@ -30,14 +33,14 @@ class WholeFile:
         if self._name == STDOUT:
             return self
         try:
-            if self._target.exists() and not self._target.is_file():
-                self.text = self._target.open("w", encoding="utf-8", newline="")
+            if os.path.exists(self._name) and not os.path.isfile(self._name):
+                self.text = open(self._name, "w", encoding="utf-8", newline="")
             else:
-                self._draft = self._target.with_name(f".{self._target.name}.{os.getpid()}.draft")
+                self._draft = self._target.with_name(f".{secrets.token_hex(8)}.draft")
                 self.text = self._draft.open("x", encoding="utf-8", newline="")
-        except OSError as exc:
+        except (OSError, ValueError) as exc:
             self._draft = None
-            raise self._error(exc) from exc
+            raise cannot_write(self._name, exc) from exc
         return self
 
     def commit(self) -> None:
@@ -56,8 +59,28 @@ class WholeFile:
         if self.text is not sys.stdout and not isinstance(error, OSError):
             self.text.close()
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-            raise self._error(error) from error
+            raise cannot_write(self._name, error) from error
 
-    def _error(self, exc: OSError) -> OutputError:
-        name = "stdout" if self._name == STDOUT else self._name
-        return OutputError(f"{name}: cannot be written: {exc.strerror or exc}")
+
+@contextmanager
+def printing() -> Iterator[TextIO]:
+    """Give standard output to print results on, flushed at the end. Raises OutputError where it takes no more."""
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        discard_stdout()
+        raise cannot_write(STDOUT, exc) from exc
+
+
+def discard_stdout() -> None:
+    """Point standard output at nothing: Python flushes it once more at exit, and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def cannot_write(name: str, exc: OSError | ValueError) -> OutputError:
+    """Return the error that says so."""
+    shown = "stdout" if name == STDOUT else name
+    return OutputError(f"{shown}: cannot be written: {getattr(exc, 'strerror', None) or exc}")

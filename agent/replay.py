@@ -14,7 +14,7 @@ from agent.captures import CaptureFiles
 from agent.delivery import Delivery, EveFile, MqttSettings
 from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_settings
 from agent.options import network, seconds, speed
-from agent.outfile import STDOUT
+from agent.outfile import STDOUT, printing
 from agent.outgoing import Outgoing
 from agent.pace import Pace
 from agent.pipeline import Pipeline
@@ -100,20 +100,21 @@ def settings_of(args: argparse.Namespace) -> ReplaySettings:
 
 def run(args: argparse.Namespace) -> int:
     """Replay, print the table or the summary, and return the exit code."""
-    with StopRequest() as stop:
-        outcome = replay(settings_of(args), stop=stop)
-    if args.json:
-        print(json.dumps(summary(outcome)))
-    else:
-        write_report(outcome, sys.stderr if args.eve == STDOUT else sys.stdout)
+    outcome = replay(settings_of(args))
+    with printing() as stream:
+        if args.json:
+            stream.write(json.dumps(summary(outcome)) + "\n")
+        else:
+            write_report(outcome, sys.stderr if args.eve == STDOUT else stream)
     return outcome.exit_code
 
 
-def replay(settings: ReplaySettings, *, stop: StopRequest) -> Outcome:
+def replay(settings: ReplaySettings) -> Outcome:
     """Carry the captures through the whole path; an error on the way is said and remembered, and ends only its part.
 
-    Raises BundleError, MissingExtra and OutputError before anything is read.
+    A signal ends the reading. Raises BundleError, MissingExtra, OutputError and OutboxError before anything is read.
     """
+    stop = StopRequest()
     stopwatch = Stopwatch()
     bundle = default_bundle() if settings.bundle is None else load_bundle(settings.bundle)
     detector = _detector(settings, bundle, stopwatch)
@@ -131,12 +132,13 @@ def replay(settings: ReplaySettings, *, stop: StopRequest) -> Outcome:
             stopwatch=stopwatch,
             wait_for=pace.wait_for,
         )
-        try:
-            pipeline.run(captures)
-        except OutputError as exc:
-            outgoing.remember(exc)
-        with stopwatch.stage("waiting"):
-            outgoing.drain(settings.mqtt_wait_s)
+        with stop:  # not before: opening a pipe nobody reads must still end with the first Ctrl-C
+            try:
+                pipeline.run(captures)
+            except OutputError as exc:
+                outgoing.remember(exc)
+            with stopwatch.stage("waiting"):
+                outgoing.drain(settings.mqtt_wait_s)
     outgoing.settle()
     return Outcome(
         captures=settings.captures,

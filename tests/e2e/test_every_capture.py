@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from agent.replay import ReplaySettings, replay
-from agent.stopping import StopRequest
 from contracts.eve import MAX_LINE_BYTES, EveLine
 from tests.bundles import write_nervous_bundle
 
@@ -25,10 +24,7 @@ def test_every_capture_is_read_or_refused_and_every_alert_is_valid(folder: str, 
     lines = 0
 
     for capture in captures:
-        outcome = replay(
-            ReplaySettings(captures=(capture,), bundle=bundle, home_nets=ANY_ADDRESS, eve=str(eve)),
-            stop=StopRequest(),
-        )
+        outcome = replay(ReplaySettings(captures=(capture,), bundle=bundle, home_nets=ANY_ADDRESS, eve=str(eve)))
         assert outcome.exit_code in {0, 65}, capture
         for line in eve.read_bytes().splitlines():
             EveLine.model_validate_json(line)
