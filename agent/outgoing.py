@@ -1,7 +1,7 @@
 """The way out of a replay: what goes wrong there is said once and remembered, and the replay goes on.
 
 An alert that no broker takes is safe in the outbox, so reading on loses nothing; only eve.json that cannot be written
-ends a replay.
+ends a replay. An alert that the outbox could not hold is lost, and that is an error too.
 """
 
 from __future__ import annotations
@@ -42,12 +42,17 @@ class Outgoing:
             self.remember(exc)
 
     def settle(self) -> None:
-        """Say what stayed in the outbox, after the delivery was closed; where a refusal was said, it told already."""
+        """Say what stayed in the outbox and what it lost, after the delivery was closed.
+
+        Where a refusal was said, it told already what stayed.
+        """
         left = self._delivery.left
         if left and not any(isinstance(error, DeliveryError) for error in self.errors):
             reason = self._delivery.reason or "no broker answered yet"
             kept = f"{left} alerts undelivered, kept in {self._delivery.outbox_path}"
             self.remember(BrokerUnavailable(f"{kept}: {reason}"))
+        if dropped := self._delivery.dropped:
+            self.remember(DeliveryError(f"{dropped} alerts dropped undelivered: more than the outbox may hold"))
 
     def remember(self, error: PenstockError) -> None:
         """Say and keep an error, once: a broker that refuses does so for every alert."""

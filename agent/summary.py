@@ -39,6 +39,11 @@ class Outcome:
     def incidents(self) -> list[IncidentUpdate]:
         return self.pipeline.detector.incidents
 
+    @property
+    def forgotten_incidents(self) -> int:
+        """Return how many incidents were opened and are no longer in `incidents`."""
+        return self.pipeline.detector.opened - len(self.incidents)
+
 
 def summary(outcome: Outcome) -> dict[str, Any]:
     """Return the JSON object of `penstock replay --json`; counts are numbers, `incident_list` says what they were."""
@@ -52,9 +57,14 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "undecoded": meter["undecoded"],
         "flows": meter["flows"],
         "records": meter["records"],
+        "partial_records": meter["partial_records"],
+        "super_frames": meter["super_frames"],
+        "evicted_flows": meter["evicted_flows"],
+        "evicted_devices": outcome.pipeline.windows.counters["evicted_devices"],
         "windows": outcome.pipeline.detector.windows,
         "detections": outcome.pipeline.detector.detections,
         "incidents": outcome.pipeline.detector.opened,
+        "forgotten_incidents": outcome.forgotten_incidents,
         "alerts": outcome.pipeline.alerts_made,
         "delivery": {
             "delivered": delivery.delivered,
@@ -104,10 +114,23 @@ def write_report(outcome: Outcome, stream: TextIO) -> None:
         _count(outcome.pipeline.alerts_made, "alert"),
     ]
     stream.write(f"\n{', '.join(counts)} in {outcome.seconds['total']:.1f} s\n")
+    if overload := _overload(outcome):
+        stream.write(f"more than there was room for: {', '.join(overload)}\n")
     if outcome.delivery.left:
         stream.write(f"{_count(outcome.delivery.left, 'alert')} undelivered, kept in {outcome.delivery.outbox_path}\n")
     if outcome.bundle.unsigned:
         stream.write(f"bundle {printable(str(outcome.bundle.path))}: unsigned\n")
+
+
+def _overload(outcome: Outcome) -> list[str]:
+    """Return what had to make room: with it, detections may be missing, or rows of this table."""
+    gone = {
+        "flows cut short": outcome.pipeline.meter.counters["evicted_flows"],
+        "devices forgotten": outcome.pipeline.windows.counters["evicted_devices"],
+        "incidents not listed": outcome.forgotten_incidents,
+        "alerts dropped": outcome.delivery.dropped,
+    }
+    return [f"{number:,} {what}" for what, number in gone.items() if number]
 
 
 def _count(number: int, noun: str) -> str:
