@@ -1,7 +1,8 @@
 """Windows as a gateway may also meet them: short histories, lost records, other traffic in between, missing columns.
 
 All functions work on scaled windows float32[B, W, F] with `lengths` int64[B] and keep rows left-aligned, oldest first.
-The newest attack record among a window's new ones, which gives the window its label, always stays.
+The newest attack record among a window's new ones, which gives the window its label, always stays. One probe or one
+flooding packet can speak for itself; one login cannot, so windows of `TOLD_BY_SEVERAL` keep some of their records.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.classes import class_named
+
 Floats = NDArray[np.float32]
+
+TOLD_BY_SEVERAL = frozenset(
+    class_named(name).index
+    for name in ("brute_force", "slow_dos", "c2", "exfiltration", "protocol_abuse", "web_attack")
+)
+SEVERAL = 4  # as many records of one peer, port and protocol as a window holds
 
 
 @dataclass(frozen=True)
@@ -69,20 +78,30 @@ class Augmenter:
         return int(places[-1]) if len(places) else last
 
     def _newest_rows(self, batch: Batch, row: int) -> NDArray[np.intp]:
-        first = self._rng.integers(0, self._anchor(batch, row) + 1)
-        return np.arange(first, batch.lengths[row])
+        latest = self._anchor(batch, row)
+        if int(batch.label[row]) in TOLD_BY_SEVERAL:
+            latest = max(0, min(latest, int(batch.lengths[row]) - SEVERAL))
+        return np.arange(self._rng.integers(0, latest + 1), batch.lengths[row])
 
     def _some_rows(self, batch: Batch, row: int) -> NDArray[np.intp]:
         kept = self._rng.random(int(batch.lengths[row])) > self._rng.uniform(0.1, 0.6)
         kept[self._anchor(batch, row)] = True
+        if int(batch.label[row]) in TOLD_BY_SEVERAL:
+            kept |= batch.row_label[row, : len(kept)] == batch.label[row]
         return np.flatnonzero(kept)
 
     def _one_row(self, batch: Batch, row: int) -> NDArray[np.intp]:
-        """Choose any one row; the window then has that record's own class, if it is known."""
-        place = int(self._rng.integers(0, batch.lengths[row]))
-        if batch.row_label[row, place] < 0:
-            place = self._anchor(batch, row)
-        batch.label[row] = max(int(batch.row_label[row, place]), 0)
+        """Choose any one row that can speak for itself; the window then has that record's own class.
+
+        Where none can, the window stays as it is.
+        """
+        length = int(batch.lengths[row])
+        own = batch.row_label[row, :length]
+        places = np.flatnonzero((own >= 0) & ~np.isin(own, list(TOLD_BY_SEVERAL)))
+        if not len(places):
+            return np.arange(length)
+        place = int(self._rng.choice(places))
+        batch.label[row] = int(own[place])
         return np.array([place])
 
     @staticmethod

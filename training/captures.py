@@ -16,7 +16,7 @@ from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
 from flowfeatures import CaptureFormatError, open_capture
 from training.splits import SIDES, TEACHING_SIDES, Splits, lab_folder, refuse_shared_captures, shared_folder
-from training.variants import VARIANTS_OF, make_variant
+from training.variants import make_variant, variants_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class CapturesBySide:
     def add_variants(self, side: str) -> None:
         """Put the variants of a teaching side's captures beside them (see `variants`)."""
         for capture in list(self.sides[side]):
-            for variant in VARIANTS_OF.get(capture.source, ()):
+            for variant in variants_of(capture.source, capture.truth):
                 if (truth := make_variant(capture.truth, variant)) is not None:
                     name = f"{capture.name}~{variant.name}"
                     self.sides[side].append(LabelledCapture(name, capture.source, side, truth))

@@ -1,7 +1,8 @@
 """Teach the network `gru` on windows: sampled evenly, augmented, stopped early. Needs torch.
 
 Windows are drawn so that neither a class nor a capture with many windows drowns the rest: half of a batch is benign,
-the other half is shared by the attack classes, and within a class a capture counts by the square root of its windows.
+of the other half an attack class has a share by the square root of its captures, and within a class a capture counts
+by the square root of its windows.
 The same seed, data and torch give the same weights on one machine.
 """
 
@@ -91,9 +92,11 @@ def fit(train: WindowSet, validation: WindowSet, settings: FitSettings) -> Fitte
 def sampling_weights(windows: WindowSet, *, benign_share: float) -> NDArray[np.float64]:
     """Return the chance of each window to be drawn, float64[N], summing to 1."""
     present = [label for label in np.unique(windows.label) if label != BENIGN]
+    captures = {label: len(np.unique(windows.group[windows.label == label])) for label in present}
+    roots = sum(np.sqrt(count) for count in captures.values())
     chances = np.zeros(len(windows))
     for label in [BENIGN, *present]:
-        share = benign_share if label == BENIGN else (1 - benign_share) / max(len(present), 1)
+        share = benign_share if label == BENIGN else (1 - benign_share) * np.sqrt(captures[label]) / roots
         of_class = windows.label == label
         groups, counts = np.unique(windows.group[of_class], return_counts=True)
         root = dict(zip(groups.tolist(), np.sqrt(counts).tolist(), strict=True))

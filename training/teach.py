@@ -46,7 +46,8 @@ def teach(
             raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
     fitted = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
     kept = min(fitted, key=validation_loss)
-    chosen = choose(benign_probabilities(kept, sets["validation"]))
+    plain = plain_benign(captures, sets["validation"])
+    chosen = choose(_probabilities(kept, plain))
     facts = {
         "schema_id": SCHEMA_ID,
         "seed": int(kept.settings["seed"]),
@@ -54,7 +55,7 @@ def teach(
         "history": kept.history,
         "benign_medians": [float(value) for value in kept.benign_medians],
         "data": data_used(captures, splits, sets["train"]),
-        "figures": _figures_of(fitted, kept, sets),
+        "figures": _figures_of(fitted, kept, sets, plain=plain),
         "training_commit": training_commit(),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         **chosen.facts(),
@@ -78,9 +79,16 @@ def validation_loss(fitted: Fitted) -> float:
     return min(epoch["validation_loss"] for epoch in fitted.history)
 
 
-def benign_probabilities(fitted: Fitted, windows: WindowSet) -> NDArray[np.float32]:
-    """Return what a network says of the benign windows of a set, float32[N, C]."""
-    return predict(fitted.network, windows.where(windows.label == BENIGN))
+def plain_benign(captures: CapturesBySide, windows: WindowSet) -> dict[str, WindowSet]:
+    """Return the benign validation windows by source, without those of variants, which no gateway ever saw."""
+    source_of = {str(each.truth.path): each.source for each in captures.sides["validation"] if "~" not in each.name}
+    sources = np.array([source_of.get(name, "") for name in windows.groups])[windows.group]
+    benign = windows.label == BENIGN
+    return {source: windows.where(benign & (sources == source)) for source in sorted(set(source_of.values()))}
+
+
+def _probabilities(fitted: Fitted, windows: dict[str, WindowSet]) -> dict[str, NDArray[np.float32]]:
+    return {source: predict(fitted.network, each) for source, each in windows.items()}
 
 
 def data_used(captures: CapturesBySide, splits: Splits, train: WindowSet) -> list[dict[str, Any]]:
@@ -112,7 +120,9 @@ def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64],
     }
 
 
-def _figures_of(fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet]) -> dict[str, Any]:
+def _figures_of(
+    fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet], *, plain: dict[str, WindowSet]
+) -> dict[str, Any]:
     """Return the kept network's figures per side, with the spread of tpr and auc over all seeds."""
     figures: dict[str, Any] = {}
     for side in FIGURE_SIDES:
@@ -120,7 +130,7 @@ def _figures_of(fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSe
             continue
         per_seed = []
         for each in fitted:
-            chosen = choose(benign_probabilities(each, sets["validation"]))
+            chosen = choose(_probabilities(each, plain))
             per_seed.append(window_figures(predict(each.network, sets[side]), sets[side].label, chosen))
         own = per_seed[list(fitted).index(kept)]
         spread = {

@@ -1,6 +1,7 @@
-"""Recordings as another network would have shown them: slower, faster, or with the answers missing.
+"""Recordings as another network would have shown them: slower, faster, with the answers missing, all of it at home.
 
-The lab plays at its own speed and its tap sees both directions; other people's captures do not. A variant is a new
+The lab plays at its own speed, its tap sees both directions and its attackers often stand outside; in other people's
+captures not. A variant is a new
 capture with its own ground truth, so that flows and windows are computed anew and everything in them agrees. Reads
 classic pcap with Ethernet frames only (what the lab and iot_sentinel are).
 """
@@ -26,21 +27,33 @@ SYN_ACK = 0x12
 
 @dataclass(frozen=True)
 class Variant:
-    """What to change: `pace` multiplies the time between packets; `is_one_way` drops what responders send."""
+    """What to change: `pace` multiplies the time between packets; `is_one_way` drops what responders send; `is_flat`
+    makes the lab's outside hosts home devices too, as where one network holds attackers, servers and victims."""
 
     name: str
     pace: float = 1.0
     is_one_way: bool = False
+    is_flat: bool = False
 
 
-ONE_WAY, SLOW, FAST = Variant("one_way", is_one_way=True), Variant("slow", pace=4.0), Variant("fast", pace=0.25)
-VARIANTS_OF: dict[str, tuple[Variant, ...]] = {
-    "lab": (ONE_WAY, SLOW, FAST),
+FLAT, ONE_WAY = Variant("flat", is_flat=True), Variant("one_way", is_one_way=True, is_flat=True)
+SLOW, FAST = Variant("slow", pace=4.0), Variant("fast", pace=0.25)
+GLACIAL = Variant("glacial", pace=30.0)
+_OF_ATTACKS: dict[str, tuple[Variant, ...]] = {
+    "lab": (FLAT, ONE_WAY, SLOW, FAST),
     "brute": (SLOW, FAST),
     "ddos": (SLOW, FAST),
-    "iot_sentinel": (ONE_WAY,),
 }
-"""What training also sees of each source. Test and evaluation captures are never varied."""
+_OF_BENIGN: dict[str, tuple[Variant, ...]] = {"lab": (FLAT, ONE_WAY, SLOW, GLACIAL), "iot_sentinel": (ONE_WAY, GLACIAL)}
+
+
+def variants_of(source: str, truth: GroundTruth) -> tuple[Variant, ...]:
+    """Return what a teaching side also sees of a capture; judging sides see captures only as they are.
+
+    Benign captures are minutes of set-up or of a busy lab; slowed down they are hours of a home where little happens.
+    """
+    is_benign = truth.attack == "benign" or (truth.attack == "mixed" and not truth.entry.intervals)
+    return (_OF_BENIGN if is_benign else _OF_ATTACKS).get(source, ())
 
 
 @dataclass(frozen=True)
@@ -67,18 +80,21 @@ def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANT
         first_us = frames[0].at_us if frames else 0
         kept = _initiators_only(frames) if variant.is_one_way else iter(frames)
         _write(home / "capture.pcap", kept, first_us=first_us, pace=variant.pace)
-        truth_file.write_text(json.dumps([_entry(truth, first_us=first_us, pace=variant.pace)]))
+        truth_file.write_text(json.dumps([_entry(truth, variant, first_us=first_us)]))
     return load_ground_truth(truth_file)[0]
 
 
-def _entry(truth: GroundTruth, *, first_us: int, pace: float) -> dict[str, Any]:
-    """Return the ground truth's entry with its intervals on the variant's clock."""
+def _entry(truth: GroundTruth, variant: Variant, *, first_us: int) -> dict[str, Any]:
+    """Return the ground truth's entry with its intervals on the variant's clock and the variant's idea of home."""
     entry = truth.entry.model_dump(mode="json", by_alias=True, exclude_none=True)
     first_s = first_us / 1e6
     for interval in entry.get("intervals", []):
         for end in ("start", "end"):
             if end in interval:
-                interval[end] = first_s + (interval[end] - first_s) * pace
+                interval[end] = first_s + (interval[end] - first_s) * variant.pace
+    outside = entry.pop("outside", {})  # the lab's note: name -> address
+    if variant.is_flat and entry.get("home_nets"):
+        entry["home_nets"] = [*entry["home_nets"], *outside.values()]
     return entry | {"file": "capture.pcap"}
 
 

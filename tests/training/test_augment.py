@@ -69,6 +69,16 @@ def test_a_record_alone_is_never_one_that_was_left_out():
     assert labels == {SCAN}
 
 
+@pytest.mark.parametrize("chances", [{"shorten": 1.0}, {"thin": 1.0}, {"alone": 1.0}])
+@pytest.mark.parametrize("seed", range(20))
+def test_one_login_alone_is_never_shown_as_password_guessing(seed, chances):
+    guess = NAMES.index("brute_force")
+    batch = apply(batch_of([0, guess, guess, guess, 0, guess], label=guess), seed=seed, **chances)
+
+    left = batch.row_label[0, : int(batch.lengths[0])]
+    assert batch.label[0] == 0 or (left == guess).sum() >= 3
+
+
 def test_blinding_takes_one_group_from_every_row():
     batch = apply(batch_of([0] * 5, label=0), seed=3, blind=1.0)
 

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.ground_truth import load
 from flowfeatures import FlowMeter, open_capture
-from training.variants import FAST, ONE_WAY, SLOW, make_variant
+from training.variants import FAST, FLAT, ONE_WAY, SLOW, make_variant
 
 START_S = 1_700_000_000
 CLIENT, SERVER = bytes([192, 168, 0, 2]), bytes([198, 51, 100, 7])
@@ -68,6 +68,15 @@ def test_a_one_way_variant_keeps_only_what_the_initiator_sent(truth, tmp_path):
     (flow,) = flows_of(make_variant(truth, ONE_WAY, folder=tmp_path / "variants"))
 
     assert (flow["fwd_packets"], flow["bwd_packets"]) == (2, 0)
+
+
+def test_a_flat_variant_takes_the_outside_hosts_home(truth, tmp_path):
+    entry = json.loads((tmp_path / "ground_truth.json").read_text())[0]
+    entry |= {"home_nets": ["192.168.0.0/24"], "outside": {"server": "198.51.100.7"}}
+    (tmp_path / "ground_truth.json").write_text(json.dumps([entry]))
+    flat = make_variant(load(tmp_path / "ground_truth.json")[0], FLAT, folder=tmp_path / "variants")
+
+    assert flat.home_nets == ("192.168.0.0/24", "198.51.100.7")
 
 
 def test_a_variant_is_made_once(truth, tmp_path):
