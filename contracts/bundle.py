@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -23,7 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from contracts.alert import MODEL_NAME
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES, UNKNOWN
 from contracts.errors import BundleCorrupt, BundleUnreadable, BundleUntrusted, SchemaMismatch
+from contracts.files import open_regular
 from contracts.pinned import DEFAULT_MANIFEST_SHA256
+from contracts.terminal import brief
 from flowfeatures.columns import SCHEMA_ID, WINDOW_COLUMNS
 
 FORMAT: Final = 1
@@ -33,10 +35,15 @@ DEFAULT_DIR: Final = Path(__file__).resolve().parents[1] / "models" / "default"
 # A manifest is some 20 KB and a model below 64 KB; the bounds only keep a wrong folder from filling memory.
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 16 << 20
+MAX_FILES: Final = 16
+CHUNK_BYTES: Final = 1 << 20
+FLOAT32_MAX: Final = 3.4028234e38
+FLOAT32_TINY: Final = 1.1754944e-38
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
 
 class _Strict(BaseModel):
@@ -47,8 +54,8 @@ class Scaling(_Strict):
     """What the graph does to raw columns before the network; recorded, never applied outside it."""
 
     kind: Literal["log1p"]
-    mean: list[float] = Field(description="per column, after log1p")
-    std: list[Annotated[float, Field(gt=0)]]
+    mean: list[Float32] = Field(description="per column, after log1p")
+    std: list[Annotated[float, Field(ge=FLOAT32_TINY, le=FLOAT32_MAX)]]
 
 
 class Threshold(_Strict):
@@ -97,7 +104,9 @@ class Manifest(_Strict):
     """manifest.json. Raises pydantic.ValidationError where a field is missing, unknown or cannot be."""
 
     format: Literal[1] = FORMAT
-    release: int = Field(ge=1, description="monotonic; an older one is refused unless the operator rolls back")
+    release: int = Field(
+        ge=1, lt=1 << 63, description="monotonic; an older one is refused unless the operator rolls back"
+    )
     name: Annotated[str, Field(pattern=MODEL_NAME)]
     schema_id: str = Field(description="flowfeatures.SCHEMA_ID at training")
     window: int = Field(ge=1, le=256, description="W")
@@ -108,8 +117,8 @@ class Manifest(_Strict):
         description="every class but benign; unknown where its score means something"
     )
     interval: Interval
-    benign_medians: list[float] = Field(description="raw value per column, over benign training windows")
-    files: dict[FileName, Sha256]
+    benign_medians: list[Float32] = Field(description="raw value per column, over benign training windows")
+    files: dict[FileName, Sha256] = Field(max_length=MAX_FILES)
     data: list[Source]
     figures: dict[str, Figures]
     unknown_score: str = Field(description="what the graph's unknown_score is; 'constant' means it says nothing")
@@ -131,9 +140,9 @@ class Manifest(_Strict):
                 raise ValueError(f"{field} holds {len(values)} values, features is {self.features}")
         attacks = {name for index, name in enumerate(self.classes) if index != BENIGN}
         if set(self.thresholds) - {NAMES[UNKNOWN]} != attacks:
-            raise ValueError(f"thresholds must name {sorted(attacks)}, got {sorted(self.thresholds)}")
+            raise ValueError(f"thresholds must name {sorted(attacks)}, got {brief(sorted(self.thresholds))}")
         if MODEL not in self.files or MANIFEST in self.files:
-            raise ValueError(f"files must hold {MODEL} and not {MANIFEST}, got {sorted(self.files)}")
+            raise ValueError(f"files must hold {MODEL} and not {MANIFEST}, got {brief(sorted(self.files))}")
         return self
 
 
@@ -158,14 +167,18 @@ def load_bundle(path: Path | str, *, pinned: bool = False) -> Bundle:
     With `pinned` the manifest must be the one this package was built with. Raises BundleUnreadable, SchemaMismatch,
     BundleCorrupt or BundleUntrusted, each naming the file, what was seen and what was wanted.
     """
+    if not str(path):
+        raise BundleUnreadable("bundle: the name of its folder is empty")
     folder = Path(path)
     raw = _read(folder / MANIFEST, MAX_MANIFEST_BYTES)
     digest = hashlib.sha256(raw).hexdigest()
     if pinned:
         _check_pin(folder / MANIFEST, digest)
     manifest = _manifest(folder / MANIFEST, raw)
-    contents = {name: _checked(folder / name, wanted) for name, wanted in sorted(manifest.files.items())}
-    return Bundle(path=folder, manifest=manifest, manifest_sha256=digest, model=contents[MODEL], unsigned=not pinned)
+    model = _read(folder / MODEL, MAX_FILE_BYTES)
+    for name, wanted in sorted(manifest.files.items()):
+        _check_sha256(folder / name, [model] if name == MODEL else _chunks(folder / name, MAX_FILE_BYTES), wanted)
+    return Bundle(path=folder, manifest=manifest, manifest_sha256=digest, model=model, unsigned=not pinned)
 
 
 def default_bundle() -> Bundle:
@@ -196,22 +209,28 @@ def pinned_source(manifest_sha256: str) -> str:
 
 
 def _read(path: Path, max_bytes: int) -> bytes:
+    return b"".join(_chunks(path, max_bytes))
+
+
+def _chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
+    read_bytes = 0
     try:
-        with path.open("rb") as file:
-            raw = file.read(max_bytes + 1)
+        with open_regular(path) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                read_bytes += len(chunk)
+                if read_bytes > max_bytes:
+                    raise BundleUnreadable(f"bundle: {path} is larger than {max_bytes} bytes")
+                yield chunk
     except OSError as exc:
         raise BundleUnreadable(f"bundle: cannot read {path}: {exc.strerror or exc}") from exc
-    if len(raw) > max_bytes:
-        raise BundleUnreadable(f"bundle: {path} is larger than {max_bytes} bytes")
-    return raw
 
 
-def _checked(path: Path, wanted: str) -> bytes:
-    raw = _read(path, MAX_FILE_BYTES)
-    seen = hashlib.sha256(raw).hexdigest()
-    if seen != wanted:
+def _check_sha256(path: Path, chunks: Iterable[bytes], wanted: str) -> None:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    if (seen := digest.hexdigest()) != wanted:
         raise BundleCorrupt(f"bundle: {path} has sha256 {seen}, its manifest wants {wanted}")
-    return raw
 
 
 def _check_pin(path: Path, seen: str) -> None:
@@ -244,16 +263,17 @@ def _check_schema(path: Path, seen: Mapping[str, Any]) -> None:
     }
     for field, value in wanted.items():
         if field in seen and seen[field] != value:
-            raise SchemaMismatch(f"bundle: {path}: made for {field} {seen[field]!r}, this build wants {value!r}")
+            made_for = f"{field} {brief(seen[field])}"
+            raise SchemaMismatch(f"bundle: {path}: made for {made_for}, this build wants {brief(value)}")
 
 
 def first_complaint(exc: ValidationError) -> str:
     """Return the first thing pydantic has to say, on one line: where, what, and what it saw instead."""
     error = exc.errors(include_url=False, include_context=False)[0]
-    where = ".".join(str(part) for part in error["loc"])
-    seen = repr(error["input"])
+    where = ".".join(str(part)[:60] for part in error["loc"])
+    seen = brief(error["input"])
     if error["type"] == "missing" or isinstance(error["input"], dict | list):
         seen = ""
     message = error["msg"].removeprefix("Value error, ")
     text = f"{where}: {message}" if where else message
-    return f"{text}, got {seen[:60]}" if seen else text
+    return f"{text}, got {seen}" if seen else text

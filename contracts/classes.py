@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from contracts.terminal import brief
+
 FIRST_SIGNATURE_ID: Final = 9_000_000  # above every range in use by Emerging Threats and the Suricata project
 INSIDE_OFFSET: Final = 100
 
@@ -258,7 +260,7 @@ def class_of_label(label: str) -> int:
     for candidate in _leading_words(normalise_label(label)):
         if candidate in _INDEX_OF_LABEL:
             return _INDEX_OF_LABEL[candidate]
-    _log.warning("label %r is not in the class table: taken as class %r", label, NAMES[UNKNOWN])
+    _log.warning("label %s is not in the class table: taken as class %r", brief(label), NAMES[UNKNOWN])
     return UNKNOWN
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 import csv
 import difflib
 import glob
+import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from contracts.alert import MAX_TIME_US
 from contracts.classes import BENIGN, UNKNOWN, class_of_label
 from contracts.errors import GroundTruthError
+from contracts.files import open_regular
 from contracts.matching import Condition, Ends, ExactFlow, FlowList, RecordView
+from contracts.terminal import brief
 from flowfeatures.addresses import address_bytes
 
 EXCLUDED: Final = -1  # as in flowfeatures: neither benign nor attack, left out
@@ -46,17 +51,17 @@ def _protocol(value: str | int) -> int:
     text = str(value).strip().lower()
     number = PROTOCOLS.get(text, int(text) if text.isascii() and text.isdigit() else -1)
     if not 0 <= number <= 255:
-        raise ValueError(f"{value!r} is no protocol: a number below 256 or one of {', '.join(PROTOCOLS)}")
+        raise ValueError(f"{brief(value)} is no protocol: a number below 256 or one of {', '.join(PROTOCOLS)}")
     return number
 
 
 def _port_range(value: str | int) -> tuple[int, int]:
     first, _, last = str(value).partition("-")
     if not (first.strip().isdecimal() and (last or first).strip().isdecimal()):
-        raise ValueError(f"{value!r} is no port and no range such as 1-1024")
+        raise ValueError(f"{brief(value)} is no port and no range such as 1-1024")
     bounds = int(first), int(last or first)
     if not 0 <= bounds[0] <= bounds[1] <= 65_535:
-        raise ValueError(f"{value!r}: ports go from 0 to 65535, the lower first")
+        raise ValueError(f"{brief(value)}: ports go from 0 to 65535, the lower first")
     return bounds
 
 
@@ -94,6 +99,9 @@ class Interval(_Asked):
 
     @model_validator(mode="after")
     def _in_order(self) -> Interval:
+        for seconds in (self.start, self.end):
+            if seconds is not None:
+                _microseconds(seconds)
         if self.start is not None and self.end is not None and self.start > self.end:
             raise ValueError(f"start must not be after end, got {self.start} and {self.end}")
         return self
@@ -114,7 +122,7 @@ class Entry(_Asked):
     def _networks(self) -> Entry:
         for text in self.home_nets or []:
             if Ends.of([text]).everyone or Ends.of([text]).macs:
-                raise ValueError(f"home_nets: {text!r} is no network")
+                raise ValueError(f"home_nets: {brief(text)} is no network")
         return self
 
 
@@ -196,7 +204,7 @@ def load(path: Path | str) -> list[GroundTruth]:
     for number, raw in enumerate(_entries(source)):
         where = f"{source}: entry {number}"
         entry = _entry(where, raw)
-        where = f"{where} ({entry.file})"
+        where = f"{where} ({entry.file[:60]})"
         for truth in _truths(source.parent, entry, where):
             if truth.path.resolve() in seen_in:
                 _fail(
@@ -216,7 +224,8 @@ def _fail(where: str, key: str, seen: str, wanted: str) -> NoReturn:
 
 def _entries(source: Path) -> list[Any]:
     try:
-        raw = json.loads(source.read_bytes())
+        with open_regular(source) as file:
+            raw = json.loads(file.read())
     except OSError as exc:
         raise GroundTruthError(f"{source}: cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:
@@ -233,8 +242,8 @@ def _entry(where: str, raw: Any) -> Entry:
         entry = Entry.model_validate(raw)
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"] if part != "function-before") or "entry"
-        seen = "nothing" if error["type"] == "missing" else repr(error["input"])[:80]
+        key = ".".join(str(part)[:60] for part in error["loc"] if part != "function-before") or "entry"
+        seen = "nothing" if error["type"] == "missing" else brief(error["input"], most=80)
         _fail(where, key, seen, error["msg"].removeprefix("Value error, "))
     for part in (entry, *entry.intervals):
         _warn_of_unknown_keys(where, part)
@@ -246,13 +255,13 @@ def _warn_of_unknown_keys(where: str, part: _Asked) -> None:
     for key in (part.model_extra or {}).keys() - NOTES:
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
         if near:
-            _log.warning("%s: key %r has no effect; is %r meant?", where, key, near[0])
+            _log.warning("%s: key %s has no effect; is %r meant?", where, brief(key), near[0])
 
 
 def _truths(folder: Path, entry: Entry, where: str) -> Iterator[GroundTruth]:
     paths = _captures(folder, entry.file)
     if not paths:
-        _fail(where, "file", f"no file at {folder / entry.file}", "a capture, or a glob that finds one")
+        _fail(where, "file", f"no file at {folder / entry.file[:60]}", "a capture, or a glob that finds one")
     packets = None
     if entry.labels is not None:
         if len(paths) > 1:
@@ -266,10 +275,13 @@ def _truths(folder: Path, entry: Entry, where: str) -> Iterator[GroundTruth]:
 
 def _captures(folder: Path, pattern: str) -> list[Path]:
     # A file may have brackets in its name, so the name itself comes before its reading as a glob.
-    if (folder / pattern).is_file():
+    if os.path.isfile(folder / pattern):  # unlike Path.is_file, False also for a name that no file can have
         return [folder / pattern]
-    found = (folder / name for name in sorted(glob.glob(pattern, root_dir=folder, recursive=True)))
-    return [path for path in found if path.is_file()]
+    try:
+        found = [folder / name for name in sorted(glob.glob(pattern, root_dir=folder, recursive=True))]
+    except ValueError:  # a NUL in the name of a folder
+        return []
+    return [path for path in found if os.path.isfile(path)]
 
 
 def _conditions(entry: Entry) -> Iterator[Condition]:
@@ -304,12 +316,15 @@ def _attack_class(label: str | None) -> int:
     """Return the class of a label whose flows are attack: one that the table calls benign becomes unknown."""
     found = _class_of(label)
     if found == BENIGN:
-        _log.warning("label %r is benign in the class table, but its flows are called attack: class unknown", label)
+        said = "label %s is benign in the class table, but its flows are called attack: class unknown"
+        _log.warning(said, brief(label))
         return UNKNOWN
     return found
 
 
 def _microseconds(seconds: float) -> int:
+    if not abs(seconds) <= MAX_TIME_US / 1_000_000:  # nor is not-a-number a time
+        raise ValueError(f"{seconds} s is beyond the year 9999")
     # Epoch seconds in a double are exact to 0.2 us, so rounding gives back the microsecond that was written.
     return round(seconds * 1_000_000)
 
@@ -320,9 +335,10 @@ def _read_packet_labels(path: Path, entry: Entry, where: str) -> NDArray[np.uint
     classes: list[int] = []
     for at, line in enumerate(_lines(path, where, "labels"), start=1):
         number, _, label = line.partition(";")
-        label = label.strip()
-        if not (number.strip().isdecimal() and label and 1 <= int(number) <= MAX_PACKET_NUMBER):
-            _fail(where, "labels", f"{line.strip()[:80]!r} at {path}:{at}", "packet number from 1;0|1|class")
+        number, label = number.strip(), label.strip()
+        is_number = number.isdecimal() and len(number) <= len(str(MAX_PACKET_NUMBER))
+        if not (is_number and label and 1 <= int(number) <= MAX_PACKET_NUMBER):
+            _fail(where, "labels", f"{brief(line.strip(), most=80)} at {path}:{at}", "packet number from 1;0|1|class")
         numbers.append(int(number))
         classes.append(
             BENIGN if label == "0" else _attack_class(entry.label) if label == "1" else class_of_label(label)
@@ -334,28 +350,28 @@ def _read_packet_labels(path: Path, entry: Entry, where: str) -> NDArray[np.uint
 
 def _lines(path: Path, where: str, key: str) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
             yield from (line for line in file if line.strip())
     except (OSError, UnicodeDecodeError) as exc:
-        _fail(where, key, f"{path}: {getattr(exc, 'strerror', None) or exc}", "a text file")
+        _fail(where, key, f"{str(path)[:200]}: {getattr(exc, 'strerror', None) or exc}", "a text file")
 
 
 def _read_flows(path: Path, where: str) -> list[ExactFlow]:
     """Return the flows of a CSV with the columns of FLOW_FIELDS."""
     rows = csv.DictReader(_lines(path, where, "flows"))
-    missing = [name for name in FLOW_FIELDS if name not in (rows.fieldnames or ())]
-    if missing:
-        _fail(where, "flows", f"{path} without {', '.join(missing)}", f"columns {', '.join(FLOW_FIELDS)}")
-    flows = []
-    for row in rows:
-        try:
-            flows.append(_exact_flow(row))
-        except (TypeError, ValueError) as exc:
-            _fail(where, "flows", f"{exc} at {path}:{rows.line_num}", "a flow")
-    return flows
+    try:
+        missing = [name for name in FLOW_FIELDS if name not in (rows.fieldnames or ())]
+        if missing:
+            _fail(where, "flows", f"{path} without {', '.join(missing)}", f"columns {', '.join(FLOW_FIELDS)}")
+        return [_exact_flow(row) for row in rows]
+    except (ValueError, csv.Error) as exc:
+        _fail(where, "flows", f"{exc} at {path}:{rows.line_num}", "a flow")
 
 
 def _exact_flow(row: dict[str, str]) -> ExactFlow:
+    if any(row[name] is None for name in FLOW_FIELDS):  # what csv gives for the fields a short row lacks
+        raise ValueError("too few fields")
+
     def end(side: str) -> tuple[bytes, int]:
         (port, _) = _port_range(row[f"{side}_port"] or 0)
         return address_bytes(row[f"{side}_ip"].strip()), port

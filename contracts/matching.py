@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.terminal import brief
 from flowfeatures.addresses import address_bytes
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -98,7 +99,7 @@ def _network(text: str) -> tuple[int, int]:
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError as exc:
-        raise ValueError(f"{text!r} is no address, network, MAC, 'spoofed' or 'any'") from exc
+        raise ValueError(f"{brief(text)} is no address, network, MAC, 'spoofed' or 'any'") from exc
     value = int.from_bytes(address_bytes(str(network.network_address)), "big")
     return value, _ALL_ONES << (network.max_prefixlen - network.prefixlen) & _ALL_ONES
 

@@ -1,5 +1,7 @@
 import datetime
 import json
+import os
+import tracemalloc
 
 import pytest
 
@@ -97,6 +99,48 @@ def test_a_file_the_manifest_names_must_be_there(folder):
         load_bundle(folder)
 
 
+def test_other_files_are_checked_and_only_the_model_is_kept(folder):
+    for number in range(3):
+        (folder / f"extra-{number}").write_bytes(b"%d" % number * 8_000_000)
+    files = {name: file_sha256(folder / name) for name in ("model.onnx", "extra-0", "extra-1", "extra-2")}
+    write_manifest(folder, manifest_of(folder, files=files))
+
+    tracemalloc.start()
+    assert load_bundle(folder).model == b"a graph"
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 8_000_000
+
+    (folder / "extra-2").write_bytes(b"3" * 8_000_000)
+    with pytest.raises(BundleCorrupt, match="extra-2 has sha256"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_a_pipe_is_no_file_of_a_bundle_and_is_not_waited_for(folder, name):
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+
+    with pytest.raises(BundleUnreadable, match=rf"cannot read .*{name}: not a regular file"):
+        load_bundle(folder)
+
+
+def test_an_empty_name_is_not_the_current_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    with pytest.raises(BundleUnreadable, match="the name of its folder is empty"):
+        load_bundle("")
+
+
+@pytest.mark.parametrize("change", [{"schema_id": "x" * 500_000}, {"classes": ["y" * 500_000]}])
+def test_a_mismatch_shows_the_beginning_of_what_it_saw(folder, change):
+    rewrite(folder, **change)
+
+    with pytest.raises(SchemaMismatch, match=r"made for \w+ .*\.\.\., this build wants") as caught:
+        load_bundle(folder)
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("name", ["../model.onnx", "a/b", "/etc/passwd", ".hidden", ""])
 def test_a_file_outside_the_folder_cannot_be_named(folder, name):
     rewrite(folder, files={"model.onnx": "0" * 64, name: "0" * 64})
@@ -130,6 +174,13 @@ def test_a_manifest_too_large_to_be_one_is_not_read_into_memory(folder):
     ("change", "complaint"),
     [
         ({"release": 0}, "release"),
+        ({"release": 1 << 63}, "release"),
+        ({"benign_medians": [1e308] * FEATURES}, "benign_medians"),
+        ({"scaling": {"kind": "log1p", "mean": [0.0] * FEATURES, "std": [1e-300] * FEATURES}}, "std"),
+        ({"scaling": {"kind": "log1p", "mean": [-1e39] * FEATURES, "std": [1.0] * FEATURES}}, "mean"),
+        ({"files": {f"file-{number}": "0" * 64 for number in range(17)}}, "files"),
+        ({"files": {f"{number:064}": "0" * 64 for number in range(16)}}, r"files must hold model\.onnx"),
+        ({"x" * 100_000: 1}, "xxx"),
         ({"window": "16"}, "window"),
         ({"surprise": 1}, "surprise"),
         ({"benign_medians": [0.0]}, "benign_medians holds 1 values"),

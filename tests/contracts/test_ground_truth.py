@@ -1,6 +1,7 @@
 import ipaddress
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -284,7 +285,19 @@ def test_a_misspelt_key_is_warned_about_and_a_note_is_not(truth, caplog):
         ({"attack": "mixed", "proto": 256}, "256 is no protocol"),
         ({"attack": "mixed", "intervals": [{"start": "noon"}]}, r"intervals\.0\.start: seen 'noon', wanted .*number"),
         ({"attack": "mixed", "intervals": [{"start": 2, "end": 1}]}, r"intervals\.0.*start must not be after end"),
+        ({"attack": "mixed", "intervals": [{"start": 1e308}]}, r"intervals\.0.*1e\+308 s is beyond the year 9999"),
+        ({"attack": "mixed", "intervals": [{"end": -1e12}]}, r"intervals\.0.* s is beyond the year 9999"),
         ({"attack": "mixed", "intervals": {}}, "intervals: seen"),
+        ({"attack": "mixed", "flows": "a\0b"}, "flows: seen .*: no name of a file, wanted a text file"),
+        ({"attack": "mixed", "flows": "fifo"}, "flows: seen .*: not a regular file, wanted a text file"),
+        ({"attack": "mixed", "labels": "fifo"}, "labels: seen .*: not a regular file, wanted a text file"),
+        ({"attack": "mixed", "labels": "long.csv"}, r"labels: seen '9999.*\.\.\. at .*long\.csv:1"),
+        ({"attack": "mixed", "file": "x" * 5_000}, "file: seen no file at"),
+        ({"attack": "mixed", "file": "a\0b"}, "file: seen no file at"),
+        ({"attack": "mixed", "file": "a\0/*"}, "file: seen no file at"),
+        ({"attack": "mixed", "file": "fifo"}, "file: seen no file at"),
+        ({"attack": "mixed", "attacker": ["x" * 5_000]}, "is no address"),
+        ({"attack": "mixed", "ports": ["9" * 5_000]}, "ports"),
         ({"attack": "mixed", "home_nets": ["home"]}, "'home' is no address"),
         ({"attack": "mixed", "home_nets": ["any"]}, "'any' is no network"),
         ({"attack": "mixed", "rest": "drop"}, "rest: seen 'drop'"),
@@ -298,13 +311,44 @@ def test_a_misspelt_key_is_warned_about_and_a_note_is_not(truth, caplog):
     ],
 )
 def test_what_is_wrong_is_named_with_file_entry_key_seen_and_wanted(truth, entry, complaint):
+    os.mkfifo(truth.folder / "fifo")
     (truth.folder / "bad.csv").write_text("1;0\ntwo;1\n")
+    (truth.folder / "long.csv").write_text("9" * 5_000 + ";1\n")
     (truth.folder / "flows.csv").write_text(FLOWS_CSV + f"10.0.0,1,{PEER},2,tcp,0,1,scan\n")
 
     with pytest.raises(GroundTruthError, match=complaint) as caught:
         truth(entry)
     assert "ground_truth.json: entry 0" in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        (f"{PEER},1,{DEVICE},2,tcp,inf,1,scan", "inf s is beyond the year 9999"),
+        (f"{PEER},1,{DEVICE},2,tcp,0,1e308,scan", r"1e\+308 s is beyond the year 9999"),
+        (f"{PEER},1,{DEVICE},2,tcp,nan,1,scan", "nan s is beyond the year 9999"),
+        (f"{PEER},1,{DEVICE},2,tcp", "too few fields"),
+        (f"{PEER},1,{DEVICE},2,tcp,0,1", "too few fields"),
+        ("x" * 200_000, "field larger than field limit"),
+        (f"{PEER},1,{DEVICE},2,{'9' * 5_000},0,1,scan", "digits"),
+    ],
+    ids=["inf", "1e308", "nan", "half", "no class", "one field", "proto"],
+)
+def test_a_flow_that_cannot_be_is_named_with_its_line(truth, row, complaint):
+    (truth.folder / "flows.csv").write_text(f"{FLOWS_CSV}{row}\n")
+
+    with pytest.raises(GroundTruthError, match=rf"flows: seen .*{complaint}.* at .*flows\.csv:\d+, wanted a flow"):
+        truth({"attack": "mixed", "flows": "flows.csv"})
+
+
+def test_a_warning_shows_the_beginning_of_what_it_is_about(truth, caplog):
+    with caplog.at_level(logging.WARNING):
+        truth({"attack": "malicious", "class": "martian " * 10_000, "rest_" * 9: 1, "attackerr": 1})
+
+    assert len(caplog.records) == 2
+    assert all(len(record.getMessage()) < 400 for record in caplog.records)
 
 
 @pytest.mark.parametrize(
@@ -314,6 +358,13 @@ def test_a_file_that_is_no_list_of_objects_is_refused(tmp_path, text, complaint)
     (tmp_path / "gt.json").write_text(text)
 
     with pytest.raises(GroundTruthError, match=complaint):
+        load(tmp_path / "gt.json")
+
+
+def test_a_pipe_is_no_ground_truth_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "gt.json")
+
+    with pytest.raises(GroundTruthError, match=r"gt\.json: cannot be read: not a regular file"):
         load(tmp_path / "gt.json")
 
 
