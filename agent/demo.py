@@ -60,8 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replay the demo capture, say who attacked whom, and return the exit code."""
-    (truth,) = ground_truth.load(demo_folder() / "ground_truth.json")
-    settings = ReplaySettings(captures=(truth.path,), home_nets=truth.home_nets or DEFAULT_HOME_NETS, eve=args.eve)
+    truth_path = demo_folder() / "ground_truth.json"
+    (truth,) = ground_truth.load(truth_path)
+    settings = ReplaySettings(
+        captures=(truth.path,),
+        home_nets=truth.home_nets or DEFAULT_HOME_NETS,
+        eve=args.eve,
+        also_read=(truth_path,),
+    )
     outcome = replay(settings)
     with printing() as stdout:
         stream = sys.stderr if args.eve == STDOUT else stdout

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.apart import Outputs
 from agent.captures import CaptureFiles
 from agent.options import seconds, seconds_or_inf
 from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace
 from agent.stopping import StopRequest
-from agent.terminal import printable
+from agent.terminal import is_terminal, printable
 from contracts.errors import UsageError
 from flowfeatures import FlowMeter, FlowSettings, write_csv
 
 DEFAULTS = FlowSettings()
 COMPATIBLE = {"wtmc": FlowSettings.wtmc}
+MANY_FLOWS = 10_000  # some half a second of CSV
 
 EPILOG = """\
 examples:
@@ -70,9 +77,12 @@ def flow_settings(args: argparse.Namespace) -> FlowSettings:
 def run(args: argparse.Namespace) -> int:
     """Write the CSV; return the exit code."""
     meter = FlowMeter(flow_settings(args))
+    outputs = Outputs()
+    outputs.add("--output", args.output)
+    outputs.keep_from(args.captures)
     with WholeFile(args.output) as file, StopRequest() as stop:
         captures = CaptureFiles(args.captures, stop=stop, pace=Pace(None, stop=stop))
-        rows = write_csv(chain(captures.records(meter), meter.flush()), file.text)
+        rows = write_csv(chain(captures.records(meter), _live(meter, stop)), file.text)
         if captures.opened:
             file.commit()
     if captures.opened and args.output != STDOUT:
@@ -84,3 +94,11 @@ def run(args: argparse.Namespace) -> int:
     if stop:
         return stop.exit_code
     return captures.errors[0].exit_code if captures.errors else 0
+
+
+def _live(meter: FlowMeter, stop: StopRequest) -> Iterator[NDArray[np.void]]:
+    """Give the records of the flows still alive; after Ctrl-C a person hears why the end takes its time."""
+    live_flows = meter.counters["live_flows"]
+    if stop and live_flows >= MANY_FLOWS and is_terminal(sys.stderr):
+        print(f"penstock: writing {live_flows:,} flows still alive; once more to leave no file", file=sys.stderr)
+    yield from meter.flush()

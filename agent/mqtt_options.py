@@ -49,3 +49,9 @@ def mqtt_settings(args: argparse.Namespace) -> MqttSettings | None:
         cert=args.mqtt_cert,
         key=args.mqtt_key,
     )
+
+
+def mqtt_files(args: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the files these options name."""
+    named = (args.mqtt_ca, args.mqtt_cert, args.mqtt_key, args.mqtt_password_file)
+    return tuple(path for path in named if path is not None)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.alerts import AlertWriter
+from agent.apart import SIDE_FILES, Outputs
 from agent.captures import CaptureFiles
 from agent.delivery import Delivery, EveFile, MqttSettings
-from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_settings
+from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
 from agent.options import network, seconds, speed
 from agent.outfile import STDOUT, printing
 from agent.outgoing import Outgoing
@@ -21,7 +22,7 @@ from agent.pipeline import Pipeline
 from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from agent.summary import Outcome, summary, write_report
-from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.bundle import MANIFEST, Bundle, default_bundle, load_bundle
 from contracts.errors import OutputError, UsageError
 from detection.detector import Detector
 from detection.onnx_engine import OnnxEngine
@@ -40,7 +41,10 @@ examples:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySettings:
-    """What one replay is to do; `bundle` None is the one inside the package, `speed` None as fast as it can."""
+    """What one replay is to do; `bundle` None is the one inside the package, `speed` None as fast as it can.
+
+    `also_read` are files read beside captures and bundle: no output may be one of them.
+    """
 
     captures: tuple[Path, ...]
     bundle: Path | None = None
@@ -52,6 +56,7 @@ class ReplaySettings:
     outbox: Path | None = None
     gateway: str = GATEWAY
     speed: float | None = None
+    also_read: tuple[Path, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +100,7 @@ def settings_of(args: argparse.Namespace) -> ReplaySettings:
         outbox=args.outbox,
         gateway=args.gateway,
         speed=args.speed,
+        also_read=mqtt_files(args),
     )
 
 
@@ -112,11 +118,13 @@ def run(args: argparse.Namespace) -> int:
 def replay(settings: ReplaySettings) -> Outcome:
     """Carry the captures through the whole path; an error on the way is said and remembered, and ends only its part.
 
-    A signal ends the reading. Raises BundleError, MissingExtra, OutputError and OutboxError before anything is read.
+    A signal ends the reading. Raises BundleError, MissingExtra, UsageError, OutputError and OutboxError before anything
+    is read.
     """
     stop = StopRequest()
     stopwatch = Stopwatch()
     bundle = default_bundle() if settings.bundle is None else load_bundle(settings.bundle)
+    _keep_apart(settings, bundle)
     detector = _detector(settings, bundle, stopwatch)
     pace = _pace(settings, stop=stop, stopwatch=stopwatch)
     captures = CaptureFiles(settings.captures, stop=stop, pace=pace)
@@ -149,6 +157,18 @@ def replay(settings: ReplaySettings) -> Outcome:
         errors=[*captures.errors, *outgoing.errors],
         stopped_code=stop.exit_code if stop else 0,
     )
+
+
+def _keep_apart(settings: ReplaySettings, bundle: Bundle) -> None:
+    """Raise UsageError where an output is a file that is read, or that the other output writes."""
+    outputs = Outputs()
+    if settings.outbox is not None:
+        for suffix in ("", *SIDE_FILES):
+            outputs.add("--outbox", f"{settings.outbox}{suffix}")
+    if settings.eve is not None:
+        outputs.add("--eve", settings.eve)
+    of_bundle = (bundle.path / name for name in (MANIFEST, *bundle.manifest.files))
+    outputs.keep_from([*settings.captures, *of_bundle, *settings.also_read])
 
 
 def _pace(settings: ReplaySettings, *, stop: StopRequest, stopwatch: Stopwatch) -> Pace:

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-
 from agent.delivery import Delivery
 from agent.summary import Outcome, summary, write_report
 from tests.detection.windows import make_bundle

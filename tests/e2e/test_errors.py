@@ -209,3 +209,41 @@ def test_a_capture_without_packets_is_no_error(penstock: Run, tmp_path: Path, bu
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no incidents\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay", "c.pcap", "--bundle", "b", "--eve", "c.pcap"],
+        ["replay", "c.pcap", "--bundle", "b", "--eve", "b/model.onnx"],
+        ["replay", "c.pcap", "--bundle", "b", "--eve", "b/manifest.json"],
+        ["replay", "c.pcap", "--bundle", "b", "--mqtt", "mqtt://127.0.0.1:1", "--outbox", "o.db", "--eve", "o.db"],
+        ["replay", "c.pcap", "--bundle", "b", "--mqtt", "mqtt://127.0.0.1:1", "--outbox", "o.db", "--eve", "o.db-wal"],
+        [
+            "replay",
+            "c.pcap",
+            "--bundle",
+            "b",
+            "--mqtt",
+            "mqtt://u@127.0.0.1:1",
+            "--mqtt-password-file",
+            "p",
+            "--eve",
+            "p",
+        ],
+        ["features", "c.pcap", "-o", "c.pcap"],
+    ],
+    ids=" ".join,
+)
+def test_an_output_never_overwrites_what_is_read(penstock: Run, capture: Path, tmp_path: Path, arguments: list[str]):
+    write_refusal_bundle(tmp_path / "b")
+    (tmp_path / "c.pcap").write_bytes(capture.read_bytes())
+    (tmp_path / "o.db").write_bytes(b"alerts nobody has yet")
+    (tmp_path / "p").write_text("secret")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    done = penstock(*arguments)
+
+    assert "would overwrite" in one_line(done.stderr)
+    assert done.returncode == 64
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
