@@ -55,8 +55,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser that ends with the documented code instead of argparse's 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {printable(message)}\n")
+        self.exit(USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):

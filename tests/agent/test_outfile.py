@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.outfile import WholeFile
+from agent import outfile
+from agent.outfile import WholeFile, printing
 from contracts.errors import OutputError
 
 
@@ -89,3 +90,37 @@ def test_a_full_disk_is_said_in_one_line():
 
     with pytest.raises(OutputError, match="/dev/full: cannot be written: No space left"):
         fill()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_results_that_stdout_does_not_take_are_an_output_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(outfile, "discard_stdout", lambda: None)
+
+    def report() -> None:
+        with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", full)
+            with printing() as stream:
+                stream.write("result\n")
+
+    with pytest.raises(OutputError, match="stdout: cannot be written: No space left"):
+        report()
+
+
+def test_a_draft_of_a_killed_run_blocks_no_other(tmp_path: Path):
+    abandoned = WholeFile(str(tmp_path / "flows.csv")).__enter__()
+
+    with WholeFile(str(tmp_path / "flows.csv")) as file:
+        file.text.write("x")
+        file.commit()
+
+    assert (tmp_path / "flows.csv").read_text() == "x"
+    abandoned.__exit__(None, None, None)
+
+
+def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path):
+    name = "x" * 251 + ".csv"
+
+    with WholeFile(str(tmp_path / name)) as file:
+        file.commit()
+
+    assert os.listdir(tmp_path) == [name]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import signal
 import socket
 import struct
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from contracts.bundle import MANIFEST, MODEL
-from tests.bundles import write_refusal_bundle
-from tests.e2e.conftest import Run
+from tests.bundles import write_refusal_bundle, write_wild_bundle
+from tests.e2e.conftest import Run, environment
 from tests.flowfeatures.packets import RAW, pcap_bytes
 
 
@@ -247,3 +252,72 @@ def test_an_output_never_overwrites_what_is_read(penstock: Run, capture: Path, t
     assert "would overwrite" in one_line(done.stderr)
     assert done.returncode == 64
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">&-", 0), ("2>&-", 0), (">/dev/full", 73), ("--json >/dev/full", 73), ("--eve - >&-", 0), ("--eve - 2>&-", 0)],
+)
+def test_a_standard_stream_that_is_closed_or_full_is_no_mistake_of_ours(
+    command: list[str], capture: Path, bundle: Path, redirection: str, code: int
+):
+    line = shlex.join([*command, "replay", str(capture), "--bundle", str(bundle)])
+
+    done = subprocess.run(
+        ["sh", "-c", f"{line} {redirection}"], env=environment(), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert code == 0 or len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("subcommand", ["replay", "features"])
+def test_a_pipe_nobody_reads_ends_at_the_first_ctrl_c(
+    command: list[str], capture: Path, bundle: Path, tmp_path: Path, subcommand: str
+):
+    os.mkfifo(tmp_path / "pipe")
+    options = ["--bundle", str(bundle), "--eve"] if subcommand == "replay" else ["-o"]
+    process = subprocess.Popen(
+        [*command, subcommand, str(capture), *options, str(tmp_path / "pipe")],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(2.0)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+    assert process.returncode in {130, 73}, "73 where a pipe without a reader is refused before"
+
+
+def test_a_model_that_goes_wild_stops_the_run_and_what_was_read_is_reported(
+    penstock: Run, capture: Path, tmp_path: Path
+):
+    done = penstock("replay", capture, "--bundle", write_wild_bundle(tmp_path / "wild"), "--json")
+
+    assert "wanted a number from 0 to 1" in one_line(done.stderr)
+    counted = json.loads(done.stdout)
+    assert (done.returncode, counted["exit_code"], counted["alerts"]) == (78, 78, 0)
+    assert counted["packets"] > 0
+
+
+def test_a_run_that_reads_nothing_leaves_an_older_eve_json_alone(
+    penstock: Run, broken: dict[str, Path], bundle: Path, capture: Path, tmp_path: Path
+):
+    (tmp_path / "eve.json").write_text("older")
+    options = ["--bundle", bundle, "--eve", "eve.json"]
+
+    missing = penstock("replay", broken["missing"], *options)
+    no_outbox = penstock("replay", capture, *options, "--mqtt", "mqtt://127.0.0.1:1", "--outbox", tmp_path)
+
+    assert (missing.returncode, no_outbox.returncode) == (66, 74)
+    assert (tmp_path / "eve.json").read_text() == "older"
+
+
+def test_a_run_that_reads_anything_takes_the_older_alerts_away(
+    penstock: Run, broken: dict[str, Path], bundle: Path, capture: Path, tmp_path: Path
+):
+    for _ in range(2):
+        penstock("replay", broken["missing"], capture, "--bundle", bundle, "--eve", "eve.json")
+
+    assert len((tmp_path / "eve.json").read_text().splitlines()) == 2
