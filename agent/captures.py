@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +21,20 @@ from flowfeatures import Capture, FlowFeaturesError, FlowMeter, open_capture
 
 
 class CaptureFiles:
-    """The captures of one run. `errors` holds what went wrong, `opened` how many could be opened at all."""
+    """The captures of one run. `errors` holds what went wrong, `opened` how many could be opened at all.
 
-    def __init__(self, paths: Sequence[Path], *, stop: StopRequest, pace: Pace) -> None:
+    `begun` is called once, when the first of them could be opened.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, stop: StopRequest, pace: Pace, begun: Callable[[], None] = lambda: None
+    ) -> None:
         self.errors: list[FlowFeaturesError] = []
         self.opened = 0
         self._paths = paths
         self._stop = stop
         self._pace = pace
+        self._begun = begun
         self._sizes_bytes = {path: _size_bytes(path) for path in paths}
         self._bar = ProgressBar(sum(self._sizes_bytes[path] for path in paths), stream=sys.stderr)
         self._done_bytes = 0
@@ -40,6 +46,8 @@ class CaptureFiles:
                 break
             try:
                 with open_capture(path) as capture:
+                    if self.opened == 0:
+                        self._begun()
                     self.opened += 1
                     yield from self._read(capture, meter)
             except FlowFeaturesError as exc:

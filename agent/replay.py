@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from pathlib import Path
 from agent.alerts import AlertWriter
 from agent.apart import SIDE_FILES, Outputs
 from agent.captures import CaptureFiles
-from agent.delivery import Delivery, EveFile, MqttSettings
+from agent.delivery import Bounds, Delivery, EveFile, MqttSettings
 from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
 from agent.options import network, seconds, speed
-from agent.outfile import STDOUT, printing
+from agent.outfile import STDOUT, cannot_write, printing
 from agent.outgoing import Outgoing
 from agent.pace import Pace
 from agent.pipeline import Pipeline
@@ -23,12 +24,15 @@ from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from agent.summary import Outcome, summary, write_report
 from contracts.bundle import MANIFEST, Bundle, default_bundle, load_bundle
-from contracts.errors import OutputError, UsageError
+from contracts.errors import BundleError, OutputError, UsageError
 from detection.detector import Detector
 from detection.onnx_engine import OnnxEngine
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
 MQTT_WAIT_S = 30.0
+# A temporary outbox holds what one replay makes, not what a service gathers in a week: only a disk or a memory that
+# would fill up bounds it.
+TEMPORARY = Bounds(rows=250_000, size_bytes=512 << 20)
 GATEWAY = "replay"
 
 EPILOG = """\
@@ -127,9 +131,10 @@ def replay(settings: ReplaySettings) -> Outcome:
     _keep_apart(settings, bundle)
     detector = _detector(settings, bundle, stopwatch)
     pace = _pace(settings, stop=stop, stopwatch=stopwatch)
-    captures = CaptureFiles(settings.captures, stop=stop, pace=pace)
-    eve = EveFile(settings.eve) if settings.eve else None
-    with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox) as delivery:
+    captures = CaptureFiles(settings.captures, stop=stop, pace=pace, begun=lambda: _empty(settings.eve))
+    eve = EveFile(settings.eve, append=True) if settings.eve else None
+    bounds = TEMPORARY if settings.outbox is None else None
+    with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox, bounds=bounds) as delivery:
         outgoing = Outgoing(delivery, stop=stop)
         pipeline = Pipeline(
             meter=FlowMeter(FlowSettings(partials=True)),
@@ -143,7 +148,7 @@ def replay(settings: ReplaySettings) -> Outcome:
         with stop:  # not before: opening a pipe nobody reads must still end with the first Ctrl-C
             try:
                 pipeline.run(captures)
-            except OutputError as exc:
+            except (OutputError, BundleError) as exc:  # of these, what was read is still reported
                 outgoing.remember(exc)
             with stopwatch.stage("waiting"):
                 outgoing.drain(settings.mqtt_wait_s)
@@ -169,6 +174,16 @@ def _keep_apart(settings: ReplaySettings, bundle: Bundle) -> None:
         outputs.add("--eve", settings.eve)
     of_bundle = (bundle.path / name for name in (MANIFEST, *bundle.manifest.files))
     outputs.keep_from([*settings.captures, *of_bundle, *settings.also_read])
+
+
+def _empty(eve: str | None) -> None:
+    """Take the alerts of an earlier run out of eve.json: there is a capture to read, so these are not all there are."""
+    if eve is None or eve == STDOUT or not os.path.isfile(eve):
+        return
+    try:
+        os.truncate(eve, 0)
+    except OSError as exc:
+        raise cannot_write(eve, exc) from exc
 
 
 def _pace(settings: ReplaySettings, *, stop: StopRequest, stopwatch: Stopwatch) -> Pace:
