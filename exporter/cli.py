@@ -8,24 +8,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from contracts.errors import MissingExtra, PenstockError
-from flowfeatures import FlowFeaturesError
+from contracts.errors import MissingExtra
+from contracts.program import Parser, run_program
+from contracts.terminal import printable
 
+PROGRAM = "penstock-export"
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    arguments = _parser().parse_args(argv)
-    try:
-        return _pack(arguments)
-    except (PenstockError, FlowFeaturesError) as exc:
-        print(f"penstock-export: {exc}", file=sys.stderr)
-        return exc.exit_code
+    return run_program(PROGRAM, lambda: _pack(_parser().parse_args(argv)))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="penstock-export", description="Turn a trained network into a bundle.")
+    parser = Parser(prog=PROGRAM, description="Turn a trained network into a bundle.")
     commands = parser.add_subparsers(dest="command", required=True)
     pack = commands.add_parser("pack", help="write DIR/model.onnx and DIR/manifest.json, checked against torch")
     pack.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="folder written by penstock-train fit")
@@ -47,7 +44,8 @@ def _pack(arguments: argparse.Namespace) -> int:
     packed = pack(checkpoint, arguments.output, release=arguments.release, windows=windows, mask=mask)
     if arguments.pin:
         pin(packed.manifest_sha256)
-    print(f"{packed.folder}: model.onnx {packed.model_bytes} bytes, manifest sha256 {packed.manifest_sha256}")
+    folder = printable(str(packed.folder))
+    print(f"{folder}: model.onnx {packed.model_bytes} bytes, manifest sha256 {packed.manifest_sha256}")
     print(
         f"on {packed.float_parity.windows} validation windows: torch to float graph {packed.float_parity.largest:.1e}, "
         f"float to int8 {packed.int8_parity.largest:.1e}, verdicts changed {packed.int8_parity.changed}"

@@ -12,7 +12,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from contracts.errors import PenstockError, UsageError
+from contracts.errors import UsageError
+from contracts.program import Parser, run_program
+from contracts.terminal import brief, complain, printable
+
+PROGRAM = "penstock-lab"
 
 EXAMPLES = """examples:
   sudo penstock-lab record -o out/seed-7 --seed 7
@@ -30,15 +34,9 @@ missing (its apt line is printed), 71 the network could not be built or the reco
 SHORT_NAMES = {"telnet": "telnet_hydra"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(UsageError.exit_code, f"{self.prog}: {message}\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="penstock-lab",
+    parser = Parser(
+        prog=PROGRAM,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="A small gateway network in Linux namespaces: real tools, real attacks, labelled captures.",
@@ -84,7 +82,7 @@ def _techniques(text: str | None) -> list[str] | None:
     names = [SHORT_NAMES.get(name, name) for name in text.split(",") if name and name != "none"]
     for name in names:
         if name not in TECHNIQUES:
-            raise UsageError(f"no attack named {name!r}; there are {', '.join(TECHNIQUES)}")
+            raise UsageError(f"no attack named {brief(name)}; there are {', '.join(TECHNIQUES)}")
     return names
 
 
@@ -104,7 +102,7 @@ def _draw(arguments: argparse.Namespace) -> Any:
 
 
 def _say(text: str) -> None:
-    print(f"penstock-lab: {text}", file=sys.stderr, flush=True)
+    complain(text, program=PROGRAM)
 
 
 def _record(arguments: argparse.Namespace) -> int:
@@ -128,7 +126,7 @@ def _record(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(summary))
     else:
-        print(f"{done.capture}: {done.packets} packets, {len(done.intervals)} attacks")
+        print(f"{printable(str(done.capture))}: {done.packets} packets, {len(done.intervals)} attacks")
     for problem in problems:
         _say(problem)
     return 1 if problems else 0
@@ -146,17 +144,17 @@ def _series(arguments: argparse.Namespace) -> int:
     for number, seed in enumerate(missing, start=1):
         _say(f"seed {seed}, {number} of {len(missing)}")
         command = ["record", "-o", str(folder_of(seed, arguments.output)), "--seed", str(seed)]
-        code = main([*command, "--snap-bytes", str(arguments.snap_bytes), *series[seed]])
+        code = _record(_parser().parse_args([*command, "--snap-bytes", str(arguments.snap_bytes), *series[seed]]))
         if code:
             return code
-    print(f"{arguments.output}: {len(series)} recordings, {len(missing)} of them new")
+    print(f"{printable(str(arguments.output))}: {len(series)} recordings, {len(missing)} of them new")
     return 0
 
 
 def _seeds_of(text: str, *, known: Collection[int]) -> list[int]:
     seeds = [int(word) for word in text.split(",") if word.strip().isdecimal()]
     if not seeds or not set(seeds) <= set(known):
-        raise UsageError(f"--seeds {text}: expected seeds that stand on the list")
+        raise UsageError(f"--seeds {brief(text)}: expected seeds that stand on the list")
     return seeds
 
 
@@ -172,7 +170,8 @@ def _check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"capture": str(arguments.capture), "problems": problems}))
     else:
-        print("\n".join(problems) or f"{arguments.capture}: agrees with its ground truth")
+        said = problems or [f"{arguments.capture}: agrees with its ground truth"]
+        print("\n".join(map(printable, said)))
     return 1 if problems else 0
 
 
@@ -198,17 +197,18 @@ COMMANDS = {"record": _record, "series": _series, "plan": _plan, "check": _check
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    return run_program(PROGRAM, lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:
         return COMMANDS[arguments.command](arguments)
-    except PenstockError as exc:
-        _say(str(exc))
-        return exc.exit_code
     except KeyboardInterrupt:
         _say("stopped; the network is removed")
-        return 130
+        raise
 
 
 if __name__ == "__main__":

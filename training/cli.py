@@ -13,26 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import MissingExtra, PenstockError
-from flowfeatures import FlowFeaturesError
+from contracts.errors import MissingExtra
+from contracts.program import Parser, run_program
+from contracts.terminal import complain, printable
 
+PROGRAM = "penstock-train"
 CHECKPOINT = Path(__file__).resolve().parents[1] / ".cache" / "checkpoints" / "gru"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code."""
+    return run_program(PROGRAM, lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except (PenstockError, FlowFeaturesError) as exc:
-        print(f"penstock-train: {exc}", file=sys.stderr)
-        return exc.exit_code
-    except KeyboardInterrupt:
-        return 130
+    return int(arguments.run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="penstock-train", description="Teach and judge detectors.")
+    parser = Parser(prog=PROGRAM, description="Teach and judge detectors.")
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="teach the network on the captures of training/splits.toml")
     fit.add_argument("-o", "--output", type=Path, default=CHECKPOINT, metavar="DIR", help="checkpoint folder")
@@ -63,7 +63,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.epochs is not None:
         settings = replace(settings, epochs=arguments.epochs)
     checkpoint = teach(find_captures(splits), splits, seeds=arguments.seeds, settings=settings, folder=arguments.output)
-    print(f"{arguments.output}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
+    print(f"{printable(str(arguments.output))}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
     for side, figures in checkpoint.facts["figures"].items():
         values = {name: "-" if value is None else f"{value:.4g}" for name, value in figures["values"].items()}
         print(f"  {side}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
@@ -82,13 +82,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     bundle = load_bundle(arguments.bundle)
     truths = load(arguments.captures)
     for truth in (passed_over := [truth for truth in truths if not is_capture(truth)]):
-        print(f"penstock-train: {truth.path}: no capture, passed over", file=sys.stderr)
+        complain(f"{truth.path}: no capture, passed over", program=PROGRAM)
     outcomes = evaluate(bundle, OnnxEngine(bundle), [truth for truth in truths if truth not in passed_over])
     told = report(bundle, outcomes)
     print(json.dumps(told, indent=1) if arguments.json else _table(told))
     truncated = [each.truncated for each in outcomes if each.truncated]
     for error in truncated:
-        print(f"penstock-train: {error}", file=sys.stderr)
+        complain(error, program=PROGRAM)
     return truncated[0].exit_code if truncated else 0
 
 
@@ -103,8 +103,8 @@ def _table(told: dict[str, Any]) -> str:
     """Return the report as a table: captures, classes, total."""
     bundle = told["bundle"]
     unsigned = ", unsigned" if bundle["unsigned"] else ""
-    lines = [f"bundle {bundle['path']} ({bundle['name']} release {bundle['release']}{unsigned})"]
-    rows = [("/".join(Path(each["capture"]).parts[-2:]), each) for each in told["captures"]]
+    lines = [f"bundle {printable(bundle['path'])} ({bundle['name']} release {bundle['release']}{unsigned})"]
+    rows = [(printable("/".join(Path(each["capture"]).parts[-2:])), each) for each in told["captures"]]
     rows += [(f"class {name}", each) for name, each in told["classes"].items()]
     rows += [("total", told["total"])]
     width = max(len(name) for name, _ in rows)

@@ -35,6 +35,14 @@ def test_an_attack_nobody_knows_is_named_with_those_there_are(capsys):
     assert "no attack named 'tea_party'; there are telnet_hydra, " in capsys.readouterr().err
 
 
+def test_what_a_file_is_called_steers_no_terminal(capsys, tmp_path):
+    assert cli.main(["check", str(tmp_path / "a.pcap"), str(tmp_path / "\x1b[31m\n.json")]) == 65
+
+    said = capsys.readouterr().err
+    assert "\\x1b[31m\\n.json" in said
+    assert said.count("\n") == 1
+
+
 def test_no_attacks_can_be_asked_for(capsys):
     assert cli.main(["plan", "--seed", "4", "--attacks", "none"]) == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -86,6 +87,23 @@ def test_a_truncated_capture_is_told_in_full_and_then_as_an_error(truth, capsys)
 def test_a_folder_that_is_no_bundle_is_one_line(truth, capsys, bundle, code):
     assert cli.main(["evaluate", "--bundle", bundle, "--captures", str(truth)]) == code
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_a_capture_or_a_folder_is_called_steers_no_terminal(truth, capsys):
+    hostile = truth.parent / "calm" / "\x1b]0;owned\x07\n.pcap"
+    (truth.parent / "calm" / "calm.pcap").rename(hostile)
+    (truth.parent / "calm" / "NOTE\x1b[31m\n.txt").write_text("nothing to see\n")
+    hostile.with_name(os.fsdecode(b"caf\xe9.pcap")).write_bytes(hostile.read_bytes())
+
+    assert cli.main(["evaluate", "--bundle", "models/default", "--captures", str(truth)]) == 0
+    told = capsys.readouterr()
+    assert "\x1b" not in told.out + told.err
+    assert "owned\\x07\\n.pcap" in told.out
+    assert "caf\\udce9.pcap" in told.out
+    assert told.err.count("\n") == 2
+
+    assert cli.main(["evaluate", "--bundle", "/\x1b[31m\n", "--captures", str(truth)]) == 78
+    assert capsys.readouterr().err.startswith("penstock-train: bundle: cannot read /\\x1b[31m\\n/manifest.json: ")
 
 
 def test_evaluate_imports_no_torch(truth):
