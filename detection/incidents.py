@@ -193,10 +193,9 @@ class Incidents:
         updates = []
         while self._speaks and self._speaks[0][0] <= now_us:
             due_us, number, key = heapq.heappop(self._speaks)
-            incident = self._open.get(key)
-            if incident is None or incident.number != number:
+            if not self._is_open(key, number=number):
                 continue  # closed for another reason
-            if self._due_us(incident) == due_us:  # else a detection came since, which can only postpone
+            if self._due_us(self._open[key]) == due_us:  # else a detection came since, which can only postpone
                 updates.append(self._speak_as_due(key, due_us))
             if key in self._open:
                 self._schedule(key)
@@ -256,6 +255,12 @@ class Incidents:
     def _schedule(self, key: _Key) -> None:
         incident = self._open[key]
         heapq.heappush(self._speaks, (self._due_us(incident), incident.number, key))
+        if len(self._speaks) > 2 * MAX_OPEN:  # most are of incidents that closed before their time
+            self._speaks = [each for each in self._speaks if self._is_open(each[2], number=each[1])]
+            heapq.heapify(self._speaks)
+
+    def _is_open(self, key: _Key, *, number: int) -> bool:
+        return key in self._open and self._open[key].number == number
 
     def _speak_as_due(self, key: _Key, due_us: int) -> IncidentUpdate:
         incident = self._open[key]

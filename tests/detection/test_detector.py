@@ -227,6 +227,19 @@ def test_more_open_incidents_than_allowed_close_the_quietest(monkeypatch: pytest
     ]
 
 
+def test_a_storm_of_incidents_at_one_moment_keeps_few_appointments_and_misses_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(incidents, "MAX_OPEN", 4)
+    watched = detector()
+    storm = [scan_at(0, flow_id=n, device=f"10.0.0.{n}") for n in range(1, 200)]
+
+    watched.add(batch_of(*storm))
+    appointments = len(watched._incidents._speaks)
+    late = watched.add(batch_of(quiet_at(400)))
+
+    assert appointments <= 2 * incidents.MAX_OPEN
+    assert [each.reason for each in late] == ["after 10 s"] * 4 + ["after 60 s"] * 4 + ["closed: quiet"] * 4
+
+
 def test_the_same_windows_give_the_same_names_and_another_gateway_others():
     names = []
     for salt in ("a", "a", "b"):
