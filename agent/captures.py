@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from agent.pace import Pace
 from agent.progress import ProgressBar
 from agent.stopping import StopRequest
-from agent.terminal import complain
+from contracts.terminal import complain
 from flowfeatures import Capture, FlowFeaturesError, FlowMeter, open_capture
 
 

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
-import os
 import sys
 from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
-from agent.outfile import discard_stdout
-from agent.terminal import complain, printable
+from contracts.program import Parser, run_program
 
 COMMANDS = {
     "replay": "read captures, score their devices, write and send alerts",
     "features": "write the flow records of captures as CSV with CICIDS2017's columns",
     "demo": "replay the capture that comes with penstock and say who attacked whom",
 }
-
-USAGE, INTERNAL, INTERRUPTED, PIPE_CLOSED = 64, 70, 130, 141
 
 EPILOG = """\
 examples:
@@ -48,15 +43,6 @@ exit codes:
 Where several things went wrong, each has its line and the first gives the code; what was read is reported all the same.
 """
 
-_log = logging.getLogger("penstock")
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser that ends with the documented code instead of argparse's 2."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
-
 
 class _Version(argparse.Action):
     """--version, which looks the version up only when asked."""
@@ -70,14 +56,14 @@ class _Version(argparse.Action):
 
 def build_parser(filled: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """Return the parser; only the commands in `filled` know their options, since that imports their modules."""
-    parser = _Parser(
+    parser = Parser(
         prog="penstock",
         description="Watch the flows through an IoT gateway and say which device is under attack or taken over.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command, summary in COMMANDS.items():
         subparser = subparsers.add_parser(
             command,
@@ -92,43 +78,16 @@ def build_parser(filled: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    _replace_closed_streams()
-    logging.basicConfig(format="%(name)s: %(message)s", level=logging.WARNING)
-    try:
-        args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
-        code = int(_module(args.command).run(args))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        discard_stdout()
-        return PIPE_CLOSED
-    except Exception as exc:
-        return _code_of(exc)
-    else:
-        return code
+    return run_program("penstock", lambda: _run(sys.argv[1:] if argv is None else list(argv)))
 
 
-def _code_of(error: Exception) -> int:
-    """Say an error on standard error and return its exit code. Those raised on purpose carry one and need one line."""
-    code = getattr(error, "exit_code", None)
-    if isinstance(code, int):
-        complain(error)
-        return code
-    _log.error("internal error, please report it", exc_info=error)
-    return INTERNAL
+def _run(arguments: Sequence[str]) -> int:
+    args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
+    return int(_module(args.command).run(args))
 
 
 def _module(command: str) -> Any:
     return importlib.import_module(f"agent.{command}")
-
-
-def _replace_closed_streams() -> None:
-    """Give a program started with stdout or stderr closed something to write to, lest its files take their places."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 if __name__ == "__main__":

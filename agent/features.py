@@ -18,8 +18,9 @@ from agent.options import seconds, seconds_or_inf
 from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace
 from agent.stopping import StopRequest
-from agent.terminal import is_terminal, printable
+from agent.terminal import is_terminal
 from contracts.errors import UsageError
+from contracts.terminal import printable
 from flowfeatures import FlowMeter, FlowSettings, write_csv
 
 DEFAULTS = FlowSettings()

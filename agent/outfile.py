@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TextIO
 
 from contracts.errors import OutputError
+from contracts.program import discard_stdout
 
 STDOUT = "-"
 
@@ -73,11 +74,6 @@ def printing() -> Iterator[TextIO]:
     except OSError as exc:
         discard_stdout()
         raise cannot_write(STDOUT, exc) from exc
-
-
-def discard_stdout() -> None:
-    """Point standard output at nothing: Python flushes it once more at exit, and would complain again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def cannot_write(name: str, exc: OSError | ValueError) -> OutputError:

@@ -10,9 +10,9 @@ import time
 
 from agent.delivery import Delivery
 from agent.stopping import StopRequest
-from agent.terminal import complain
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused, BrokerUnavailable, DeliveryError, PenstockError
+from contracts.terminal import complain
 
 SLICE_S = 0.2  # how long Ctrl-C may have to wait for a broker
 

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Sequence
 from typing import TextIO
 
-from agent.terminal import BOLD, DIM, RED, YELLOW, Paint, is_terminal, printable
+from agent.terminal import BOLD, DIM, RED, YELLOW, Paint, is_terminal
 from contracts.eve import timestamp_text
+from contracts.terminal import printable
 from detection.incidents import IncidentUpdate
 from detection.tally import MAX_ADDRESSES, Parties
 from flowfeatures import address_text

@@ -10,10 +10,10 @@ from typing import Any, TextIO
 from agent.delivery import Delivery
 from agent.pipeline import Pipeline
 from agent.report import write_incidents
-from agent.terminal import printable
 from contracts.bundle import Bundle
 from contracts.errors import PenstockError
 from contracts.eve import timestamp_text
+from contracts.terminal import printable
 from detection.incidents import IncidentUpdate
 from flowfeatures import FlowFeaturesError, address_text
 

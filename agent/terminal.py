@@ -1,28 +1,11 @@
-"""Text for terminals: nothing a capture, a path or a broker says may steer the terminal of who reads it."""
+"""Colours and moving cursors, for a person at a terminal only. What its text may hold stands in contracts.terminal."""
 
 from __future__ import annotations
 
 import os
-import sys
 from typing import TextIO
 
 RED, YELLOW, BOLD, DIM = "31", "33", "1", "2"
-
-
-def printable(text: str) -> str:
-    """Return a text with everything that is not plainly printable written as its escape.
-
-    Covers control and format characters, separators other than the space, and undecodable bytes of file names.
-
-    >>> printable("a\\x1b[2Jb")
-    'a\\\\x1b[2Jb'
-    """
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def complain(error: Exception) -> None:
-    """Say an error that was raised on purpose: one line on standard error."""
-    print(f"penstock: {printable(str(error))}", file=sys.stderr)
 
 
 def is_terminal(stream: TextIO) -> bool:

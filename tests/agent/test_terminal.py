@@ -1,15 +1,12 @@
-"""What may reach a terminal."""
+"""Colours, and who gets them."""
 
 from __future__ import annotations
 
 import io
-import os
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from agent.terminal import BOLD, RED, Paint, complain, is_terminal, printable
+from agent.terminal import BOLD, RED, Paint, is_terminal
 
 
 class Terminal(io.StringIO):
@@ -23,32 +20,6 @@ class Terminal(io.StringIO):
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain text, äöü and 日本", "plain text, äöü and 日本"),
-        ("\x1b[31mred\x07", "\\x1b[31mred\\x07"),
-        ("two\nlines\r", "two\\nlines\\r"),
-        ("\x9b2J", "\\x9b2J"),
-        ("right\u202eleft", "right\\u202eleft"),
-        (os.fsdecode(b"caf\xe9.pcap"), "caf\\udce9.pcap"),
-    ],
-)
-def test_what_could_steer_a_terminal_is_written_as_its_escape(text: str, expected: str):
-    assert printable(text) == expected
-
-
-@given(st.text())
-def test_nothing_unprintable_is_ever_left(text: str):
-    assert printable(text).isprintable()
-
-
-def test_an_error_is_one_line_on_stderr(capsys: pytest.CaptureFixture[str]):
-    complain(ValueError("bad\nfile \x1b[2J"))
-
-    assert capsys.readouterr() == ("", "penstock: bad\\nfile \\x1b[2J\n")
 
 
 def test_colours_are_for_terminals_only():
