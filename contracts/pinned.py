@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "5b187db0c2482908924c48faab1ddb577689fd0479aca4b8db8ce3cb17baa2a2"
+DEFAULT_MANIFEST_SHA256: Final[str] = "c4ca439fed272cc956170cfba790d3f334303f958dac6cb83bfacc1a61980257"
