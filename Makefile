@@ -48,7 +48,7 @@ help:
 	@echo "make check      ruff, mypy, import contracts"
 	@echo "make bench      extraction speed beside nfstream"
 	@echo "make lab-data   record training captures in the lab (root)"
-	@echo "make train      train, export and evaluate a bundle"
+	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
 install: $(call SETS,core plot bench dev train federate he)
 	@echo "ready: $(VENV)/bin/penstock"
