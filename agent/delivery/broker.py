@@ -17,6 +17,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from contracts.alert import GATEWAY_ID, is_gateway_id
 from contracts.errors import UsageError
+from contracts.files import open_regular
+from contracts.terminal import brief
 
 WANTED: Final = "mqtt://[user[:password]@]host[:port] or mqtts://..."
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -61,7 +63,7 @@ class MqttSettings:
         are ours. Raises UsageError naming the option.
         """
         if not is_gateway_id(gateway):
-            raise UsageError(f"gateway: {gateway!r} cannot be part of a topic, wanted {GATEWAY_ID}")
+            raise UsageError(f"gateway: {brief(gateway)} cannot be part of a topic, wanted {GATEWAY_ID}")
         parts = _split(url)
         host, port = _host(parts), _port(parts)
         user = unquote(parts.username) if parts.username else None
@@ -100,8 +102,8 @@ def alert_topic(gateway: str, attack_class: str) -> str:
 def read_password(path: Path) -> str:
     """Return the first line of a password file. Raises UsageError where there is none."""
     try:
-        with path.open(encoding="utf-8") as file:
-            secret = file.readline(4096).rstrip("\r\n")
+        with open_regular(path) as file:
+            secret = file.readline(4096).decode().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(
             f"mqtt-password-file: cannot read {path}: {getattr(exc, 'strerror', None) or 'no text'}"
@@ -117,7 +119,7 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         raise UsageError(f"mqtt: the address cannot be read, wanted {WANTED}") from None
     if parts.scheme not in PORTS:
-        seen = repr(parts.scheme) if "://" in url else "none"
+        seen = brief(parts.scheme) if "://" in url else "none"
         raise UsageError(f"mqtt: scheme {seen}, wanted {WANTED}")
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(
@@ -177,11 +179,14 @@ def _context(*, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSL
         if ca is None:
             context.load_default_certs()
         else:
+            open_regular(ca).close()  # OpenSSL would wait for a pipe
             context.load_verify_locations(ca)
     except (OSError, ValueError) as exc:
         raise UsageError(f"mqtt-ca: {ca}: {_file_complaint(exc, 'no certificate in PEM')}") from exc
     if cert is not None:
         try:
+            for file in (cert, key or cert):
+                open_regular(file).close()
             # An encrypted key would make OpenSSL ask on the terminal; with an empty password it is refused instead.
             context.load_cert_chain(cert, key, password="")
         except (OSError, ValueError) as exc:

@@ -6,6 +6,7 @@ column leaves; what a rule matches on never does.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -69,7 +70,8 @@ class EveFile:
 
     An existing file is emptied unless `append` is set: a replay's eve.json holds that replay and nothing else, a
     service adds to its own. Lines are handed to the kernel one by one and not forced to disk; what must survive a
-    power cut stands in the outbox. Raises OutputError where the file cannot be opened.
+    power cut stands in the outbox. A pipe must have its reader already. Raises OutputError where the file cannot be
+    opened.
     """
 
     def __init__(self, name: str, *, append: bool = False) -> None:
@@ -80,8 +82,10 @@ class EveFile:
                 self._fd = os.dup(sys.stdout.fileno())
             else:
                 # O_APPEND either way: every line goes to the end, also after the file was cut (here, by logrotate).
-                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND
+                # O_NONBLOCK for the opening alone: that of a pipe would wait until somebody reads it.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND | os.O_NONBLOCK
                 self._fd = os.open(name, flags if append else flags | os.O_TRUNC, 0o644)
+                os.set_blocking(self._fd, True)
         except (OSError, ValueError) as exc:
             raise self._error(exc) from exc
         self._is_regular = name != STDOUT and stat.S_ISREG(os.fstat(self._fd).st_mode)
@@ -119,4 +123,6 @@ class EveFile:
         self.close()
 
     def _error(self, exc: OSError | ValueError) -> OutputError:
-        return OutputError(f"eve: {self._name}: cannot be written: {getattr(exc, 'strerror', None) or exc}")
+        is_unread = isinstance(exc, OSError) and exc.errno == errno.ENXIO
+        why = "nobody reads this pipe" if is_unread else getattr(exc, "strerror", None) or exc
+        return OutputError(f"eve: {self._name}: cannot be written: {why}")

@@ -96,6 +96,7 @@ def test_tls_is_1_2_or_later_and_checks_certificate_and_name():
 
 def test_files_that_are_no_certificates_are_named(tmp_path):
     (tmp_path / "no.pem").write_text("nothing")
+    os.mkfifo(tmp_path / "pipe")
     authority = Authority(tmp_path)
     cert, key = authority.issue("gateway")
     _, other = authority.issue("other")
@@ -103,6 +104,9 @@ def test_files_that_are_no_certificates_are_named(tmp_path):
 
     for options, complaint in (
         ({"ca": tmp_path / "no.pem"}, r"mqtt-ca: .*no\.pem: no certificate in PEM"),
+        ({"ca": tmp_path / "pipe"}, r"mqtt-ca: .*pipe: not a regular file"),
+        ({"cert": tmp_path / "pipe"}, r"mqtt-cert: .*pipe.*: not a regular file"),
+        ({"cert": cert, "key": tmp_path / "pipe"}, r"mqtt-cert: .*pipe.*: not a regular file"),
         ({"ca": tmp_path / "gone.pem"}, r"mqtt-ca: .*gone\.pem: No such file"),
         ({"cert": tmp_path / "gone.pem"}, r"mqtt-cert: .*gone\.pem.*: No such file"),
         ({"cert": cert, "key": other}, "that belong together"),
@@ -160,6 +164,20 @@ def test_a_password_file_without_a_password_is_named(tmp_path, content, complain
 
     with pytest.raises(UsageError, match=f"secret.*{complaint}"):
         read_password(tmp_path / "secret")
+
+
+def test_a_pipe_is_no_password_file_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(UsageError, match="pipe: not a regular file"):
+        read_password(tmp_path / "pipe")
+
+
+def test_a_complaint_shows_the_beginning_of_what_was_given():
+    for url, gateway in (("x" * 100_000 + "://h", "gw"), ("mqtt://127.0.0.1", "g w" * 100_000)):
+        with pytest.raises(UsageError) as caught:
+            MqttSettings.from_url(url, gateway=gateway)
+        assert len(str(caught.value)) < 300
 
 
 def test_topics_are_those_of_the_design():

@@ -1,6 +1,7 @@
 import json
 import os
 import sys
+import threading
 
 import jsonschema
 import pytest
@@ -110,6 +111,34 @@ def test_a_dash_is_standard_output(capfd):
 def test_a_file_that_cannot_be_made_is_named_before_anything_is_read(tmp_path, name, why):
     with pytest.raises(OutputError, match=f"eve: .* cannot be written: .*{why}"):
         EveFile(str(tmp_path / name))
+
+
+def test_a_pipe_without_a_reader_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(OutputError, match=r"eve: .*pipe: cannot be written: nobody reads this pipe"):
+        EveFile(str(tmp_path / "pipe"))
+
+
+def test_a_pipe_takes_more_than_it_holds_from_a_slow_reader(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(reading, True)
+    read = []
+
+    def read_all():
+        with open(reading, "rb") as file:
+            read.append(file.read())
+
+    with EveFile(str(tmp_path / "pipe")) as file:
+        reader = threading.Thread(target=read_all)
+        reader.start()
+        assert os.get_blocking(file._fd)
+        for _ in range(200):
+            file.write("x" * 1_999)
+    reader.join()
+
+    assert read == [(b"x" * 1_999 + b"\n") * 200]
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_line(tmp_path, monkeypatch):
