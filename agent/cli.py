@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from contracts.program import Parser, run_program
+from contracts.program import INTERRUPTED, Parser, run_program
 
 COMMANDS = {
     "replay": "read captures, score their devices, write and send alerts",
@@ -87,7 +90,21 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _module(command: str) -> Any:
-    return importlib.import_module(f"agent.{command}")
+    with _ending_at_once():
+        return importlib.import_module(f"agent.{command}")
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process without a word: raised inside an import, it comes out as an error of the library."""
+    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 if __name__ == "__main__":

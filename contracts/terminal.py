@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 
 def printable(text: str) -> str:
@@ -27,5 +28,6 @@ def brief(value: object, most: int = 60) -> str:
 
 
 def complain(error: Exception | str, *, program: str = "penstock") -> None:
-    """Say an error that was raised on purpose: one line on standard error."""
-    print(f"{program}: {printable(str(error))}", file=sys.stderr)
+    """Say an error that was raised on purpose: one line on standard error, where anyone listens there."""
+    with suppress(OSError):  # the exit code says it too
+        print(f"{program}: {printable(str(error))}", file=sys.stderr, flush=True)

@@ -81,6 +81,21 @@ def test_the_help_tells_every_exit_code(capsys: pytest.CaptureFixture[str]):
     assert [code for code in (0, 1, 64, 65, 66, 69, 70, 73, 74, 78, 130, 141) if f"\n  {code:3}  " not in told] == []
 
 
+def test_ctrl_c_while_a_library_is_imported_is_130_and_not_an_error_of_the_library():
+    interrupted = (
+        "import os, signal, sys; from agent import cli\n"
+        "def half_imported(name):\n"
+        "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt: raise ImportError('a library half imported')\n"
+        "cli.importlib.import_module = half_imported\n"
+        "sys.exit(cli.main(['features']))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]):
     pytest.importorskip("importlib.metadata").version("penstock")
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import subprocess
 import time
 from pathlib import Path
 
@@ -321,3 +322,21 @@ def test_a_run_that_reads_anything_takes_the_older_alerts_away(
         penstock("replay", broken["missing"], capture, "--bundle", bundle, "--eve", "eve.json")
 
     assert len((tmp_path / "eve.json").read_text().splitlines()) == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_standard_error_does_not_change_the_code(
+    command: list[str], broken: dict[str, Path], bundle: Path, tmp_path: Path
+):
+    with open("/dev/full", "wb", buffering=0) as full:
+        done = subprocess.run(
+            [*command, "replay", str(broken["missing"]), "--bundle", str(bundle)],
+            check=False,
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            timeout=TIMEOUT_S,
+        )
+
+    assert done.returncode == 66
