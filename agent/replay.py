@@ -25,6 +25,7 @@ from agent.stopwatch import Stopwatch, TimedEngine
 from agent.summary import Outcome, summary, write_report
 from contracts.bundle import MANIFEST, Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, OutputError, UsageError
+from contracts.program import folder
 from detection.detector import Detector
 from detection.onnx_engine import OnnxEngine
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add = parser.add_argument
     add("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
-    add("--bundle", type=Path, metavar="DIR", help="model to use instead of the one that comes with penstock")
+    add("--bundle", type=folder, metavar="DIR", help="model to use instead of the one that comes with penstock")
     home_help = f"network of monitored devices, may be repeated (default {' '.join(DEFAULT_HOME_NETS)})"
     add("--home-net", action="append", type=network, metavar="CIDR", help=home_help)
     never_help = "address or network no alert may ask to ban (gateway, resolver, broker), may be repeated"

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from contracts.terminal import complain, printable
@@ -50,8 +51,7 @@ def run_program(name: str, work: Callable[[], int]) -> int:
     handler.setFormatter(PlainFormatter("%(name)s: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     try:
-        code = work()
-        sys.stdout.flush()
+        code = _flushed(work)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -60,6 +60,13 @@ def run_program(name: str, work: Callable[[], int]) -> int:
     except Exception as exc:
         return _code_of(exc, name)
     return code
+
+
+def folder(text: str) -> Path:
+    """Return the folder an option names; an empty name is none, and not the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("its name is empty")
+    return Path(text)
 
 
 def discard_stdout() -> None:
@@ -72,6 +79,17 @@ def _replace_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _flushed(work: Callable[[], int]) -> int:
+    """Do the work and see to it that what it printed, --help too, has gone out."""
+    try:
+        code = work()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
 
 
 def _code_of(error: Exception, name: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import MissingExtra
-from contracts.program import Parser, run_program
+from contracts.program import Parser, folder, run_program
 from contracts.terminal import complain, printable
 
 PROGRAM = "penstock-train"
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--threads", type=int, default=1, metavar="N")
     fit.set_defaults(run=_fit)
     evaluate = commands.add_parser("evaluate", help="run a bundle over labelled captures and count what it found")
-    evaluate.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    evaluate.add_argument("--bundle", type=folder, required=True, metavar="DIR")
     evaluate.add_argument("--captures", type=Path, required=True, metavar="GROUND_TRUTH.json")
     evaluate.add_argument("--json", action="store_true", help="print the whole report as JSON")
     evaluate.set_defaults(run=_evaluate)

@@ -22,8 +22,9 @@ def work(body, *, argv=(), **streams):
 
 
 def finished(command, **streams):
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
-    return subprocess.run(command, cwd=ROOT, text=True, errors="surrogateescape", check=False, **pipes)
+    return subprocess.run(command, cwd=ROOT, env=buffered, text=True, errors="surrogateescape", check=False, **pipes)
 
 
 def test_the_code_of_the_work_is_the_code_of_the_program():
@@ -60,6 +61,15 @@ def test_a_reader_that_went_away_is_141_and_no_complaint():
     assert (ended.returncode, ended.stderr) == (141, "")
 
 
+def test_help_nobody_reads_is_141_too():
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = work("from contracts.program import Parser\nParser(prog='prog').parse_args(['--help'])", stdout=writer)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
 def test_a_warning_is_one_line_that_steers_no_terminal():
     ended = work("logging.getLogger('contracts').warning('label %s', 'a\\nb\\x1b]0;owned\\x07')")
 
@@ -75,6 +85,14 @@ def test_a_program_started_without_streams_still_does_its_work(tmp_path):
 
     assert ended.returncode == 0
     assert done.exists()
+
+
+@pytest.mark.parametrize("command", ["agent.cli replay x", "training.cli evaluate --captures x"])
+def test_an_empty_name_of_a_bundle_is_not_the_current_folder(command):
+    ended = finished([sys.executable, "-m", *command.split(), "--bundle", ""])
+
+    assert ended.returncode == 64
+    assert "argument --bundle: its name is empty" in ended.stderr
 
 
 @pytest.mark.parametrize(("program", "package"), PROGRAMS.items())
