@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
 
 
 def printable(text: str) -> str:
@@ -29,5 +29,7 @@ def brief(value: object, most: int = 60) -> str:
 
 def complain(error: Exception | str, *, program: str = "penstock") -> None:
     """Say an error that was raised on purpose: one line on standard error, where anyone listens there."""
-    with suppress(OSError):  # the exit code says it too
+    try:
         print(f"{program}: {printable(str(error))}", file=sys.stderr, flush=True)
+    except OSError:  # the exit code says it too; at exit Python flushes once more and would change it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())

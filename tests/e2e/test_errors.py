@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from contracts.bundle import MANIFEST, MODEL
 from tests.bundles import write_refusal_bundle, write_wild_bundle
-from tests.e2e.conftest import Run, environment
+from tests.e2e.conftest import TIMEOUT_S, Run, environment
 from tests.flowfeatures.packets import RAW, pcap_bytes
 
 
