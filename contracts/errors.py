@@ -1,7 +1,7 @@
 """Every error the programs raise on purpose, with the exit code it ends the process with.
 
 The codes follow sysexits.h where it has one. `flowfeatures` stands below this package and keeps its own base
-(`FlowFeaturesError`) with the same attribute; `agent.cli` treats both alike.
+(`FlowFeaturesError`) with the same attribute; `contracts.program` treats both alike.
 
     PenstockError            70  our own mistake, or one without a better code
     ├── UsageError           64  an option, or a combination of options, that cannot work
