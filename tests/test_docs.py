@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -91,6 +92,32 @@ def test_every_exit_code_that_penstock_prints_is_explained():
 
     assert len(printed) > 5
     assert [code for code in printed if f"| {code} |" not in EXIT_CODES] == []
+
+
+def test_the_excerpt_in_the_readme_is_what_the_demo_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Devices, parties, classes and verdicts are compared; scores and times may differ between machines."""
+    pytest.importorskip("onnxruntime")
+
+    def said(text: str) -> list[str]:
+        cells = [re.split(r"  +", line.strip()) for line in text.splitlines()]
+        rows = ["  ".join(each[:3]) for each in cells if len(each) == 7]
+        return rows + re.findall(r"(?:found|MISSED|false alarm) *:? *[^;\n]+", text)
+
+    importlib.import_module("agent.cli").main(["demo", "--eve", str(tmp_path / "eve.json")])
+
+    assert said(re.search(r"^```\n(device .*?)^```", README, re.MULTILINE | re.DOTALL).group(1)) == said(
+        capsys.readouterr().out
+    )
+
+
+def test_the_ratios_in_the_readme_are_those_of_the_committed_result():
+    result = json.loads((ROOT / "benchmarks" / "results" / "extract.json").read_text())
+    ratios = [case[unit]["penstock"] for case in result["comparisons"] for unit in ("cpu_ratio", "wall_ratio")]
+
+    told = [f"{ratio['median']:.1f} ({ratio['low']:.1f} .. {ratio['high']:.1f}) x" for ratio in ratios]
+
+    assert [text for text in told if text not in README] == []
+    assert min(ratio["runs"] for ratio in ratios) >= 5
 
 
 def test_every_make_target_is_in_the_readme():
