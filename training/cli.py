@@ -1,4 +1,4 @@
-"""`penstock-train`: teach a network (`fit`), judge a bundle (`evaluate`).
+"""`penstock-train`: teach a network (`fit`), judge a bundle (`evaluate`, `report`), set it beside others (`compare`).
 
 `evaluate` needs a runtime only; everything that needs torch is imported where it is used.
 """
@@ -45,6 +45,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--captures", type=Path, required=True, metavar="GROUND_TRUTH.json")
     evaluate.add_argument("--json", action="store_true", help="print the whole report as JSON")
     evaluate.set_defaults(run=_evaluate)
+    report = commands.add_parser("report", help="evaluate a bundle on every side of the split, by source")
+    report.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    report.set_defaults(run=_report)
+    compare = commands.add_parser("compare", help="window figures of the network, of trees, and without some columns")
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    compare.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    compare.add_argument("--ablate", action="store_true", help="also fit without groups of context columns")
+    compare.add_argument("--threads", type=int, default=1, metavar="N")
+    compare.set_defaults(run=_compare)
     return parser
 
 
@@ -68,6 +78,50 @@ def _fit(arguments: argparse.Namespace) -> int:
         values = {name: "-" if value is None else f"{value:.4g}" for name, value in figures["values"].items()}
         print(f"  {side}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
     return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from contracts.bundle import load_bundle
+    from detection.onnx_engine import OnnxEngine
+    from training.captures import find_captures
+    from training.report import markdown, report_sides
+    from training.splits import load_splits
+
+    bundle = load_bundle(arguments.bundle)
+    told = report_sides(bundle, OnnxEngine(bundle), find_captures(load_splits()))
+    _write_json(arguments.output, told)
+    print(markdown(told))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    for module in ("torch", "sklearn"):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtra(f"{module} is not installed: pip install 'penstock[train]'")
+    from training.captures import find_captures
+    from training.compare import compare
+    from training.fit import FitSettings
+    from training.splits import load_splits
+
+    settings = FitSettings(threads=arguments.threads)
+    told = compare(find_captures(load_splits()), settings, seeds=arguments.seeds, ablate=arguments.ablate)
+    _write_json(arguments.output, told)
+    for model, sides in told.items():
+        told_sides = (
+            f"{side} " + "/".join(_short(figures[key]) for key in ("tpr", "fpr", "auc"))
+            for side, figures in sides.items()
+        )
+        print(f"{model}: " + ", ".join(told_sides))
+    return 0
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _write_json(path: Path, told: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
