@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from contracts.alert import derived_uuid7
 from contracts.classes import CLASSES
 from detection.evidence import Sighting
 from detection.explain import ColumnFall
+from detection.suspicion import Suspicions
 from detection.tally import Parties, Tally, keep_newest
 from flowfeatures import HomeNets
 
@@ -99,8 +100,15 @@ class _Incident:
     """An open incident."""
 
     def __init__(
-        self, sighting: Sighting, *, number: int, name: str, rule: SeverityRule, columns: tuple[ColumnFall, ...]
+        self,
+        sightings: Sequence[Sighting],
+        *,
+        number: int,
+        name: str,
+        rule: SeverityRule,
+        columns: tuple[ColumnFall, ...],
     ) -> None:
+        sighting = sightings[-1]
         self.number = number
         self.name = name
         self.device = sighting.owner
@@ -114,7 +122,8 @@ class _Incident:
         self.updates_due_us = [self.opened_us + after_s * SECOND_US for after_s in UPDATES_AFTER_S]
         self.tally = Tally()
         self._rule = rule
-        self.add(sighting)
+        for each in sightings:
+            self.add(each)
         parties = self.tally.parties()
         self.inside = parties.attacker_named and parties.attacker in rule.home
         self.severity_said = self.severity(parties)
@@ -175,6 +184,7 @@ class Incidents:
         self._closed: deque[IncidentUpdate] = deque(maxlen=MAX_CLOSED)
         self._speaks: list[tuple[int, int, _Key]] = []  # a heap: when an incident speaks at the earliest, its number
         self._of_flow: dict[tuple[int, int], _Key] = {}  # class and flow id of late evidence, and whose it was
+        self._suspicions = Suspicions(quiet_us=self._quiet_us)
         self._now_us = 0
         self.opened = 0
 
@@ -187,6 +197,7 @@ class Incidents:
         """Return what is due up to a time, in order of time; windows of that time may follow."""
         if now_us < self._now_us - CLOCK_RESET_US:
             updates = self.close("clock set back")
+            self._suspicions.clear()
             self._now_us = now_us
             return updates
         self._now_us = max(self._now_us, now_us)
@@ -204,21 +215,15 @@ class Incidents:
     def add(self, sighting: Sighting, explain: Explain) -> list[IncidentUpdate]:
         """Count a sighting; return the messages it causes. `explain` is called only where an incident opens."""
         key = self._key_of(sighting)
-        updates = [] if key in self._open else self._make_room(sighting.due_us)
-        incident = self._open.pop(key, None)
-        if incident is None:
-            incident = self._new(sighting, explain())
-            updates.append(incident.speak("opened", at_us=sighting.due_us))
-            self._open[key] = incident
-            self._schedule(key)
-        else:
-            incident.add(sighting)
-            self._open[key] = incident  # to the end: it is the least quiet
-            if incident.severity(incident.tally.parties()) < incident.severity_said:
-                updates.append(incident.speak("severity", at_us=sighting.due_us))
-        for flow_id in sighting.records["flow_id"].tolist():
-            keep_newest(self._of_flow, (sighting.class_index, flow_id), key, limit=MAX_FLOWS)
-        return updates
+        if key not in self._open:
+            enough = self._suspicions.add(key, sighting)
+            return self._open_new(key, enough, explain()) if enough else []
+        incident = self._open[key] = self._open.pop(key)  # to the end: it is the least quiet
+        incident.add(sighting)
+        self._remember_flows(key, sighting)
+        if incident.severity(incident.tally.parties()) < incident.severity_said:
+            return [incident.speak("severity", at_us=sighting.due_us)]
+        return []
 
     def close(self, reason: str) -> list[IncidentUpdate]:
         """Close every open incident, in the order they opened, and return their last messages."""
@@ -237,16 +242,26 @@ class Incidents:
         known = (self._of_flow.get((sighting.class_index, each)) for each in sighting.records["flow_id"].tolist())
         return next((key for key in known if key in self._open), own)
 
-    def _new(self, sighting: Sighting, columns: tuple[ColumnFall, ...]) -> _Incident:
-        name = derived_uuid7(sighting.due_us, self._salt, self.opened, sighting.owner.hex(), sighting.class_index)
-        incident = _Incident(sighting, number=self.opened, name=name, rule=self._rule, columns=columns)
+    def _open_new(
+        self, key: _Key, sightings: Sequence[Sighting], columns: tuple[ColumnFall, ...]
+    ) -> list[IncidentUpdate]:
+        now_us = sightings[-1].due_us
+        updates = []
+        if len(self._open) >= MAX_OPEN:
+            updates.append(self._close(next(iter(self._open)), "too many open", at_us=now_us))
+        owner, class_index = key
+        name = derived_uuid7(now_us, self._salt, self.opened, owner.hex(), class_index)
+        incident = _Incident(sightings, number=self.opened, name=name, rule=self._rule, columns=columns)
         self.opened += 1
-        return incident
+        self._open[key] = incident
+        self._schedule(key)
+        for sighting in sightings:
+            self._remember_flows(key, sighting)
+        return [*updates, incident.speak("opened", at_us=now_us)]
 
-    def _make_room(self, now_us: int) -> list[IncidentUpdate]:
-        if len(self._open) < MAX_OPEN:
-            return []
-        return [self._close(next(iter(self._open)), "too many open", at_us=now_us)]
+    def _remember_flows(self, key: _Key, sighting: Sighting) -> None:
+        for flow_id in sighting.records["flow_id"].tolist():
+            keep_newest(self._of_flow, (sighting.class_index, flow_id), key, limit=MAX_FLOWS)
 
     def _due_us(self, incident: _Incident) -> int:
         """Return when an incident speaks next if nothing more is seen of it."""

@@ -35,12 +35,17 @@ def test_a_record_with_half_of_the_best_score_is_evidence_and_one_with_less_is_n
     assert evidence_of(*rows) == [True, True, False]
 
 
+def test_a_record_that_alone_is_benign_is_no_evidence_though_it_is_the_best_of_its_window():
+    assert evidence_of(Row(OUTSIDE, CAMERA, {"scan": 0.29}), Row(OUTSIDE, CAMERA, {"scan": 0.25})) == [False, False]
+    assert evidence_of(Row(OUTSIDE, CAMERA, {"scan": 0.31}), Row(OUTSIDE, CAMERA, {"scan": 0.25})) == [True, False]
+
+
 def test_evidence_is_of_the_class_detected_not_of_another():
     assert evidence_of(Row(OUTSIDE, CAMERA, {"scan": 0.8}), Row(OUTSIDE, CAMERA, {"flood": 0.9})) == [True, False]
 
 
 def test_places_without_a_record_are_never_evidence():
-    batch = batch_of(Window(CAMERA, [Row(OUTSIDE, CAMERA)]))
+    batch = batch_of(Window(CAMERA, [Row(OUTSIDE, CAMERA, SCAN)]))
 
     (evidence,) = find_evidence(LegibleEngine(), batch, [detection()])
 
