@@ -66,7 +66,7 @@ check: $(call SETS,core dev)
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 bench: $(call SETS,core bench)
 	@$(PY) -m benchmarks.extract
