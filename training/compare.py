@@ -19,7 +19,7 @@ from training.captures import CapturesBySide
 from training.datasets import WindowSet, gather
 from training.fit import FitSettings, Fitted, fit, predict
 from training.splits import TEACHING_SIDES
-from training.teach import head_windows, plain_benign, telling_windows, window_figures
+from training.teach import head_windows, plain_benign, window_figures
 from training.thresholds import choose
 
 JUDGING_SIDES = ("validation", "test", "evaluation")
@@ -41,7 +41,7 @@ Predict = Callable[[WindowSet], NDArray[np.float32]]
 def compare(captures: CapturesBySide, settings: FitSettings, *, seeds: Sequence[int], ablate: bool) -> dict[str, Any]:
     """Return window figures by model and side; for the network one entry per seed."""
     sets = _sets(captures)
-    teaching, choosing = telling_windows(sets["train"]), telling_windows(sets["taught_validation"])
+    teaching, choosing = sets["train"], sets["taught_validation"]
     benign = plain_benign(captures, sets["taught_validation"])
 
     def judge(predict_with: Predict) -> dict[str, Any]:
@@ -66,11 +66,13 @@ def compare(captures: CapturesBySide, settings: FitSettings, *, seeds: Sequence[
 
 def _sets(captures: CapturesBySide) -> dict[str, WindowSet]:
     """Return windows by side; `taught_validation` holds variants too, as early stopping sees them."""
-    judging = {side: head_windows(gather(captures.truths(side), title=f"{side} windows")) for side in JUDGING_SIDES}
+    judging = {
+        side: gather(captures.truths(side), title=f"{side} windows", keep=head_windows) for side in JUDGING_SIDES
+    }
     for side in TEACHING_SIDES:
         captures.add_variants(side)
     train, validation = (
-        head_windows(gather(captures.truths(side), title=f"{side} windows")) for side in TEACHING_SIDES
+        gather(captures.truths(side), title=f"{side} windows", keep=head_windows) for side in TEACHING_SIDES
     )
     return judging | {"train": train, "taught_validation": validation}
 

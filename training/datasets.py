@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from training.progress import Progress
 from training.stream import LabelledStream
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
-MAX_PER_LABEL = 500
+MAX_PER_LABEL = 150
 COOLING_US = 60_000_000  # the counts over 60 s still show an attack whose records have left the window
 
 
@@ -80,31 +80,40 @@ def windows_of(truth: GroundTruth, *, cache_folder: Path = CACHE) -> WindowSet:
     return _window_set(arrays_of, name=str(truth.path))
 
 
-def gather(truths: Sequence[GroundTruth], *, title: str = "windows", cache_folder: Path = CACHE) -> WindowSet:
-    """Return the windows of several captures as one set, with a progress bar."""
+def gather(
+    truths: Sequence[GroundTruth],
+    *,
+    title: str = "windows",
+    keep: Callable[[WindowSet], WindowSet] = lambda windows: windows,
+    cache_folder: Path = CACHE,
+) -> WindowSet:
+    """Return the windows of several captures as one set, with a progress bar; `keep` chooses from each capture's."""
     sets = []
     with Progress(title, len(truths)) as progress:
         for truth in truths:
-            sets.append(windows_of(truth, cache_folder=cache_folder))
+            sets.append(keep(windows_of(truth, cache_folder=cache_folder)))
             progress.step(note=truth.path.name)
     return join(sets)
 
 
-def join(sets: Iterable[WindowSet]) -> WindowSet:
-    """Return several sets as one; captures keep apart even where their names are equal."""
-    kept = [each for each in sets if len(each)]
-    if not kept:
-        return _window_set(_thinned([]), name="nothing")
-    offsets = np.cumsum([0, *(len(each.groups) for each in kept)])
-    return WindowSet(
-        values=np.concatenate([each.values for each in kept]),
-        lengths=np.concatenate([each.lengths for each in kept]),
-        label=np.concatenate([each.label for each in kept]),
-        row_label=np.concatenate([each.row_label for each in kept]),
-        is_new=np.concatenate([each.is_new for each in kept]),
-        group=np.concatenate([each.group + offset for each, offset in zip(kept, offsets, strict=False)]),
-        groups=tuple(name for each in kept for name in each.groups),
-    )
+def join(sets: list[WindowSet]) -> WindowSet:
+    """Return several sets as one, emptying the list; captures keep apart even where their names are equal.
+
+    Hundreds of thousands of windows are gigabytes, so that each set is let go as soon as it is copied.
+    """
+    total = sum(len(each) for each in sets)
+    whole = {name: np.zeros((total, *array.shape[1:]), array.dtype) for name, array in _thinned([]).items()}
+    group, at = np.zeros(total, np.int64), 0
+    groups: list[str] = []
+    while sets:
+        each = sets.pop(0)
+        part = slice(at, at + len(each))
+        for name, array in whole.items():
+            array[part] = getattr(each, name)
+        group[part] = each.group + len(groups)
+        groups.extend(each.groups)
+        at += len(each)
+    return WindowSet(**whole, group=group, groups=tuple(groups))
 
 
 Arrays = dict[str, NDArray[np.generic]]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, HEAD_NAMES, class_named
+from contracts.classes import BENIGN, HEAD_NAMES
 from contracts.errors import DataMissing
-from flowfeatures import SCHEMA_ID, WINDOW_COLUMNS
+from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
 from training.datasets import WindowSet, gather
@@ -27,8 +27,6 @@ from training.splits import TEACHING_SIDES, Splits
 from training.thresholds import Chosen, choose
 
 PARITY_WINDOWS = 4000
-ALIKE_AT_FIRST = [class_named(name).index for name in ("brute_force", "c2", "web_attack")]
-LEAST_RECORDS = 4
 FIGURE_SIDES = ("validation", "test")
 SPLIT_TEXT = "by capture and device (training/splits.toml): {side} makers of iot_sentinel and lab seeds"
 
@@ -42,12 +40,11 @@ def teach(
     """
     for side in TEACHING_SIDES:
         captures.add_variants(side)
-    sets = {side: head_windows(gather(captures.truths(side), title=f"{side} windows")) for side in SIDES_USED}
+    sets = {side: gather(captures.truths(side), title=f"{side} windows", keep=head_windows) for side in SIDES_USED}
     for side in ("train", "validation"):
         if not len(sets[side]):
             raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
-    teaching, choosing = (telling_windows(sets[side]) for side in TEACHING_SIDES)
-    fitted = [fit(teaching, choosing, replace(settings, seed=seed)) for seed in seeds]
+    fitted = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
     kept = min(fitted, key=validation_loss)
     plain = plain_benign(captures, sets["validation"])
     chosen = choose(_probabilities(kept, plain))
@@ -75,19 +72,6 @@ SIDES_USED = ("train", *FIGURE_SIDES)
 def head_windows(windows: WindowSet) -> WindowSet:
     """Return the windows whose class the head has an output for: `unknown` is none of its classes."""
     return windows.where(windows.label < len(HEAD_NAMES))
-
-
-def telling_windows(windows: WindowSet) -> WindowSet:
-    """Return the windows less those whose attack cannot be told yet.
-
-    The first guess at a password looks like any login, the first beacon like any call: until `LEAST_RECORDS` records of
-    such an attack (repeats counted) stand in its window, the window would only teach to mistrust every login.
-    Evaluation counts these windows all the same.
-    """
-    repeats = windows.values[:, :, WINDOW_COLUMNS.index("repeats")]
-    own = windows.row_label == windows.label[:, None]
-    records = np.where(own, repeats, 0.0).sum(axis=1)
-    return windows.where(~np.isin(windows.label, ALIKE_AT_FIRST) | (records >= LEAST_RECORDS))
 
 
 def validation_loss(fitted: Fitted) -> float:

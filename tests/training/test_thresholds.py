@@ -17,14 +17,14 @@ def benign_scores(count: int, *, highest_scan: float) -> np.ndarray:
 
 
 def test_a_threshold_lies_a_margin_in_log_odds_above_the_highest_benign_score():
-    low, _ = choose({"home": benign_scores(1000, highest_scan=0.8)}).by_class["scan"]
+    low, _ = choose({"home": benign_scores(1000, highest_scan=0.9)}).by_class["scan"]
 
-    margin = np.log(low / (1 - low)) - np.log(0.8 / 0.2)
+    margin = np.log(low / (1 - low)) - np.log(0.9 / 0.1)
     assert margin == pytest.approx(ThresholdSettings().open_margin, abs=0.01)
 
 
 def test_a_class_that_benign_traffic_never_resembles_gets_the_floor():
-    assert choose({"home": benign_scores(1000, highest_scan=0.8)}).by_class["flood"][0] == ThresholdSettings().floor
+    assert choose({"home": benign_scores(1000, highest_scan=0.9)}).by_class["flood"][0] == ThresholdSettings().floor
 
 
 def test_every_attack_class_has_an_open_and_no_smaller_severe_threshold():
