@@ -366,6 +366,7 @@ cdef class Capture:
         frame.captured = captured
         frame.wire = wire if wire > captured else captured
         frame.link_type = interface.link_type
+        frame.vlan_tpid = 0
         frame.ts_us = ts_us
         self.last_us = ts_us
         block.count += 1

@@ -7,6 +7,8 @@ cdef struct Frame:
     uint32_t captured           # octets at hand
     uint32_t wire               # octets it had on the wire, >= captured
     uint32_t link_type          # LINKTYPE_ number
+    uint16_t vlan_tpid          # of the outermost tag where whoever captured took it out of the octets; 0 = it did not
+    uint16_t vlan_tci
 
 
 cdef class FrameBlock:

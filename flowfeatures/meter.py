@@ -13,6 +13,7 @@ from flowfeatures.table import FlowTable
 
 if TYPE_CHECKING:
     from flowfeatures.files import Capture
+    from flowfeatures.frames import FrameBlock
 
 REPLAY_FLOW_ID_KEY = b"penstock-replay\0"
 """Flow ids must be equal in two replays of one capture; a live agent brings a key of its own."""
@@ -47,11 +48,30 @@ class FlowMeter:
         Raises what `Capture.read_block` raises, after all records due before that place.
         """
         for block in capture.blocks():
-            at = 0
-            while at < block.count:
-                at = self._table.add_frames(block, at, packet_labels)
-                if at < block.count:
-                    yield self._table.take_records()
+            yield from self.add(block, packet_labels=packet_labels)
+
+    def add(self, block: FrameBlock, *, packet_labels: NDArray[np.uint8] | None = None) -> Iterator[NDArray[np.void]]:
+        """Account the block's frames, in order; yield RECORD[n] for what ended meanwhile.
+
+        The block may be filled anew when the iterator is exhausted: no record refers to its octets.
+        """
+        at = 0
+        while at < block.count:
+            at = self._table.add_frames(block, at, packet_labels)
+            if at < block.count:
+                yield self._table.take_records()
+        if self._table.waiting:
+            yield self._table.take_records()
+
+    def advance(self, now_us: int) -> Iterator[NDArray[np.void]]:
+        """Move the flow clock to `now_us` without a packet; yield RECORD[n] for what was due before it.
+
+        For a live wire that has fallen quiet. A packet stamped earlier may still follow: it is late, and counts as
+        docs/decisions/0002 says. The clock does not step back here.
+        """
+        done = False
+        while not done:
+            done = self._table.advance(now_us)
             if self._table.waiting:
                 yield self._table.take_records()
 

@@ -28,6 +28,9 @@ cdef enum:
     ETHERTYPE_IPV6 = 0x86DD
 
 cdef enum:
+    VLAN_TAG_BYTES = 4
+
+cdef enum:
     ICMP = 1
     ICMPV6 = 58
 
@@ -47,9 +50,12 @@ cdef int decode(const Frame* frame, Packet* packet) noexcept nogil:
     cdef uint32_t offset = 0
     cdef uint32_t ether_type = 0
     cdef uint32_t link = frame.link_type
+    cdef int reason = NOT_IP
     memset(packet, 0, sizeof(Packet))
     packet.ts_us = frame.ts_us
     packet.wire_bytes = frame.wire
+    if frame.vlan_tpid:
+        packet.vlan[0] = frame.vlan_tci & 0x0FFF
     if link == LINK_ETHERNET:
         if captured < 14:
             return TRUNCATED_LINK
@@ -84,14 +90,16 @@ cdef int decode(const Frame* frame, Packet* packet) noexcept nogil:
         offset = 4
     else:
         return UNSUPPORTED_LINK
-    offset = skip_vlan_tags(octets, captured, offset, &ether_type, packet)
+    offset = skip_vlan_tags(octets, captured, offset, &ether_type, frame.vlan_tpid != 0, packet)
     if offset == 0 and ether_type == 0:
         return TRUNCATED_LINK
     if ether_type == ETHERTYPE_IPV4:
-        return decode_ipv4(octets, captured, offset, packet)
-    if ether_type == ETHERTYPE_IPV6:
-        return decode_ipv6(octets, captured, offset, packet)
-    return NOT_IP
+        reason = decode_ipv4(octets, captured, offset, packet)
+    elif ether_type == ETHERTYPE_IPV6:
+        reason = decode_ipv6(octets, captured, offset, packet)
+    if frame.vlan_tpid:
+        packet.wire_bytes += VLAN_TAG_BYTES     # the wire carried it
+    return reason
 
 
 cdef inline uint32_t family_to_ether_type(const uint8_t* octets, uint32_t link) noexcept nogil:
@@ -108,10 +116,12 @@ cdef inline uint32_t family_to_ether_type(const uint8_t* octets, uint32_t link) 
 
 
 cdef inline uint32_t skip_vlan_tags(
-    const uint8_t* octets, uint32_t captured, uint32_t offset, uint32_t* ether_type, Packet* packet
+    const uint8_t* octets, uint32_t captured, uint32_t offset, uint32_t* ether_type, int tags, Packet* packet
 ) noexcept nogil:
-    """Return the offset behind all tags; 0 with ether_type 0 where a tag is cut. The two outer ids are kept."""
-    cdef int tags = 0
+    """Return the offset behind all tags; 0 with ether_type 0 where a tag is cut. The two outer ids are kept.
+
+    `tags` were taken off the frame before, and noted.
+    """
     while ether_type[0] == 0x8100 or ether_type[0] == 0x88A8 or ether_type[0] == 0x9100:
         if captured < offset + 4:
             ether_type[0] = 0

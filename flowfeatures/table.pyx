@@ -114,6 +114,16 @@ cdef class FlowTable:
                     at += 1
         return at
 
+    def advance(self, int64_t now_us):
+        """Move the clock forward to now_us; return whether all that is due has left. False: take the records first."""
+        cdef bint done
+        if not self.clock_started or now_us > self.clock_us:
+            self.clock_started = True
+            self.clock_us = now_us
+        with nogil:
+            done = self.sweep()
+        return done
+
     def flush(self):
         """Make live flows leave, oldest first; return whether all have. False: take the records and call again."""
         cdef uint32_t index
