@@ -3,7 +3,10 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = ["frames", "files", "packet", "flow", "vector", "alarms", "pool", "table", "homes", "recent", "window"]
+COMPILED = [
+    *("frames", "files", "packet", "counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
+    *("homes", "recent", "window"),
+]
 
 setup(
     ext_modules=cythonize(
