@@ -12,7 +12,17 @@ from tests.oracle.columns import NAMES
 from tests.oracle.meter import Record
 
 RELATIVE = 1e-9
-COUNTERS = ("packets", "decoded", "undecoded", "super_frames", "flows", "records", "partial_records", "evicted_flows")
+COUNTERS = (
+    "packets",
+    "decoded",
+    "undecoded",
+    "super_frames",
+    "flows",
+    "records",
+    "partial_records",
+    "evicted_flows",
+    "emergencies",
+)
 
 
 def disagreements(oracle: Measured, engine: Measured) -> list[str]:

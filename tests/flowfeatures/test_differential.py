@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.flowfeatures.difference import disagreements, report
 from tests.flowfeatures.meters import SHARED, measure
 from tests.flowfeatures.packets import write_pcap
-from tests.flowfeatures.streams import SETTINGS, Event, streams, timed
+from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, streams, timed
 from tests.oracle.meter import WTMC, Settings
 
 CAPTURES = sorted(path for suffix in ("pcap", "pcapng") for path in SHARED.rglob(f"*.{suffix}"))
@@ -73,6 +73,27 @@ def test_engine_and_oracle_agree_on_any_stream(
     path = write_pcap(tmp_path_factory.getbasetemp() / "stream.pcap", timed(stream))
 
     lines = compare(path, how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@FUZZ
+@given(stream=crowds(), how=SMALL_TABLES)
+def test_engine_and_oracle_agree_while_the_table_is_full(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "crowd.pcap", timed(stream)), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@pytest.mark.slow
+@SEARCH
+@given(stream=crowds(max_events=60), how=SMALL_TABLES)
+def test_engine_and_oracle_agree_on_crowds_nobody_has_seen(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "crowds.pcap", timed(stream)), how)
 
     assert not lines, report(lines, what=str(how))
 
