@@ -22,7 +22,7 @@ from flowfeatures.vector cimport fill_record
 from flowfeatures.wheel cimport UNSET
 
 cdef enum:
-    RECORDS_AT_ONCE = 2048      # records handed over in one array, 1.6 MB
+    RECORDS_AT_ONCE = 512       # records handed over in one array, 0.4 MB: larger ones cost page faults
     RECORDS_PER_PACKET = 4      # the most one packet can make leave beside the sweep
     EMERGENCY_IDLE_US = 5_000_000
     EMERGENCY_HALF_OPEN_US = 1_000_000

@@ -93,6 +93,7 @@ class FlowMeter:
         """Return what was counted so far.
 
         packets = decoded + the sum of undecoded (by reason); flows opened, records left (partial ones among them),
-        super_frames (IP packets above 1,500 octets), evicted_flows (table full), live_flows.
+        super_frames (IP packets above 1,500 octets), evicted_flows (table full), emergencies (times its filling up has
+        shortened the timeouts), live_flows.
         """
         return self._table.counters
