@@ -40,26 +40,25 @@ def pairs(name: str, values: Any, count: int) -> tuple[NDArray[np.int64], NDArra
     if isinstance(values, np.ndarray):
         if values.ndim != 2 or values.shape[1] != 2:
             raise ValueError(f"{name}: shape {values.shape}, wanted ({count}, 2)")
-        first, second = values[:, 0], values[:, 1]
-    else:
-        first, second = [], []
-        for at, pair in enumerate(values):
-            try:
-                one, two = pair
-            except (TypeError, ValueError) as exc:
-                raise TypeError(f"{name}[{at}]: {type(pair).__name__}, wanted a pair of int") from exc
-            first.append(one)
-            second.append(two)
+        return whole_numbers(name, values[:, 0], count), whole_numbers(name, values[:, 1], count)
+    first, second = [], []
+    for at, pair in enumerate(values):
+        try:
+            one, two = pair
+        except (TypeError, ValueError) as exc:
+            raise TypeError(f"{name}[{at}]: {pair!r:.40}, wanted a pair of int") from exc
+        first.append(one)
+        second.append(two)
     return whole_numbers(name, first, count), whole_numbers(name, second, count)
 
 
 def link_number(link_type: Any) -> int:
     """Return the LINKTYPE_ number of a number or a short name. Raises ValueError where it is not decoded."""
-    number = _LINK_NUMBERS.get(link_type) if isinstance(link_type, str) else link_type
-    if isinstance(number, bool) or not hasattr(number, "__index__") or operator.index(number) not in LINK_TYPES:
+    named: Any = _LINK_NUMBERS.get(link_type) if isinstance(link_type, str) else link_type
+    if isinstance(named, bool) or not hasattr(named, "__index__") or operator.index(named) not in LINK_TYPES:
         known = ", ".join(f"{number} {name}" for number, name in sorted(LINK_TYPES.items()))
         raise ValueError(f"link_type: {link_type!r}, wanted one of {known}")
-    return operator.index(number)
+    return operator.index(named)
 
 
 def _checked(name: str, values: NDArray[Any]) -> NDArray[np.int64]:

@@ -46,7 +46,7 @@ cdef class FrameBlock:
         return self.count
 
     @staticmethod
-    def of(frames, times_us, *, link_type = 1, wire_bytes = None, vlan = None, uint64_t first_number = 1):
+    def of(frames, times_us, *, link_type = 1, wire_bytes = None, vlan = None, first_number = 1):
         """Return a block of these frames: bytes-like objects of up to 1 MiB, kept and not copied.
 
         `times_us`: a time per frame, whole microseconds since the epoch (a sequence of int, or an integer array).
@@ -83,14 +83,14 @@ cdef class FrameBlock:
                 raise ValueError(f"frames[{at}]: {size} octets, wanted at most {MAX_FRAME_BYTES}")
             block.frames[at].captured = <uint32_t> size
         block.kept = kept
-        block.first_number = first_number
+        block.first_number = first_of(first_number)
         block.finish(<int> len(kept), times_us, link_type, wire_bytes, vlan)
         return block
 
     @staticmethod
     def view(
         buffer, offsets, lengths, times_us, *,
-        link_type = 1, wire_bytes = None, vlan = None, uint64_t first_number = 1,
+        link_type = 1, wire_bytes = None, vlan = None, first_number = 1,
     ):
         """Return a block of frames that stand in one buffer (bytes, mmap, a uint8 array; read-only ones too).
 
@@ -125,7 +125,7 @@ cdef class FrameBlock:
                 f"the frame has {size} octets, the buffer {buffer_bytes}"
             )
         block.kept = held
-        block.first_number = first_number
+        block.first_number = first_of(first_number)
         block.finish(<int> count, times_us, link_type, wire_bytes, vlan)
         return block
 
@@ -160,6 +160,12 @@ cdef class FrameBlock:
             frame.link_type = link
         self.count = count
         return 0
+
+
+cdef uint64_t first_of(number) except 0:
+    if not 1 <= number < 1 << 63:
+        raise ValueError(f"first_number: {number}, wanted 1 or more")
+    return number
 
 
 cdef object octets_of(owner, str name, int at):
