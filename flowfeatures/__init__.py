@@ -1,9 +1,15 @@
 """Packets to flows to records to device windows, as a library of its own.
 
-Read `meter.py` first: it is the loop. One packet passes `files` or `frames` (blocks of raw frames), `packet` (header
-fields), `table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the records of one
-device). Records are numpy arrays of dtype RECORD; `to_pandas`, `write_parquet` and `write_csv` make tables of them.
-Knows no model and opens no socket. docs/flowfeatures.md shows all of it at work.
+    read      open_capture, Capture; FrameBlock.of and FrameBlock.view for frames at hand, LINK_TYPES
+    meter     FlowMeter, FlowSettings
+    records   RECORD, FLOW_META, COLUMNS (each a Column), END_REASONS, UNDECODED_REASONS
+    values    address_text, address_bytes, mac_text, community_id
+    tables    to_pandas, write_parquet, write_csv
+    devices   DeviceWindows, WindowBatch, WINDOW_COLUMNS, HomeNets
+    errors    FlowFeaturesError and what stands under it
+
+A capture becomes a DataFrame in five lines; docs/flowfeatures.md shows the rest at work, docs/FEATURES.md defines the
+columns.
 
     from itertools import chain
     from flowfeatures import FlowMeter, open_capture, to_pandas
@@ -11,6 +17,10 @@ Knows no model and opens no socket. docs/flowfeatures.md shows all of it at work
     meter = FlowMeter()
     with open_capture("capture.pcap") as capture:
         flows = to_pandas(chain(meter.read(capture), meter.flush()))
+
+To read the code, begin with `meter.py`: it is the loop. One packet passes `files` or `frames` (blocks of raw frames),
+`packet` (header fields), `table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the
+records of one device). Knows no model and opens no socket.
 """
 
 from flowfeatures.addresses import address_bytes, address_text, mac_text
