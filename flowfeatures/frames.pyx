@@ -45,6 +45,11 @@ cdef class FrameBlock:
     def __len__(self):
         return self.count
 
+    def clear(self):
+        """Take all frames out of the block, and let go of what owned their octets where `of` or `view` kept it."""
+        self.count = 0
+        self.kept = None
+
     @staticmethod
     def of(frames, times_us, *, link_type = 1, wire_bytes = None, vlan = None, first_number = 1):
         """Return a block of these frames: bytes-like objects of up to 1 MiB, kept and not copied.

@@ -450,6 +450,17 @@ def test_a_block_without_room_or_with_too_much_is_refused(capacity: int):
         FrameBlock(capacity)
 
 
+def test_a_cleared_block_is_empty_and_lets_go_of_its_octets():
+    owner = bytearray(OCTETS[0])
+    block = FrameBlock.of([owner], [START_US])
+
+    block.clear()
+
+    owner.clear()  # a BufferError while the block held it
+    assert len(block) == 0
+    assert list(FlowMeter().add(block)) == []
+
+
 def test_nobody_changes_the_count_of_a_block_from_outside():
     block = FrameBlock.of(OCTETS, TIMES_US)
 
