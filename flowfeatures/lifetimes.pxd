@@ -26,6 +26,7 @@ cdef class Lifetimes:
     cdef Wheel wheel
     cdef readonly int64_t clock_us
     cdef bint clock_started
+    cdef bint in_use            # by a thread that is inside one of the methods Python sees
     cdef bint emergency
     cdef int64_t emergency_us   # when it began
     cdef uint32_t calm_flows    # it ends at so many live flows
@@ -34,6 +35,7 @@ cdef class Lifetimes:
     cdef uint32_t record_count
     cdef uint64_t records_left, partials_left, evicted, emergencies
 
+    cdef int take_hold(self) except -1
     cdef bint sweep(self) noexcept nogil
     cdef void hasten(self, uint32_t index) noexcept nogil
     cdef void end(self, uint32_t index, uint8_t reason, int64_t left_us) noexcept nogil

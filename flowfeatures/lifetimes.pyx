@@ -80,30 +80,49 @@ cdef class Lifetimes:
         cdef bint done
         if not 0 <= now_us <= LATEST_US:
             raise ValueError(f"now_us: {now_us}, wanted microseconds between 0 and {LATEST_US} (the year 9999)")
-        if not self.clock_started or now_us > self.clock_us:
-            self.clock_started = True
-            self.clock_us = now_us
-        with nogil:
-            done = self.sweep()
+        self.take_hold()
+        try:
+            if not self.clock_started or now_us > self.clock_us:
+                self.clock_started = True
+                self.clock_us = now_us
+            with nogil:
+                done = self.sweep()
+        finally:
+            self.in_use = False
         return done
 
     def flush(self):
         """Make live flows leave, oldest first; return whether all have. False: take the records and call again."""
         cdef bint done
-        with nogil:
-            done = self.sweep() and self.end_all()
+        self.take_hold()
+        try:
+            with nogil:
+                done = self.sweep() and self.end_all()
+        finally:
+            self.in_use = False
         return done
 
     def take_records(self):
         """Return the records that have left since the last call: RECORD[n], by time, then arrival."""
-        taken = self.buffer[: self.record_count]
-        self.new_buffer()
+        self.take_hold()
+        try:
+            taken = self.buffer[: self.record_count]
+            self.new_buffer()
+        finally:
+            self.in_use = False
         return taken
 
     @property
     def waiting(self):
         """Records that stand ready to be taken."""
         return self.record_count
+
+    cdef int take_hold(self) except -1:
+        """The interpreter's lock is released inside: refuse a second thread, which would work on half a packet."""
+        if self.in_use:
+            raise RuntimeError("this meter is in use by another thread, wanted one thread at a time")
+        self.in_use = True
+        return 0
 
     def new_buffer(self):
         cdef uint8_t[::1] octets

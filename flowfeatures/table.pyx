@@ -55,18 +55,24 @@ cdef class FlowTable(Lifetimes):
         cdef int place = start, count, taken = 0
         cdef uint64_t label_count = 0 if labels is None else labels.shape[0]
         cdef const uint8_t* label = &labels[0] if label_count else NULL
-        while place < block.count:
-            self.make_room()
-            with nogil:
-                while place < block.count:
-                    count = min(block.count - place, <int> BATCH)
-                    self.decode_batch(&block.frames[place], count)
-                    taken = self.take_batch(count, label, label_count, block.first_number + place)
-                    place += taken
-                    if taken < count:
-                        break
-            if taken < count and not self.records_fit():
-                break
+        if not 0 <= start <= block.count:
+            raise IndexError(f"start: {start}, wanted 0 to the block's {block.count}")
+        self.take_hold()
+        try:
+            while place < block.count:
+                self.make_room()
+                with nogil:
+                    while place < block.count:
+                        count = min(block.count - place, <int> BATCH)
+                        self.decode_batch(&block.frames[place], count)
+                        taken = self.take_batch(count, label, label_count, block.first_number + place)
+                        place += taken
+                        if taken < count:
+                            break
+                if taken < count and not self.records_fit():
+                    break
+        finally:
+            self.in_use = False
         return place
 
     @property
