@@ -215,9 +215,12 @@ def interface_block(
     return block(1, struct.pack(order + "HHI", link_type, 0, 0) + options + (bytes(4) if options else b""), order)
 
 
-def enhanced_packet(ticks: int, frame: bytes, order: str = "<", *, interface: int = 0) -> bytes:
+def enhanced_packet(
+    ticks: int, frame: bytes, order: str = "<", *, interface: int = 0, wire_bytes: int | None = None
+) -> bytes:
     """Return an enhanced packet block; `ticks` in the resolution of its interface."""
-    fields = struct.pack(order + "IIIII", interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    wire = len(frame) if wire_bytes is None else wire_bytes
+    fields = struct.pack(order + "IIIII", interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), wire)
     return block(6, fields + frame, order)
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.flowfeatures.difference import disagreements, report
+from tests.flowfeatures.difference import report
+from tests.flowfeatures.differential import compare, compare_all
 from tests.flowfeatures.meters import SHARED, measure
 from tests.flowfeatures.packets import write_pcap
 from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, streams, timed
-from tests.flowfeatures.tally import DIFFERENTIAL_TALLY
 from tests.oracle.meter import WTMC, Settings
 
 CAPTURES = sorted(path for suffix in ("pcap", "pcapng") for path in SHARED.rglob(f"*.{suffix}"))
@@ -27,22 +27,6 @@ SLOW_TO_MAKE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # The same examples each time in the core suite; new ones in the slow one.
 FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=SLOW_TO_MAKE, derandomize=True)
 SEARCH = settings(deadline=None, max_examples=2000, suppress_health_check=SLOW_TO_MAKE)
-
-
-def compare(path: Path, how: Settings, *, capture: str | None = None) -> list[str]:
-    """Return where the two meters disagree on one file, which is a capture of that name or made up here."""
-    oracle, engine = (measure(path, meter=meter, settings=how) for meter in ("oracle", "engine"))
-    return DIFFERENTIAL_TALLY.count(disagreements(oracle, engine), oracle, capture=capture)
-
-
-def compare_all(paths: list[Path], *ways: Settings) -> list[str]:
-    """Return the first disagreements of each capture."""
-    return [
-        f"{path.name} {how}: {line}"
-        for path in paths
-        for how in ways
-        for line in compare(path, how, capture=str(path))[:5]
-    ]
 
 
 @needs_shared
