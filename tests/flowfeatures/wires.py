@@ -56,6 +56,8 @@ class Wire(NamedTuple):
     length: str
     """What the IP header says of its length."""
     options_bytes: int
+    data_offset: int | None
+    """Of TCP, in words, where it is not the true one."""
     chain: tuple[tuple[int, int], ...]
     """IPv6 extension headers: (kind, units of length; of a fragment header, its offset in bytes)."""
     fragment: tuple[int, bool]
@@ -88,7 +90,7 @@ def wires(*, links: tuple[int, ...] = (ETHERNET, COOKED, COOKED_2, *RAW_TYPES, N
         after_us=st.sampled_from((0, 0, 1, 1_000_001, 5_000_001, -1, -1_000_000)),
         link=st.one_of(st.just(ETHERNET), st.sampled_from(links)),
         version=st.sampled_from((4, 6)),
-        proto=st.sampled_from((TCP, TCP, UDP, UDP, ICMP, ICMPV6, IGMP, GRE, ESP, SCTP, NO_NEXT, 255)),
+        proto=st.sampled_from((*[TCP] * 8, *[UDP] * 4, ICMP, ICMPV6, IGMP, GRE, ESP, SCTP, NO_NEXT, 255)),
         ends=st.sampled_from((0, 0, 0, 1, 2)),
         ports=st.sampled_from(((40000, 80), (53, 53), (5353, 5353), (0, 0))),
         is_back=st.booleans(),
@@ -97,7 +99,8 @@ def wires(*, links: tuple[int, ...] = (ETHERNET, COOKED, COOKED_2, *RAW_TYPES, N
         absent_bytes=st.sampled_from((0, 0, 0, 1400, 1460, 1461, 9_000, 65_000, 65_483, 65_495, 200_000)),
         length=st.sampled_from(LENGTHS),
         options_bytes=st.sampled_from((0, 0, 4, 40)),
-        chain=chains(),
+        data_offset=st.sampled_from((None, None, None, 0, 4, 5, 15)),
+        chain=st.one_of(st.just(()), chains()),
         fragment=st.sampled_from(((0, False), (0, False), (0, True), (8, True), (1480, False))),
         tags=st.lists(
             st.tuples(st.sampled_from((0x8100, 0x88A8, 0x9100)), st.sampled_from((0, 1, 10, 20, 4095, 0xE00A))),
@@ -106,7 +109,7 @@ def wires(*, links: tuple[int, ...] = (ETHERNET, COOKED, COOKED_2, *RAW_TYPES, N
         macs=st.tuples(st.sampled_from(MACS), st.sampled_from(MACS)),
         packet_type=st.integers(0, 4),
         family=st.sampled_from(families),
-        cut=st.one_of(st.none(), st.none(), st.integers(0, 130)),
+        cut=st.one_of(st.none(), st.none(), st.integers(0, 130), st.integers(34, 80)),
         damage=st.one_of(
             st.just(()), st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=2).map(tuple)
         ),
@@ -124,6 +127,8 @@ def ip_packet(wire: Wire) -> bytes:
     ports = wire.ports[::-1] if wire.is_back else wire.ports
     if wire.proto == TCP:
         segment = tcp(*ports, wire.flags, wire.payload_bytes, seq=100, ack=101, options_bytes=wire.options_bytes)
+        if wire.data_offset is not None:
+            segment = segment[:12] + bytes([wire.data_offset << 4]) + segment[13:]
     elif wire.proto == UDP:
         segment = udp(*ports, wire.payload_bytes)
     else:
