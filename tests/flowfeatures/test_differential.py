@@ -11,7 +11,7 @@ from tests.flowfeatures.difference import report
 from tests.flowfeatures.differential import compare, compare_all
 from tests.flowfeatures.meters import SHARED, measure
 from tests.flowfeatures.packets import write_pcap
-from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, streams, timed
+from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, reordered, streams, swaps, talks, timed
 from tests.oracle.meter import WTMC, Settings
 
 CAPTURES = sorted(path for suffix in ("pcap", "pcapng") for path in SHARED.rglob(f"*.{suffix}"))
@@ -69,6 +69,28 @@ def test_engine_and_oracle_agree_on_any_stream(
 
 
 @FUZZ
+@given(stream=st.one_of(streams(), talks()), how=SETTINGS, moves=swaps())
+def test_engine_and_oracle_agree_on_frames_out_of_order(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings, moves: list[tuple[int, int]]
+):
+    frames = reordered(timed(stream), moves)
+
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "late.pcap", frames), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@FUZZ
+@given(stream=talks(), how=SETTINGS)
+def test_engine_and_oracle_agree_on_ports_used_again(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "talks.pcap", timed(stream)), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@FUZZ
 @given(stream=crowds(), how=SMALL_TABLES)
 def test_engine_and_oracle_agree_while_the_table_is_full(
     tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
@@ -91,11 +113,13 @@ def test_engine_and_oracle_agree_on_crowds_nobody_has_seen(
 
 @pytest.mark.slow
 @SEARCH
-@given(stream=streams(), how=SETTINGS)
+@given(stream=st.one_of(streams(), talks(max_talks=20)), how=SETTINGS, moves=swaps())
 def test_engine_and_oracle_agree_on_streams_nobody_has_seen(
-    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings, moves: list[tuple[int, int]]
 ):
-    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "search.pcap", timed(stream)), how)
+    frames = reordered(timed(stream), moves)
+
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "search.pcap", frames), how)
 
     assert not lines, report(lines, what=str(how))
 
