@@ -16,7 +16,7 @@ from flowfeatures.files import Capture
 from flowfeatures.frames import FrameBlock
 from tests.oracle.columns import NAMES
 from tests.oracle.meter import Meter, Record, Settings
-from tests.oracle.reader import NotACapture, Truncated, UnknownLink, read_frames
+from tests.oracle.reader import Frame, NotACapture, Truncated, UnknownLink, read_frames
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("PENSTOCK_SHARED", REPOSITORY / "../shared")).resolve()
@@ -60,6 +60,10 @@ class OracleFeed:
             self.error = "link_type"
         except NotACapture:
             self.error = "format"
+
+    def read_frames(self, frames: Iterable[Frame]) -> None:
+        """Read frames without a file round them."""
+        self.records.extend(self.meter.read(frames))
 
     def advance(self, now_us: int) -> None:
         """Move the clock without a packet."""

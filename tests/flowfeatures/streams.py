@@ -185,14 +185,15 @@ def frame(event: Event) -> bytes:
     seq, ack = event.numbers
     segment = tcp(*ports, event.flags, event.payload_bytes, seq=seq, ack=ack, window=event.payload_bytes + 7)
     datagram = udp(*ports, event.payload_bytes)
+    six = {"src": f"2001:db8::{src}", "dst": f"2001:db8::{dst}"}
     packet = {
         "tcp": lambda: ipv4(segment, 6, src=src, dst=dst),
         "udp": lambda: ipv4(datagram, 17, src=src, dst=dst),
         "icmp": lambda: ipv4(datagram, 1, src=src, dst=dst),
         "gre": lambda: ipv4(datagram, 47, src=src, dst=dst),
         "fragment": lambda: ipv4(datagram, 17, src=src, dst=dst, fragment_offset=event.offset_bytes),
-        "v6": lambda: ipv6(extension(6) + segment, 0, src=f"2001:db8::{src}", dst=f"2001:db8::{dst}"),
-        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44),
+        "v6": lambda: ipv6(extension(6) + segment, 0, **six),
+        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44, **six),
         "arp": lambda: bytes(28),
     }[event.kind]()
     ether_type = 0x0806 if event.kind == "arp" else None
