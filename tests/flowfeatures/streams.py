@@ -158,9 +158,8 @@ def talks(*, max_talks: int = 8) -> st.SearchStrategy[list[Event]]:
         closing=st.sampled_from(CLOSINGS),
         steps_us=st.lists(st.sampled_from(LINGER_US), min_size=1, max_size=5).map(tuple),
     )
-    return st.lists(talk, min_size=1, max_size=max_talks).map(
-        lambda made: [event for each in made for event in each.events()]
-    )
+    made = st.lists(talk, min_size=1, max_size=max_talks)
+    return made.map(lambda talks: [event for talk in talks for event in talk.events()]).filter(bool)
 
 
 def swaps() -> st.SearchStrategy[list[tuple[int, int]]]:

@@ -193,7 +193,8 @@ class Flow:
     """One entry of the table: identity, which an active cut keeps, and `counters`, which it resets.
 
     MAC addresses, VLAN ids, group and the finished handshake describe the two ends, not the packets since a cut, so
-    they stay. `counters` is None between a cut and the next packet.
+    they stay. An end's MAC address is that of its first frame that has one: all zeros, as on a loopback interface or
+    where the link has no addresses, is none. `counters` is None between a cut and the next packet.
     """
 
     def __init__(self, packet: Packet, *, key: Hashable, arrival: int) -> None:
@@ -226,7 +227,7 @@ class Flow:
     def add(self, packet: Packet, *, label: int) -> None:
         """Account one packet."""
         side = self.side_of(packet)
-        if self.packets_seen[side] == 0:
+        if self.macs[side] == NO_MAC:
             self.macs[side] = packet.src_mac
         self.packets_seen[side] += 1
         if self.vlan == (0, 0):
