@@ -102,6 +102,10 @@ class EngineFeed:
 
         self._read(path, feed)
 
+    def add(self, block: FrameBlock) -> None:
+        """Account the frames of a block that came from no file."""
+        self._take(self.meter.add(block))
+
     def _read(self, path: Path, feed: Callable[[Capture], None]) -> None:
         if self.error:
             return

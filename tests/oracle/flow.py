@@ -206,7 +206,7 @@ class Flow:
         self.macs = [NO_MAC, NO_MAC]
         self.group = packet.group
         self.handshake = Handshake()
-        self.packets_seen = [0, 0]
+        self.packets_seen = 0
         self.planned_visit_us = math.inf
         self.key, self.arrival = key, arrival
         self.cut_us = 0
@@ -229,7 +229,7 @@ class Flow:
         side = self.side_of(packet)
         if self.macs[side] == NO_MAC:
             self.macs[side] = packet.src_mac
-        self.packets_seen[side] += 1
+        self.packets_seen += 1
         if self.vlan == (0, 0):
             self.vlan = packet.vlan
         self.packet_label = label or self.packet_label

@@ -8,7 +8,7 @@ They show what no file of the corrected CICFlowMeter shows, and what we do other
 | gaps of exactly 5, 15, 60 and 120 s; a cut at the active timeout and what it leaves | `test_timeouts.py` |
 | clock steps back; order of leaving | `test_clock.py` |
 | one direction tagged; VLANs in the key; one address at both ends; direction of a first SYN+ACK | `test_ends.py` |
-| whole rows: both IP versions, windows, half close, gaps of exactly 1 and 5 s, a step back, no duration | `test_rows.py` |
+| whole rows: both IP versions, windows, half close, gaps of 1 and 5 s, a step back, no duration | `test_rows.py` |
 | whole rows: ICMP and other protocols, fragments | `test_protocols.py` |
 | a full table: who leaves | `test_full_table.py` |
 | a full table: shortened timeouts | `test_emergency.py` |
