@@ -109,6 +109,73 @@ def streams(
     return st.lists(events(steps_us), min_size=1, max_size=max_events)
 
 
+OPENING = (("S", False), ("SA", True), ("A", False))
+CLOSINGS = (
+    (),
+    (("R", True),),
+    (("RA", False), ("A", True)),
+    (("FA", False), ("FA", True), ("A", False)),
+    (("FA", False), ("A", True), ("FA", True), ("A", False)),
+    (("FA", False), ("A", True), ("PA", True), ("PA", True)),
+    (("FA", True), ("FA", False), ("FA", True), ("A", True)),
+    (("FA", False), ("FA", True), ("A", False), ("A", True), ("S", False)),
+)
+LINGER_US = (0, 0, 1, 1_000, 100_000, 249_999, 250_000, 250_001, 1_000_001)
+
+
+class Talk(NamedTuple):
+    """One TCP conversation: opened or not, some payload each way, one of many ends."""
+
+    ports: tuple[int, int]
+    opening: tuple[tuple[str, bool], ...]
+    payload: tuple[tuple[str, bool], ...]
+    closing: tuple[tuple[str, bool], ...]
+    steps_us: tuple[int, ...]
+
+    def events(self) -> list[Event]:
+        """Return its packets; the times between them are taken in turn."""
+        packets = (*self.opening, *self.payload, *self.closing)
+        return [
+            Event(
+                self.steps_us[i % len(self.steps_us)],
+                ports=self.ports,
+                flags=flags,
+                is_back=is_back,
+                payload_bytes=300 if "P" in flags else 0,
+            )
+            for i, (flags, is_back) in enumerate(packets)
+        ]
+
+
+def talks(*, max_talks: int = 8) -> st.SearchStrategy[list[Event]]:
+    """Return a strategy for conversations one after another on few ports, so that ports are used again."""
+    pushes = st.sampled_from((("PA", False), ("PA", True), ("A", False)))
+    talk = st.builds(
+        Talk,
+        ports=st.sampled_from(PORTS[:2]),
+        opening=st.sampled_from((OPENING, OPENING[:1], OPENING[1:], ())),
+        payload=st.lists(pushes, max_size=6).map(tuple),
+        closing=st.sampled_from(CLOSINGS),
+        steps_us=st.lists(st.sampled_from(LINGER_US), min_size=1, max_size=5).map(tuple),
+    )
+    made = st.lists(talk, min_size=1, max_size=max_talks)
+    return made.map(lambda talks: [event for talk in talks for event in talk.events()]).filter(bool)
+
+
+def swaps() -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Return a strategy for how frames change places: (which, how many places later)."""
+    return st.lists(st.tuples(st.integers(0, 100), st.integers(1, 5)), max_size=10)
+
+
+def reordered(frames: list[TimedFrame], moves: list[tuple[int, int]]) -> list[TimedFrame]:
+    """Return the frames with some of them late, each under the time it had."""
+    late = list(frames)
+    for which, places in moves:
+        at = which % len(late)
+        late.insert(min(at + places, len(late) - 1), late.pop(at))
+    return late
+
+
 def frame(event: Event) -> bytes:
     """Return the event's frame."""
     (src, dst), ports, macs = event.ends, event.ports, (DEVICE_MAC, ROUTER_MAC)
@@ -117,14 +184,15 @@ def frame(event: Event) -> bytes:
     seq, ack = event.numbers
     segment = tcp(*ports, event.flags, event.payload_bytes, seq=seq, ack=ack, window=event.payload_bytes + 7)
     datagram = udp(*ports, event.payload_bytes)
+    six = {"src": f"2001:db8::{src}", "dst": f"2001:db8::{dst}"}
     packet = {
         "tcp": lambda: ipv4(segment, 6, src=src, dst=dst),
         "udp": lambda: ipv4(datagram, 17, src=src, dst=dst),
         "icmp": lambda: ipv4(datagram, 1, src=src, dst=dst),
         "gre": lambda: ipv4(datagram, 47, src=src, dst=dst),
         "fragment": lambda: ipv4(datagram, 17, src=src, dst=dst, fragment_offset=event.offset_bytes),
-        "v6": lambda: ipv6(extension(6) + segment, 0, src=f"2001:db8::{src}", dst=f"2001:db8::{dst}"),
-        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44),
+        "v6": lambda: ipv6(extension(6) + segment, 0, **six),
+        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44, **six),
         "arp": lambda: bytes(28),
     }[event.kind]()
     ether_type = 0x0806 if event.kind == "arp" else None

@@ -24,7 +24,7 @@ class Ranks:
 
     def after_packet(self, flow: Flow) -> None:
         """Move the flow on, if the packet that it has just taken changes where it stands."""
-        is_grown = sum(flow.packets_seen) > LAST_EMBRYO_PACKET
+        is_grown = flow.packets_seen > LAST_EMBRYO_PACKET
         if flow in self.half_open and not flow.is_half_open:
             del self.half_open[flow]
             if not is_grown:
