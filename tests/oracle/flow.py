@@ -226,7 +226,7 @@ class Flow:
     def add(self, packet: Packet, *, label: int) -> None:
         """Account one packet."""
         side = self.side_of(packet)
-        if self.packets_seen[side] == 0:
+        if self.macs[side] == NO_MAC:  # the first that has one: not every link layer of a capture tells
             self.macs[side] = packet.src_mac
         self.packets_seen[side] += 1
         if self.vlan == (0, 0):
