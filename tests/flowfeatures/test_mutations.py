@@ -59,7 +59,9 @@ def check(numbers: range, folder: Path) -> Iterator[str]:
     path = folder / "case"
     for number in numbers:
         name, content = mutated(number)
-        path.write_bytes(content)
+        with path.open("r+b" if path.exists() else "wb") as file:  # a new file a case costs more than all the rest
+            file.write(content)
+            file.truncate()
         chunks, counters, frames = measured_to_the_end(path, ENGINE_WAYS[number % len(WAYS)])
         problems = broken(chunks, counters, frames=frames)
         if not problems and number % ORACLE_EVERY == 0:
@@ -94,10 +96,6 @@ def test_no_mutation_of_many_breaks_reader_or_meter(numbers: range, tmp_path: Pa
     problems = check_all(numbers, tmp_path)
 
     assert not problems, problems
-
-
-def test_mutations_reach_the_flow_table_and_every_way_to_end():
-    """A mutator that only breaks the framing would prove little."""
 
 
 def test_seeds_hold_what_the_mutator_starts_from(tmp_path: Path):

@@ -1,7 +1,7 @@
 """`make fuzz`: build, show that the sanitizers are awake, fuzz each target for its share of the time, look for leaks.
 
-One line a target on stdout; ends with 1 where anything was found, with 69 where clang is missing. What libFuzzer says is
-kept beside the corpus it grew, in .cache/fuzz; an input that breaks something lies in .cache/fuzz/findings.
+One line a target on stdout; ends with 1 where anything was found, with 69 where clang is missing. What libFuzzer says
+is kept beside the corpus it grew, in .cache/fuzz; an input that breaks something lies in .cache/fuzz/findings.
 """
 
 from __future__ import annotations

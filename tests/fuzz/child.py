@@ -18,7 +18,7 @@ from tests.fuzz.targets import TARGETS
 PLANTED = {"read_beyond": feeder.read_beyond, "overflow": feeder.overflow, "raise_error": feeder.raise_error}
 ROUNDS = 4
 GROWTH_BYTES = 64 << 10
-"""What a round may leave behind; a single octet lost per input is more in a corpus of thousands, and shows in rounds."""
+"""What a round may leave behind, since caches settle; a hundred octets lost per input come to more."""
 
 
 def replay(target: str, folders: list[str]) -> int:

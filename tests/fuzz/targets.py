@@ -1,15 +1,21 @@
 """What is fuzzed: `TARGETS` by name. A target is one function that takes any octets and raises only on a mistake.
 
-To add one: write the function, its seeds, and its line in TARGETS; corpus, run and report follow from that. Modules that
-exist compiled for fuzzing only are imported when a target is made.
+To add one: write the function, its seeds, and its line in TARGETS; corpus, run and report follow from that. Modules
+that exist compiled for fuzzing only are imported when a target is made.
 """
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import mmap
 import os
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import zstandard
 
 from flowfeatures import FlowFeaturesError, FlowMeter, open_capture
 from tests.fuzz.captures import captures, packets_at, traffic
@@ -149,32 +155,93 @@ class GuardedMap(mmap.mmap):
 
 
 def make_files() -> Run:
-    """Return a function that reads octets as a capture file, whatever they are, under settings taken from their length."""
-    mmap.mmap = GuardedMap
+    """Return a function that reads octets as a capture file, whatever they are."""
+    mmap.mmap = GuardedMap  # type: ignore[misc]
     descriptor = os.memfd_create("capture")
-    path = f"/proc/self/fd/{descriptor}"
 
     def run(content: bytes) -> None:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
-        meter, chunks, frames = FlowMeter(SETTINGS[len(content) % len(SETTINGS)], hash_seed=bytes(16)), [], None
-        try:
-            with open_capture(path) as capture:
-                try:
-                    chunks += meter.read(capture)
-                finally:
-                    frames = capture.frames_read
-        except FlowFeaturesError as exc:
-            str(exc)
-        chunks += meter.flush()
-        complain(broken(chunks, meter.counters, frames=frames))
+        meter_of_file(f"/proc/self/fd/{descriptor}", len(content))
 
     return run
+
+
+def meter_of_file(path: str, number: int) -> None:
+    """Read a capture to its end or its error under the settings of this number; complain of what does not hold."""
+    meter, chunks, frames = FlowMeter(SETTINGS[number % len(SETTINGS)], hash_seed=bytes(16)), [], None
+    try:
+        with open_capture(path) as capture:
+            try:
+                chunks += meter.read(capture)
+            finally:
+                frames = capture.frames_read
+    except FlowFeaturesError as exc:
+        str(exc)
+    chunks += meter.flush()
+    complain(broken(chunks, meter.counters, frames=frames))
 
 
 def file_seeds() -> dict[str, bytes]:
     """Return our captures, cut to what a mutation may grow."""
     return {name: content[:4096] for name, content in captures().items()}
+
+
+# -- compressed files and pipes ---------------------------------------------------------------------------------------
+
+STREAM_HEAD = struct.Struct("<BHHB")
+PACKERS: tuple[Callable[[bytes], bytes], ...] = (
+    lambda content: gzip.compress(content, 1, mtime=0),
+    lambda content: lzma.compress(content, preset=0),
+    lambda content: zstandard.ZstdCompressor(level=1).compress(content),
+    bz2.compress,
+    bytes,
+)
+FROM_PIPE, TWICE = 0x08, 0x10
+
+
+def make_streams() -> Run:
+    """Return a function that packs octets, spoils what comes out, and reads it from a file or a pipe.
+
+    Mutations of packed octets hardly get past a checksum; so the mutation happens before. Six octets in front say how
+    it is packed, where the stream is cut, and which octet of it is changed.
+    """
+    descriptor = os.memfd_create("stream")
+
+    def run(script: bytes) -> None:
+        if len(script) < STREAM_HEAD.size:
+            return
+        how, cut, at, octet = STREAM_HEAD.unpack_from(script)
+        packed_octets = PACKERS[(how & 7) % len(PACKERS)](script[STREAM_HEAD.size :])
+        content = bytearray(packed_octets * (2 if how & TWICE else 1))
+        content = content[: len(content) - cut % (len(content) + 1)]
+        if octet and content:
+            content[at % len(content)] ^= octet
+        if how & FROM_PIPE:
+            reader, writer = os.pipe()
+            os.write(writer, content[: 1 << 15])  # a pipe holds 64 KiB: nobody waits
+            os.close(writer)
+            meter_of_file(f"/proc/self/fd/{reader}", len(script))
+            os.close(reader)
+        else:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, content, 0)
+            meter_of_file(f"/proc/self/fd/{descriptor}", len(script))
+
+    return run
+
+
+def stream_seeds() -> dict[str, bytes]:
+    """Return a pcap and a pcapng under every packing, whole, cut, changed, twice in a row, from files and pipes."""
+    seeds = {}
+    for i in range(len(PACKERS)):
+        for name in ("pcap_ns", "interfaces"):
+            content = captures()[name][:2048]
+            for what, more in (("file", 0), ("pipe", FROM_PIPE), ("twice", TWICE)):
+                seeds[f"{name}_{i}_{what}"] = STREAM_HEAD.pack(i | more, 0, 0, 0) + content
+        seeds[f"cut_{i}"] = STREAM_HEAD.pack(i, 9, 0, 0) + content
+        seeds[f"changed_{i}"] = STREAM_HEAD.pack(i, 0, 60, 0x10) + content
+    return seeds
 
 
 # -- all --------------------------------------------------------------------------------------------------------------
@@ -207,7 +274,7 @@ TARGETS = {
     "files": Target(
         make_files,
         file_seeds,
-        share=0.5,
+        share=0.3,
         max_bytes=8192,
         words=(
             b"\xa1\xb2\xc3\xd4",
@@ -229,6 +296,7 @@ TARGETS = {
             b"\x00\x00\x10\x00",
         ),
     ),
+    "streams": Target(make_streams, stream_seeds, share=0.2, max_bytes=4096),
 }
 
 
