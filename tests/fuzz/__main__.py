@@ -85,7 +85,10 @@ def main() -> int:
     parser.add_argument("--target", choices=sorted(TARGETS), action="append", help="only this one; may be repeated")
     parser.add_argument("--rss-mb", type=int, default=1024, help="a process above this is a finding (1024)")
     parser.add_argument("--fresh", action="store_true", help="forget the corpus earlier runs have grown")
+    parser.add_argument("--again", type=Path, help="run one input of the one target, and say all there is to say")
     options = parser.parse_args()
+    if options.again and len(options.target or ()) != 1:
+        parser.error("--again wants one --target")
     try:
         print("fuzz: compiling the core under sanitizers", flush=True)
         build()
@@ -98,6 +101,12 @@ def main() -> int:
     if unseen:
         print(f"fuzz: nobody noticed the planted {', '.join(unseen)}: the sanitizers are not at work", file=sys.stderr)
         return 1
+    if options.again:
+        log = CACHE / "again.log"
+        log.unlink(missing_ok=True)
+        status = child("fuzz", options.target[0], str(options.again.resolve()), log=log)
+        print(log.read_text(errors="replace"))
+        return int(status != 0)
     names = options.target or list(TARGETS)
     shares = sum(TARGETS[name].share for name in names)
     found = False

@@ -18,7 +18,8 @@ def broken(chunks: Iterable[NDArray[np.void]], counters: Mapping[str, Any], *, f
 
     `frames` is what the meter was given, where that is known.
     """
-    records = np.concatenate([np.zeros(0, RECORD), *chunks])
+    given = list(chunks)
+    records = given[0] if len(given) == 1 else np.concatenate(given) if given else np.zeros(0, RECORD)
     final = records[records["partial"] == 0]
     in_records = int(final["fwd_packets"].sum(dtype=np.uint64) + final["bwd_packets"].sum(dtype=np.uint64))
     undecoded = sum(counters["undecoded"].values())
@@ -26,13 +27,13 @@ def broken(chunks: Iterable[NDArray[np.void]], counters: Mapping[str, Any], *, f
         "every frame is counted": frames is None or counters["packets"] == frames,
         "packets = decoded + undecoded": counters["packets"] == counters["decoded"] + undecoded,
         "each decoded packet stands in one record": in_records == counters["decoded"],
-        "every flow leaves a record": len(final) >= counters["flows"] and bool((final["fwd_packets"] >= 0).all()),
+        "every flow leaves a record": len(final) >= counters["flows"],
         "no record is empty": bool((records["fwd_packets"] + records["bwd_packets"] > 0).all()),
         "records are counted": len(records) == counters["records"],
         "partial records are counted": len(records) - len(final) == counters["partial_records"],
         "nothing lives after flush": counters["live_flows"] == 0,
         "columns are finite": bool(np.isfinite(records["columns"]).all()),
-        "ends have reasons": bool(np.isin(final["end_reason"], (1, 2, 3, 4, 5)).all()),
+        "ends have reasons": bool(((final["end_reason"] >= 1) & (final["end_reason"] <= 5)).all()),
     }
     numbers = (
         f"{len(records)} records, {len(final)} final, {in_records} packets in them, {frames} frames, {dict(counters)}"
