@@ -101,6 +101,11 @@ def partial_due_us(number: int) -> int:
     return first[number] if number < len(first) else first[-1] + 30_000_000 * (number - 2)
 
 
+def microseconds(seconds: float) -> float:
+    """Return an integer, or infinity: a float would lose the last digits of a time beyond the year 2255."""
+    return seconds if math.isinf(seconds) else round(seconds * 1_000_000)
+
+
 class Meter:
     """Flow table of one observation point."""
 
@@ -180,7 +185,7 @@ class Meter:
 
     def _idle_us(self, flow: Flow) -> float:
         settings = self.settings
-        return (settings.tcp_idle_timeout_s if flow.proto == TCP else settings.other_idle_timeout_s) * 1_000_000
+        return microseconds(settings.tcp_idle_timeout_s if flow.proto == TCP else settings.other_idle_timeout_s)
 
     def _next_end(self, flow: Flow) -> tuple[float, int]:
         """Return (due time, reason) of the flow's deadline; on a tie the earlier in the specification's list."""
@@ -188,14 +193,14 @@ class Meter:
         if counters is None:
             return flow.cut_us + self._idle_us(flow), DROP
         ends = [
-            (counters.start + self.settings.active_timeout_s * 1_000_000, ACTIVE),
+            (counters.start + microseconds(self.settings.active_timeout_s), ACTIVE),
             (self._silent_until(counters.last, self._idle_us(flow), EMERGENCY_IDLE_US), IDLE),
         ]
         if flow.is_half_open:
-            half_open_us = self.settings.half_open_timeout_s * 1_000_000
+            half_open_us = microseconds(self.settings.half_open_timeout_s)
             ends.append((self._silent_until(counters.last, half_open_us, EMERGENCY_HALF_OPEN_US), IDLE))
         if flow.tcp.state == 3:
-            ends.append((flow.tcp.closed_us + self.settings.linger_s * 1_000_000, END_OF_FLOW))
+            ends.append((flow.tcp.closed_us + microseconds(self.settings.linger_s), END_OF_FLOW))
         return min(ends, key=lambda end: end[0])
 
     def _silent_until(self, last: int, timeout_us: float, in_emergency_us: int) -> float:
