@@ -16,9 +16,12 @@ from tests.flowfeatures.meters import EngineFeed, OracleFeed, column, measure
 from tests.flowfeatures.packets import (
     DEVICE_MAC,
     ROUTER_MAC,
+    enhanced_packet,
+    interface_block,
     mac_bytes,
     pcap_bytes,
     pcapng_bytes,
+    section_header,
     udp_frame,
     write_pcap,
 )
@@ -26,7 +29,7 @@ from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, st
 from tests.oracle.columns import NAMES
 from tests.oracle.meter import WTMC, Settings
 from tests.oracle.packet import NO_MAC
-from tests.oracle.reader import read_frames
+from tests.oracle.reader import LINK_TYPES, read_frames
 
 SLOW_TO_MAKE = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 FUZZ = settings(deadline=None, max_examples=40, suppress_health_check=SLOW_TO_MAKE, derandomize=True)
@@ -176,11 +179,31 @@ def test_turning_a_flow_round_swaps_its_sides(tmp_path: Path, meter: str, first:
         assert column(other, "ack_packets") == column(one, "ack_packets") + (first == "tcp S")
 
 
+# Of raw IP, of Ethernet with IP within, and of a capture: what follows is then read further.
+BEGINNINGS = (
+    b"",
+    b"\x45",
+    b"\x60",
+    bytes(12) + b"\x08\x00\x45",
+    bytes(12) + b"\x86\xdd\x60",
+    bytes.fromhex("d4c3b2a1"),
+    section_header(),
+)
+
+
 @BYTES
-@given(content=st.binary(max_size=300), as_frame=st.booleans(), link_type=st.sampled_from((0, 1, 101, 108, 113, 276)))
-def test_no_bytes_raise_anything_but_our_own_errors(tmp_path: Path, content: bytes, as_frame: bool, link_type: int):
+@given(
+    content=st.tuples(st.sampled_from(BEGINNINGS), st.binary(max_size=300)).map(b"".join),
+    as_frame=st.booleans(),
+    link_type=st.sampled_from(LINK_TYPES),
+    absent_bytes=st.sampled_from((0, 1, 1400, 65_535, 1 << 31)),
+)
+def test_no_bytes_raise_anything_but_our_own_errors(
+    tmp_path: Path, content: bytes, as_frame: bool, link_type: int, absent_bytes: int
+):
     path = tmp_path / "bytes"
-    path.write_bytes(pcap_bytes([(0, content)], link_type=link_type) if as_frame else content)
+    packet = enhanced_packet(0, content, wire_bytes=len(content) + absent_bytes)
+    path.write_bytes(section_header() + interface_block(link_type) + packet if as_frame else content)
     meter = FlowMeter(FlowSettings(partials=True))
 
     # What is inside a frame is counted, never raised; what is around it may be no capture.
@@ -190,6 +213,7 @@ def test_no_bytes_raise_anything_but_our_own_errors(tmp_path: Path, content: byt
 
     counters = meter.counters
     assert counters["packets"] == counters["decoded"] + sum(counters["undecoded"].values())
+    assert counters["packets"] == as_frame
 
 
 @BYTES
