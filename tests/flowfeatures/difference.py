@@ -1,5 +1,7 @@
 """Where two meters disagree: counts, sums, extremes and times bit for bit, what was divided to 1e-9 of its size.
 
+A column is a float64, so beyond 2^53 the nearest one is what bit for bit means.
+
 NaN equals nothing. The engine keeps sums of squares exactly up to 92 bits, which gaps of years exceed: there alone,
 with a forged clock, a deviation is compared to 1e-9 of the largest value it was made from.
 """
@@ -52,7 +54,7 @@ def record_differences(expected: Record, seen: Record) -> list[str]:
         if getattr(expected, name) != getattr(seen, name)
     ]
     for name, is_divided, ours, theirs in zip(NAMES, IS_DIVIDED, expected.columns, seen.columns, strict=True):
-        if ours == theirs:
+        if float(ours) == theirs:
             continue
         if is_divided and (math.isclose(ours, theirs, rel_tol=RELATIVE) or is_forged_deviation(name, expected, theirs)):
             continue
