@@ -3,7 +3,23 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = ["frames", "packet", "octets", "walk", "pcap", "pcapng", "files", "flow", "vector", "alarms", "pool", "table", "homes", "recent", "window"]
+COMPILED = [
+    "frames",
+    "packet",
+    "octets",
+    "walk",
+    "pcap",
+    "pcapng",
+    "files",
+    "flow",
+    "vector",
+    "alarms",
+    "pool",
+    "table",
+    "homes",
+    "recent",
+    "window",
+]
 
 setup(
     ext_modules=cythonize(

@@ -45,6 +45,8 @@ cdef class PcapngWalk(Walk):
             if kind != INTERFACE and kind != ENHANCED_PACKET and kind != SIMPLE_PACKET and kind != OBSOLETE_PACKET:
                 octets.skip(length)
             elif length > MAX_BLOCK_BYTES:
+                if block.count:
+                    return 0
                 self.refused = self.broken(
                     f"packet or interface block of {length} octets, wanted at most {<int> MAX_BLOCK_BYTES}"
                 )
@@ -99,9 +101,11 @@ cdef class PcapngWalk(Walk):
             if length < 4 or not self.interface_count:
                 return "simple packet without an interface or a length"
             interface = &self.interfaces[0]
-            captured = min(octets.u32(8), length - 4)
+            captured = octets.u32(8)
             if interface.snap_bytes:
                 captured = min(captured, interface.snap_bytes)
+            if captured > length - 4:
+                return f"captured length {captured} in a block with {length - 4} octets of data"
             return self.put_whole(block, interface, 12, captured, octets.u32(8), self.last_us)
         if length < 20:
             return f"packet block of {length} octets, wanted 20"
@@ -140,7 +144,7 @@ cdef class PcapngWalk(Walk):
                 break
             if option + 4 + size > end:
                 return f"interface option {code} of {size} octets reaches beyond its block"
-            if code == 9 and size >= 1:
+            if code == 9 and size == 1:
                 resolution = octets.at[option + 4]
             elif code == 14 and size == 8:
                 if octets.big_endian:

@@ -25,12 +25,25 @@ WAKE_S = 0.2
 class Source(Protocol):
     """The next octets, and how far along what lies on disk they are."""
 
-    compression: str | None
-    size_bytes: int
-    """Octets on disk; 0 where nobody knows."""
-    position_bytes: int
-    """Octets on disk, or of the pipe, read so far."""
-    is_stopped: bool
+    @property
+    def compression(self) -> str | None:
+        """Return what unpacks it: gzip, xz, zstd, or None."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the octets on disk; 0 where nobody knows."""
+        ...
+
+    @property
+    def position_bytes(self) -> int:
+        """Return how many octets on disk, or of the pipe, were read so far."""
+        ...
+
+    @property
+    def is_stopped(self) -> bool:
+        """Return whether reading ended because somebody asked for it."""
+        ...
 
     def readinto(self, room: memoryview) -> int:
         """Fill the room from the front with at least one octet and return how many; 0 at the end."""
@@ -125,7 +138,7 @@ class Unpacked:
     """What a compressed source holds: its members or frames one after the other, zeros between them passed over."""
 
     def __init__(self, packed: Source, head: bytes, *, compression: str, name: str) -> None:
-        self.compression: str | None = compression
+        self.compression = compression
         self._packed = packed
         self._name = name
         self._chunk = memoryview(bytearray(CHUNK_BYTES))
@@ -174,7 +187,7 @@ class Unpacked:
             octets = octets.lstrip(b"\0")
             if not octets:
                 return
-            self._decoder = open_decoder(str(self.compression), name=self._name)
+            self._decoder = open_decoder(self.compression, name=self._name)
             self._members += 1
         self._decoder.feed(octets)
 
@@ -210,14 +223,18 @@ def open_source(path: str, *, stopped: Callable[[], bool] | None = None) -> tupl
         compression = compression_of(head, name=name)
         if compression is None:
             return source, head
-        source = Unpacked(source, head, compression=compression, name=name)
-        head = read_head(source)
-        within = compression_of(head, name=name)
-        if within is not None:
-            raise CaptureFormatError(f"{name}: {within} inside {compression}, wanted a capture compressed once")
+        return _unpack(source, head, compression=compression, name=name)
     except BaseException:
         source.close()
         raise
+
+
+def _unpack(packed: Source, head: bytes, *, compression: str, name: str) -> tuple[Source, bytes]:
+    source = Unpacked(packed, head, compression=compression, name=name)
+    head = read_head(source)
+    within = compression_of(head, name=name)
+    if within is not None:
+        raise CaptureFormatError(f"{name}: {within} inside {compression}, wanted a capture compressed once")
     return source, head
 
 

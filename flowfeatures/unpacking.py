@@ -90,6 +90,8 @@ class GzipDecoder:
 
     def take(self, most: int) -> bytes:
         """Return up to `most` unpacked octets."""
+        if self.is_done:
+            return b""
         # Even without input: what one call had no room for may all be inside.
         octets = self._inflate.decompress(self._input, most)
         self._input = self._inflate.unconsumed_tail
