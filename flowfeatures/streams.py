@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from flowfeatures.errors import CaptureFormatError, CaptureNotFound, CaptureTruncated
-from flowfeatures.unpacking import Decoder, compression_of, open_decoder
+from flowfeatures.unpacking import compression_of, open_decoder
 
 STDIN = "-"
 CHUNK_BYTES = 1 << 16  # compressed octets at a time; what a pipe holds by default
@@ -142,8 +142,9 @@ class Unpacked:
         self._packed = packed
         self._name = name
         self._chunk = memoryview(bytearray(CHUNK_BYTES))
-        self._decoder: Decoder | None = None
+        self._decoder = open_decoder(compression, name=name)
         self._members = 0
+        self._is_between = True
         self._feed(head)
 
     @property
@@ -164,18 +165,18 @@ class Unpacked:
     def readinto(self, room: memoryview) -> int:
         """Unpack what comes next. Raises CaptureTruncated, or CaptureFormatError where it is damaged."""
         while True:
-            if self._decoder is not None:
+            if not self._is_between:
                 octets = self._unpack(len(room))
                 if octets:
                     room[: len(octets)] = octets
                     return len(octets)
                 if self._decoder.is_done:
-                    rest, self._decoder = self._decoder.rest, None
-                    self._feed(rest)
+                    self._is_between = True
+                    self._feed(self._decoder.rest)
                     continue
             got = self._packed.readinto(self._chunk)
             if got == 0:
-                if self._decoder is None or self.is_stopped:
+                if self._is_between or self.is_stopped:
                     return 0
                 raise CaptureTruncated(
                     f"{self._name}: octet {self.position_bytes}: the file ends inside its {self.compression} data"
@@ -183,16 +184,16 @@ class Unpacked:
             self._feed(bytes(self._chunk[:got]))
 
     def _feed(self, octets: bytes) -> None:
-        if self._decoder is None:
+        if self._is_between:
             octets = octets.lstrip(b"\0")
             if not octets:
                 return
-            self._decoder = open_decoder(self.compression, name=self._name)
+            self._decoder.begin()
             self._members += 1
+            self._is_between = False
         self._decoder.feed(octets)
 
     def _unpack(self, most: int) -> bytes:
-        assert self._decoder is not None
         try:
             return self._decoder.take(most)
         except self._decoder.errors as exc:

@@ -7,6 +7,7 @@ one call may give (64 KiB can unpack to 2 GiB), so it is fed block by block, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from flowfeatures.errors import CaptureFormatError
@@ -25,13 +26,17 @@ REFUSED = {b"BZh": "bzip2", b"\x04\x22\x4d\x18": "lz4", b"PK\x03\x04": "zip"}
 
 
 class Decoder(Protocol):
-    """One member, stream or frame."""
+    """One member, stream or frame after the other."""
 
     errors: tuple[type[Exception], ...]
     """What `take` raises where the octets are damaged."""
     is_done: bool
     rest: bytes
     """When done: what was fed beyond the end."""
+
+    def begin(self) -> None:
+        """Start on a member."""
+        ...
 
     def feed(self, octets: bytes) -> None:
         """Hand over compressed octets."""
@@ -73,16 +78,20 @@ def open_decoder(compression: str, *, name: str) -> Decoder:
 
 
 class GzipDecoder:
-    """One gzip member."""
+    """Gzip members."""
 
     def __init__(self) -> None:
         import zlib
 
         self.errors: tuple[type[Exception], ...] = (zlib.error,)
-        self.is_done = False
-        self.rest = b""
-        self._inflate: zlib._Decompress = zlib.decompressobj(16 + zlib.MAX_WBITS)  # 16: with gzip's header
-        self._input = b""
+        # 16: with the header and checksum of gzip.
+        self._open: Callable[[], zlib._Decompress] = lambda: zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start on a member."""
+        self.is_done, self.rest, self._input = False, b"", b""
+        self._inflate = self._open()
 
     def feed(self, octets: bytes) -> None:
         """Hand over compressed octets."""
@@ -101,17 +110,20 @@ class GzipDecoder:
 
 
 class XzDecoder:
-    """One xz stream."""
+    """Xz streams."""
 
     def __init__(self) -> None:
         import lzma
 
         limit = MAX_WINDOW_BYTES + XZ_OVERHEAD_BYTES
         self.errors: tuple[type[Exception], ...] = (lzma.LZMAError,)
-        self.is_done = False
-        self.rest = b""
-        self._stream: lzma.LZMADecompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=limit)
-        self._input = b""
+        self._open: Callable[[], lzma.LZMADecompressor] = lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=limit)
+        self.begin()
+
+    def begin(self) -> None:
+        """Start on a stream."""
+        self.is_done, self.rest, self._input = False, b"", b""
+        self._stream = self._open()
 
     def feed(self, octets: bytes) -> None:
         """Hand over compressed octets."""
@@ -128,7 +140,7 @@ class XzDecoder:
 
 
 class ZstdDecoder:
-    """One zstd frame (RFC 8878), or one skippable frame, walked block by block.
+    """Zstd frames (RFC 8878), skippable ones too, walked block by block.
 
     `_part` says what stands next in the input, `_wanted` how many octets of it must be there before it is handled.
     """
@@ -137,15 +149,16 @@ class ZstdDecoder:
         import zstandard
 
         self.errors: tuple[type[Exception], ...] = (zstandard.ZstdError,)
-        self.is_done = False
-        self.rest = b""
-        self._frame = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
         self._error = zstandard.ZstdError
+        self._library = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES)  # dear to make: once a file
+        self.begin()
+
+    def begin(self) -> None:
+        """Start on a frame."""
+        self.is_done, self.rest, self._ready = False, b"", b""
         self._input = bytearray()
-        self._ready = b""
-        self._part = self._magic
-        self._wanted = 8
-        self._is_last = self._has_checksum = False
+        self._part, self._wanted = self._magic, 8
+        self._frame = self._library.decompressobj()
 
     def feed(self, octets: bytes) -> None:
         """Hand over compressed octets."""
