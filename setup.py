@@ -4,7 +4,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = [
-    *("frames", "files", "packet", "counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
+    *("frames", "packet", "octets", "walk", "pcap", "pcapng", "files"),
+    *("counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
     *("homes", "recent", "window"),
 ]
 

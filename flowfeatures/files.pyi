@@ -1,23 +1,28 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Literal
 
 from flowfeatures.frames import FrameBlock
 
-def open_capture(path: str | os.PathLike[str]) -> Capture:
-    """Open a pcap or pcapng file for `FlowMeter.read`."""
+def open_capture(path: str | os.PathLike[str], *, stopped: Callable[[], bool] | None = None) -> Capture:
+    """Open a pcap or pcapng, plain or compressed: a file, a pipe, or `-` for standard input."""
 
 class Capture:
-    """Frames of one capture file, a context manager."""
+    """Frames of one capture, a context manager."""
 
     path: str
-    format: Literal["pcap", "pcapng"]
-    size_bytes: int
-    position_bytes: int
-    frames_read: int
+    format: Literal["pcap", "pcapng"] | None
 
-    def __init__(self, path: str | os.PathLike[str]) -> None: ...
+    def __init__(self, path: str | os.PathLike[str], *, stopped: Callable[[], bool] | None = None) -> None: ...
+    @property
+    def compression(self) -> str | None: ...
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def position_bytes(self) -> int: ...
+    @property
+    def frames_read(self) -> int: ...
     def __enter__(self) -> Capture: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

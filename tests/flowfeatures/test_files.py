@@ -1,6 +1,6 @@
 """Capture files: both formats, both byte orders, every resolution, and files that are none or end early."""
 
-import gzip
+import bz2
 import os
 import struct
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.flowfeatures.packets import (
 
 FRAMES = [udp_frame(0, payload_bytes=3), udp_frame(0.123456, payload_bytes=5, back=True)]
 FRAME = FRAMES[0][1]
+LARGE = pcap_bytes(FRAMES) + pcap_bytes(FRAMES)[24:] * 19_999  # several times what is read at once
 UNKNOWN_LINK = 105  # IEEE 802.11
 
 
@@ -159,10 +160,10 @@ def test_a_capture_without_a_packet_is_a_capture(tmp_path: Path):
         b"",
         b"\n",
         b"not a capture at all, only text\n" * 10,
-        gzip.compress(pcap_bytes(FRAMES)),
+        bz2.compress(pcap_bytes(FRAMES)),
         b"\x0a\x0d\x0d\x0a" + bytes(40),
     ],
-    ids=["empty", "one byte", "text", "gzip", "no byte order"],
+    ids=["empty", "one byte", "text", "bzip2", "no byte order"],
 )
 def test_what_is_no_capture_is_refused(tmp_path: Path, content: bytes):
     path = written(tmp_path, content)
@@ -202,22 +203,68 @@ def test_a_capture_says_its_form_and_how_far_it_was_read(tmp_path: Path, form, n
         assert capture.position_bytes == len(content)
 
 
-def test_a_named_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path):
-    os.mkfifo(tmp_path / "pipe")
-
-    with pytest.raises(CaptureNotFound, match="not a regular file"):
-        open_capture(tmp_path / "pipe")
+def test_a_device_is_refused():
+    with pytest.raises(CaptureNotFound, match="/dev/zero: a device, wanted a regular file or a pipe"):
+        open_capture("/dev/zero")
 
 
 def test_a_capture_that_shrinks_while_it_is_read_is_truncated_and_ends_nobody(tmp_path: Path):
-    # 10,000 frames are three blocks of 4,096; touching what is gone would be SIGBUS.
-    path = written(tmp_path, pcap_bytes(FRAMES * 5_000))
+    # Touching what is gone of a mapped file would be SIGBUS.
+    path = written(tmp_path, LARGE)
 
     with open_capture(path) as capture:
-        blocks = capture.blocks()
-        first = next(blocks).count
+        next(capture.blocks())
         os.truncate(path, 100)
         with pytest.raises(CaptureTruncated, match="shrank below"):
-            next(blocks)
+            list(capture.blocks())
 
-    assert first == 4096
+    assert 4096 <= capture.frames_read < 40_000
+
+
+def test_what_is_appended_while_a_capture_is_read_is_not_part_of_it(tmp_path: Path):
+    path = written(tmp_path, LARGE)
+
+    with open_capture(path) as capture:
+        next(capture.blocks())
+        with path.open("ab") as appended:
+            appended.write(bytes(1000))
+        list(capture.blocks())
+
+    assert capture.frames_read == 40_000
+
+
+def test_a_closed_capture_is_not_read(tmp_path: Path):
+    with open_capture(written(tmp_path, pcap_bytes(FRAMES))) as capture:
+        pass
+
+    with pytest.raises(ValueError, match="after close"):
+        next(capture.blocks())
+
+
+@pytest.mark.parametrize("form", [pcap_bytes, pcapng_bytes])
+def test_the_largest_frame_is_read_and_one_octet_more_is_refused(tmp_path: Path, form):
+    largest = (START_US, FRAME.ljust(1 << 20, b"\0"))
+    beyond = (START_US, FRAME.ljust((1 << 20) + 1, b"\0"))
+
+    assert read_all(written(tmp_path, form([*FRAMES, largest, *FRAMES]))) == 5
+    with pytest.raises(CaptureFormatError, match=r"frame 3, octet \d+: captured length 1048577, wanted at most"):
+        read_all(written(tmp_path, form([*FRAMES, beyond, *FRAMES])))
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 6])
+def test_a_packet_or_interface_block_that_no_frame_fills_is_refused_unless_the_file_ends_first(
+    tmp_path: Path, kind: int
+):
+    start = pcapng_bytes(FRAMES)
+    huge = block(kind, bytes(2_000_000))
+
+    with pytest.raises(CaptureFormatError, match=f"frame 3, octet {len(start)}: .* block of 2000012 octets"):
+        read_all(written(tmp_path, start + huge + pcapng_bytes(FRAMES)))
+    with pytest.raises(CaptureTruncated, match="octets of a block are missing"):
+        read_all(written(tmp_path, start + huge[:-1]))
+
+
+def test_a_simple_packet_block_shorter_than_its_packet_is_damaged(tmp_path: Path, meter: str):
+    short = block(3, struct.pack("<I", len(FRAME) + 4) + FRAME)
+
+    assert measure(written(tmp_path, pcapng_bytes(FRAMES) + short), meter=meter).error == "format"
