@@ -172,8 +172,8 @@ def read_packet_block(kind: int, body: bytes, order: str, interfaces: list[Inter
     if kind == SIMPLE_PACKET and not interfaces:
         raise NotACapture("simple packet before any interface")
     interface = interfaces[number] if number < len(interfaces) else UNDESCRIBED
-    if kind == SIMPLE_PACKET:  # tells no captured length: what the snap length and the block leave of the wire's
-        captured = min(captured, interface.snap_bytes or captured, len(body) - fixed)
+    if kind == SIMPLE_PACKET:  # tells no captured length: what the snap length leaves of the wire's
+        captured = min(captured, interface.snap_bytes or captured)
     if fixed + captured > len(body):
         raise NotACapture(f"packet of {captured} bytes in a block of {len(body)}")
     ts = ts_before
