@@ -26,6 +26,7 @@ PACKETS = 2_000_000
 IDLE_TIMEOUT_S = 300  # the flood lasts 200 s
 BASELINE_BYTES = 6 << 30  # nfstream took 3.6 GB for these flows
 BASELINE_LIMIT_S = 1800.0
+MB_PER_MIB = 2**20 / 1e6
 SEEN = np.dtype(
     [
         ("src", "u4"), ("src_port", "u2"), ("dst", "u4"), ("dst_port", "u2"), ("proto", "u1"),
@@ -92,8 +93,8 @@ class Flood:
             at_most("million flows, room for all: records beyond those", self.check["records"] - flows, 0, "records"),
             at_most("million flows, room for all: evicted", roomy.evicted or 0, 0, "flows"),
             at_least("million flows, room for all: M packets per CPU second", rate, 1.0, "M/s"),
-            at_most("million flows, room for all: peak memory", roomy.peak_mib.high, 900.0, "MiB"),
-            at_most("million flows, default cap: peak memory", capped.peak_mib.high, 110.0, "MiB"),
+            at_most("million flows, room for all: peak memory", roomy.peak_mib.high * MB_PER_MIB, 900.0, "MB"),
+            at_most("million flows, default cap: peak memory", capped.peak_mib.high * MB_PER_MIB, 110.0, "MB"),
             at_most(
                 "million flows, default cap: |decoded packets - packets in records|",
                 abs((capped.decoded or 0) - capped.packets), 0, "packets",
