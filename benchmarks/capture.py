@@ -89,10 +89,11 @@ class Run:
         )
 
     def text(self) -> str:
+        apart = self.unaccounted + self.off_the_wire
         return (
             f"sent {self.packets:9,d} at {self.rate_per_s.scaled(1e-3).text()} k/s  seen {self.seen.median:9,.0f}  "
             f"dropped {self.dropped.median:9,.0f}  lost {self.lost_percent.text(2)} %  "
-            f"cpu {self.cpu_us_per_packet.text(3)} us per packet read  unaccounted {self.unaccounted + self.off_the_wire}"
+            f"cpu {self.cpu_us_per_packet.text(3)} us per packet read  unaccounted {apart}"
         )
 
 

@@ -62,9 +62,10 @@ class Family:
         )
 
     def text(self) -> str:
+        parts = f"{self.opening_ratio.median:.2f} opening, {self.finding_ratio.median:.2f} finding"
         return (
             f"opened {self.opening_us.text(3)} us  found {self.finding_us.text(3)} us  "
-            f"{self.ratio.text(2)} x random ({self.opening_ratio.median:.2f} opening, {self.finding_ratio.median:.2f} finding)"
+            f"{self.ratio.text(2)} x random ({parts})"
         )
 
 

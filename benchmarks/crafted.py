@@ -28,7 +28,8 @@ Words = NDArray[np.uint64]
 
 
 def rotated(x: Words, bits: int) -> Words:
-    return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
+    turned: Words = (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
+    return turned
 
 
 def sip_round(v0: Words, v1: Words, v2: Words, v3: Words) -> tuple[Words, Words, Words, Words]:
@@ -76,7 +77,8 @@ def key_words(keys: Tuples) -> Words:
 
 def address_word(address: Words) -> Words:
     """Return the second half of ::ffff:a.b.c.d as its octets stand in memory, read as a little-endian number."""
-    return address.astype(np.uint32).byteswap().astype(np.uint64) << np.uint64(32) | np.uint64(0xFFFF0000)
+    word: Words = address.astype(np.uint32).byteswap().astype(np.uint64) << np.uint64(32) | np.uint64(0xFFFF0000)
+    return word
 
 
 def siphash(keys: Tuples, seed: bytes = ZERO_SEED) -> Words:

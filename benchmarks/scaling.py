@@ -103,11 +103,9 @@ def table(points: Sequence[Point]) -> list[str]:
     ]
     rise = points[-1].packet_ns.median / points[0].packet_ns.median
     touched_ns = points[-1].touch_ns.median - points[0].touch_ns.median
-    return [
-        *lines,
-        f"from {points[0].flows:,} to {points[-1].flows:,} flows: x {rise:.2f}, "
-        f"{points[-1].packet_ns.median - points[0].packet_ns.median:.0f} ns more; one random read {touched_ns:.0f} ns more",
-    ]
+    risen_ns = points[-1].packet_ns.median - points[0].packet_ns.median
+    ends = f"from {points[0].flows:,} to {points[-1].flows:,} flows"
+    return [*lines, f"{ends}: x {rise:.2f}, {risen_ns:.0f} ns more; one random read {touched_ns:.0f} ns more"]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The loud end of the capture benchmark: `python -m benchmarks.sender INTERFACE PACKETS RATE FLOWS` prints what it sent.
+"""The loud end of the capture benchmark: `python -m benchmarks.sender INTERFACE PACKETS RATE FLOWS` says what it sent.
 
 Frames stand ready in memory, and a vector of them goes to the kernel in one sendmmsg(2) call, so that the time is the
 kernel's and not Python's. RATE is packets per second, 0 for as many as the machine can. The trap: in a veth pair the
