@@ -69,15 +69,16 @@ class Family:
         )
 
 
-def captures(family: str, *, flows: int) -> tuple[str, str]:
-    """Return the two captures of one family, made from its keys in one fixed random order."""
+def captures(family: str, *, flows: int) -> list[str]:
+    """Return the two captures of one family, made from its keys in one fixed random order each."""
     sources = b"".join(Path(module.__file__ or "").read_bytes() for module in (crafted, lookups, tuples))
     folder = CACHE / f"collisions-{flows}-{hashlib.sha256(sources).hexdigest()[:8]}"
     if not (folder / f"{family}-steady.pcap").exists():
         keys = crafted.at_random(flows) if family == RANDOM else crafted.FAMILIES[family](flows)
         shuffle = np.random.default_rng(3).permutation
-        lookups.write_pair(folder, family, opening=shuffle(keys), steady=tuples.reversed_ends(shuffle(keys)))
-    return str(folder / f"{family}-opening.pcap"), str(folder / f"{family}-steady.pcap")
+        stages = {"opening": shuffle(keys), "steady": tuples.reversed_ends(shuffle(keys))}
+        return lookups.write_series(folder, family, stages)
+    return [str(folder / f"{family}-{stage}.pcap") for stage in ("opening", "steady")]
 
 
 def measure(*, flows: int, runs: int) -> dict[str, Family]:
@@ -86,7 +87,7 @@ def measure(*, flows: int, runs: int) -> dict[str, Family]:
         for family in (RANDOM, *crafted.FAMILIES)
     }
     for control, family in CONTROLS.items():
-        turns[control] = partial(turns[family], crafted.ZERO_SEED.hex())
+        turns[control] = partial(turns[family], "--seed", crafted.ZERO_SEED.hex())
     samples = harness.interleave(turns, runs=runs)
     return {family: Family.of(taken, samples[RANDOM]) for family, taken in samples.items()}
 

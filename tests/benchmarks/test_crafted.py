@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import crafted, lookups, tuples
+from benchmarks import crafted, tuples
 
 QUICK = [name for name in crafted.FAMILIES if name not in ("equal_fnv1a", "equal_siphash")]
 
@@ -106,21 +106,3 @@ def test_all_keys_of_equal_xor_and_equal_sums_fold_to_one():
     assert len(np.unique(xor["src"] ^ xor["dst"])) == len(np.unique(xor["src_port"] ^ xor["dst_port"])) == 1
     assert len(np.unique(total["src"].astype(np.int64) + total["dst"])) == 1
     assert len(np.unique(total["src_port"].astype(np.int64) + total["dst_port"])) == 1
-
-
-def test_the_instrument_opens_each_flow_once_and_finds_it_once(tmp_path: Path):
-    keys = crafted.equal_xor(3_000)
-    opening, steady = lookups.write_pair(tmp_path, "xor", opening=keys, steady=tuples.reversed_ends(keys))
-
-    sample = lookups.measure(Path(opening), Path(steady), hash_seed=None)
-
-    assert (sample["flows"], sample["steady_packets"]) == (3_000, 3_000)
-
-
-def test_the_instrument_refuses_packets_that_open_flows_where_they_should_find_them(tmp_path: Path):
-    opening, steady = lookups.write_pair(
-        tmp_path, "others", opening=tuples.distinct(100, seed=1), steady=tuples.distinct(100, seed=2)
-    )
-
-    with pytest.raises(RuntimeError, match="100 flows of 100 packets, then 200"):
-        lookups.measure(Path(opening), Path(steady), hash_seed=None)
