@@ -1,10 +1,10 @@
 """How much faster than nfstream do we turn packets into flow statistics?
 
-    python -m benchmarks.extract [--json] [--runs N] [--packets N] [--keep]
+    python -m benchmarks.extract [--json] [--runs N] [--packets N] [--million N] [--keep]
 
 The same generated captures, a process per run, our run beside nfstream's in turn. The ratio is taken within each turn;
-its median and its smallest and largest value are reported. Above 1 we are faster. Not in it: starting Python, reading
-from a cold disk, a network interface.
+its median and its smallest and largest value are reported. Above 1 we are faster. Then a flood of a million flows, for
+its memory (benchmarks/million.py). Not in it: starting Python, reading from a cold disk, a network interface.
 """
 
 from __future__ import annotations
@@ -17,11 +17,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks import harness, traffic
-from benchmarks.extractors import ACTIVE_TIMEOUT_S, IDLE_TIMEOUT_S, SIDES
+from benchmarks import harness, million, traffic, verdict
+from benchmarks.extractors import ACTIVE_TIMEOUT_S, IDLE_TIMEOUT_S
 from benchmarks.harness import Bars, Spread
+from benchmarks.verdict import Verdict
 
 BASELINE = "nfstream"
+COMPARED = ("penstock", "penstock_live", BASELINE)
+MARKS = {"mixed": 20.0, "flood": 40.0}  # times fewer CPU seconds than nfstream
 CAPTION = (
     "flow statistics of every flow, Python-visible; nfstream with statistical_analysis=True, nDPI off; "
     f"idle {IDLE_TIMEOUT_S} s, active {ACTIVE_TIMEOUT_S} s on both sides; page cache warm; imports not in it"
@@ -77,11 +80,23 @@ class Comparison:
 
 def compare(kind: str, *, packets: int, runs: int) -> Comparison:
     capture = str(traffic.capture(kind, packets=packets))
-    turns = {side: partial(harness.run_worker, "benchmarks.extractors", side, capture) for side in SIDES}
+    turns = {side: partial(harness.run_worker, "benchmarks.extractors", side, capture) for side in COMPARED}
     return Comparison.of(kind, harness.interleave(turns, runs=runs))
 
 
-def table(comparisons: Sequence[Comparison]) -> str:
+def verdicts(comparisons: Sequence[Comparison]) -> list[Verdict]:
+    return [
+        Verdict.at_least(
+            f"{comparison.capture}: {BASELINE}'s CPU seconds over penstock's",
+            comparison.cpu_ratio["penstock"].median,
+            MARKS[comparison.capture],
+            "x",
+        )
+        for comparison in comparisons
+    ]
+
+
+def table(comparisons: Sequence[Comparison]) -> list[str]:
     """Return the figures as lines of text, medians with smallest .. largest."""
     lines = []
     for comparison in comparisons:
@@ -94,7 +109,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
         for name, ratio in comparison.cpu_ratio.items():
             wall_ratio = comparison.wall_ratio[name]
             lines.append(f"  {name}: {ratio.text()} x {BASELINE} by CPU seconds, {wall_ratio.text()} x by wall clock")
-    return "\n".join(lines)
+    return lines
 
 
 def plot(comparisons: Sequence[Comparison]) -> list[Bars]:
@@ -109,12 +124,16 @@ def plot(comparisons: Sequence[Comparison]) -> list[Bars]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.extract", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
-    parser.add_argument("--runs", type=int, default=7, help="measured turns, at least 5 for a result (7)")
-    parser.add_argument("--packets", type=int, default=100_000, help="packets of each capture (100000)")
-    parser.add_argument("--keep", action="store_true", help="write the results that are committed, not the local ones")
-    return parser.parse_args(arguments)
+    parser = harness.parser("extract", __doc__.splitlines()[0], runs=7)
+    parser.add_argument("--packets", type=int, default=100_000, help="packets of each compared capture (100000)")
+    parser.add_argument(
+        "--million", type=int, default=million.PACKETS, metavar="PACKETS",
+        help=f"packets of the flood that fills the table, an even number, 0 to leave it out ({million.PACKETS})",
+    )  # fmt: skip
+    settings = parser.parse_args(arguments)
+    if settings.million % 2:
+        parser.error(f"--million: {settings.million}, wanted an even number")
+    return settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,16 +143,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 69
     machine = harness.fingerprint(["numpy", "nfstream"])
     comparisons = [compare(kind, packets=settings.packets, runs=settings.runs) for kind in traffic.KINDS]
-    result = {
+    marks, lines, panels = verdicts(comparisons), table(comparisons), plot(comparisons)
+    result: dict[str, object] = {
         "benchmark": "extract",
         "caption": CAPTION,
         "machine": machine,
         "comparisons": [asdict(comparison) for comparison in comparisons],
     }
-    name = harness.RESULTS / ("extract" if settings.keep else "extract.local")
-    harness.write_json(result, name.with_name(name.name + ".json"))
-    harness.write_plot(plot(comparisons), title=CAPTION, path=name.with_name(name.name + ".png"))
-    print(json.dumps(result, indent=2) if settings.json else table(comparisons))
+    if settings.million:
+        flood = million.measure(packets=settings.million, runs=settings.runs)
+        marks += flood.verdicts()
+        lines += flood.lines()
+        panels.append(million.plot(flood))
+        result["million"] = flood.record()
+    result["verdicts"] = [each.record() for each in marks]
+    harness.write_json(result, harness.result_path("extract", "json", keep=settings.keep))
+    harness.write_plot(panels, title=CAPTION, path=harness.result_path("extract", "png", keep=settings.keep))
+    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *verdict.lines(marks)]))
     return 0
 
 

@@ -6,9 +6,11 @@ from two minutes of one machine, must not be compared; ratios of runs that stood
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -60,6 +62,15 @@ class Bars:
     title: str
     unit: str
     values: Mapping[str, Spread]
+    digits: int = 0
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot: a spread per place on the horizontal axis."""
+
+    label: str
+    values: Mapping[float, Spread]
 
 
 def first_line_of(path: str, start: str) -> str:
@@ -117,18 +128,48 @@ def interleave(sides: Mapping[str, Callable[[], Sample]], *, runs: int) -> dict[
     return samples
 
 
-def run_worker(module: str, *arguments: str) -> dict[str, float]:
+def run_worker(module: str, *arguments: str, limit_s: float = WORKER_LIMIT_S) -> dict[str, float]:
     """Return the JSON object that `python -m module ARGUMENTS` prints as its last line.
 
     Raises RuntimeError with the end of its stderr if it fails.
     """
     command = [sys.executable, "-m", module, *arguments]
     environment = os.environ | WORKER_ENVIRONMENT
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WORKER_LIMIT_S, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr[-2000:]}")
     sample: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return sample
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of this process and of the children it has waited for."""
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def peak_bytes() -> int:
+    """Return the largest resident size of this process or of one of its children.
+
+    VmHWM, since ru_maxrss of a started process begins at what its parent held. The pages of a mapped capture count,
+    though the kernel may drop them at any time.
+    """
+    own_kib = int(first_line_of("/proc/self/status", "VmHWM").split()[0])
+    return 1024 * max(own_kib, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
+def parser(benchmark: str, first_line: str, *, runs: int) -> argparse.ArgumentParser:
+    """Return a parser with the options every benchmark takes."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark}", description=first_line)
+    made.add_argument("--json", action="store_true", help="print the result as JSON instead of a table")
+    made.add_argument("--runs", type=int, default=runs, help=f"measured turns, at least 5 for a result ({runs})")
+    made.add_argument("--keep", action="store_true", help="write the results that are committed, not the local ones")
+    return made
+
+
+def result_path(benchmark: str, suffix: str, *, keep: bool) -> Path:
+    """Return where a benchmark's result goes: the committed file, or a local one that git ignores."""
+    return RESULTS / f"{benchmark}{'' if keep else '.local'}.{suffix}"
 
 
 def write_json(result: Mapping[str, object], path: Path) -> None:
@@ -150,12 +191,35 @@ def write_plot(panels: Sequence[Bars], *, title: str, path: Path) -> None:
         below = [spread.median - spread.low for spread in panel.values.values()]
         above = [spread.high - spread.median for spread in panel.values.values()]
         bars = axis.barh(list(panel.values), medians, xerr=(below, above), color="#3b6ea5", ecolor="#222222", capsize=3)
-        axis.bar_label(bars, labels=[f"{median:,.0f}" for median in medians], padding=14)
+        axis.bar_label(bars, labels=[f"{median:,.{panel.digits}f}" for median in medians], padding=14)
         axis.set(title=panel.title, xlabel=panel.unit)
         axis.margins(x=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.invert_yaxis()
     figure.suptitle(textwrap.fill(title, 100), fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def write_lines(lines: Sequence[Line], *, across: str, up: str, title: str, path: Path) -> None:
+    """Write lines over a logarithmic horizontal axis, whiskers from the smallest run to the largest."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for line in lines:
+        medians = [spread.median for spread in line.values.values()]
+        below = [spread.median - spread.low for spread in line.values.values()]
+        above = [spread.high - spread.median for spread in line.values.values()]
+        axis.errorbar(list(line.values), medians, yerr=(below, above), label=line.label, marker="o", capsize=3)
+    axis.set(xscale="log", xlabel=across, ylabel=up)
+    axis.set_ylim(bottom=0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    figure.suptitle(textwrap.fill(title, 90), fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -18,7 +18,8 @@ CACHE = Path(".cache") / "bench"
 
 START_US = 1_700_000_000_000_000
 MIXED_SPAN_US = 600_000_000
-FLOOD_SYNS_PER_S = 5_000
+FLOOD_GAP_US = 200  # between SYNs: 5,000 of them per second
+FLOOD_VICTIM = 0x0A000005
 
 FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 ICMP, TCP, UDP = 1, 6, 17
@@ -159,21 +160,23 @@ def mixed(packets: int) -> Iterator[Event]:
     yield from events[:packets]
 
 
-def flood(packets: int) -> Iterator[Event]:
-    """Yield a SYN flood from as many addresses as it has SYNs; the victim answers each."""
+def flood_flows(packets: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield each flow of the flood of so many packets: time of its SYN in us, source address, port, sequence number."""
     rng = random.Random(packets)
-    victim = 0x0A000005
-    # An odd multiplier makes i -> i * odd a permutation of the 32-bit numbers: no address comes twice.
-    sources = [0x2545F491 * (index + 1) & 0xFFFFFFFF for index in range((packets + 1) // 2)]
-    gap_us = 1_000_000 // FLOOD_SYNS_PER_S
-    for index, source in enumerate(sources):
-        port, sequence = rng.randrange(1024, 65536), rng.getrandbits(32)
-        now_us = START_US + index * gap_us
+    for index in range((packets + 1) // 2):
+        # An odd multiplier makes i -> i * odd a permutation of the 32-bit numbers: no address comes twice.
+        source = 0x2545F491 * (index + 1) & 0xFFFFFFFF
+        yield START_US + index * FLOOD_GAP_US, source, rng.randrange(1024, 65536), rng.getrandbits(32)
+
+
+def flood(packets: int) -> Iterator[Event]:
+    """Yield a SYN flood from as many addresses as it has SYNs; the victim answers each half a gap later."""
+    for index, (now_us, source, port, sequence) in enumerate(flood_flows(packets)):
         syn = struct.pack(">HHIIBBHHH", port, 80, sequence, 0, 0x50, SYN, 512, 0, 0)
-        yield now_us, ipv4(source, victim, TCP, syn)
+        yield now_us, ipv4(source, FLOOD_VICTIM, TCP, syn)
         if 2 * index + 1 < packets:
             answer = struct.pack(">HHIIBBHHH", 80, port, index, sequence + 1 & 0xFFFFFFFF, 0x50, SYN | ACK, 64240, 0, 0)
-            yield now_us + gap_us // 2, ipv4(victim, source, TCP, answer)
+            yield now_us + FLOOD_GAP_US // 2, ipv4(FLOOD_VICTIM, source, TCP, answer)
 
 
 KINDS: dict[str, Callable[[int], Iterator[Event]]] = {"mixed": mixed, "flood": flood}
