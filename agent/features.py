@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.apart import Outputs
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.options import seconds, seconds_or_inf
 from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace

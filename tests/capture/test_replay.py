@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.pace import Pace
 from agent.stopping import StopRequest
 from flowfeatures import CaptureFormatError, CaptureNotFound, CaptureTruncated, FlowMeter

@@ -1,0 +1,11 @@
+"""The error of a live interface that no other error fits; its place in the tree is drawn in contracts/errors.py."""
+
+from __future__ import annotations
+
+from contracts.errors import PenstockError
+
+
+class CaptureError(PenstockError):
+    """The kernel refuses to capture on this interface, for a reason other than a missing privilege."""
+
+    exit_code = 71
