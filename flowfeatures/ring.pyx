@@ -123,6 +123,8 @@ cdef class Ring:
             self.give_back()
             while block.count < block.capacity and self.begin():
                 self.walk(block)
+            if not block.count:
+                self.give_back()        # blocks of nothing but frames left out: no pointer leads there
         self.frames_read += block.count
         if block.count:
             self.last_us = block.frames[block.count - 1].ts_us
