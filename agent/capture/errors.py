@@ -1,4 +1,4 @@
-"""The error of a live interface that no other error fits; its place in the tree is drawn in contracts/errors.py."""
+"""The errors of a live interface that no other error fits; their place in the tree is drawn in contracts/errors.py."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class CaptureError(PenstockError):
     """The kernel refuses to capture on this interface, for a reason other than a missing privilege."""
 
     exit_code = 71
+
+
+class RingRefused(CaptureError):
+    """The kernel gives no ring of this size, or of this kind."""

@@ -8,6 +8,7 @@ interfaces by name, so an index is never asked of it, but of the kernel (`interf
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 from typing import Any, Final, Protocol
 
@@ -26,8 +27,8 @@ class Opener(Protocol):
     def compiled(self, text: str, *, link_type: int) -> Program:
         """Return the program of a pcap filter for frames of a LINKTYPE_ number. Raises UsageError where it is none."""
 
-    def listening_socket(self, interface: str, *, filter_text: str | None, promiscuous: bool) -> Any:
-        """Return an open socket of Scapy's with `recv_raw`, `ins` and `close`. Raises OSError and UsageError."""
+    def listening_socket(self, interface: str, *, promiscuous: bool) -> Any:
+        """Return an open socket of Scapy's with `recv_raw`, `ins` and `close`. Raises OSError."""
 
 
 class NativeOpener:
@@ -39,7 +40,7 @@ class NativeOpener:
         """Refuse: a filter's text needs a compiler."""
         raise MissingExtra(f"the filter {text!r} needs Scapy, which is not installed: pip install scapy")
 
-    def listening_socket(self, interface: str, *, filter_text: str | None, promiscuous: bool) -> Any:
+    def listening_socket(self, interface: str, *, promiscuous: bool) -> Any:
         """Refuse: the portable source is Scapy's socket."""
         raise MissingExtra(f"{interface}: the portable source needs Scapy, which is not installed: pip install scapy")
 
@@ -55,7 +56,7 @@ class ScapyOpener:
         Raises UsageError where it is none or asks for VLAN tags, MissingTool where libpcap is not there.
         """
         if re.search(r"\bvlan\b", text):
-            # The kernel takes the outer tag off before a filter runs; libpcap's program would look for it in the octets.
+            # The kernel takes the outer tag off before a filter runs; libpcap's program would seek it in the octets.
             raise UsageError(f"the filter {text!r} asks for VLAN tags, which a live filter cannot see; leave vlan out")
         from scapy.arch.common import compile_filter, free_filter
         from scapy.error import Scapy_Exception
@@ -71,18 +72,17 @@ class ScapyOpener:
         finally:
             free_filter(made)
 
-    def listening_socket(self, interface: str, *, filter_text: str | None, promiscuous: bool) -> Any:
+    def listening_socket(self, interface: str, *, promiscuous: bool) -> Any:
         """Return Scapy's socket that also hears what goes out, for this platform."""
-        import scapy.arch  # noqa: F401  # names the socket of this platform
+        import scapy.arch  # names the socket of this platform
         import scapy.packet  # noqa: F401  # the class Scapy falls back on for link types nobody has loaded
         from scapy.config import conf
-        from scapy.error import Scapy_Exception
-        from scapy.interfaces import network_name
+        from scapy.error import log_runtime
 
-        try:
-            return conf.L2listen(iface=network_name(interface), filter=filter_text, promisc=promiscuous)
-        except Scapy_Exception as exc:
-            raise UsageError(f"{interface}: {_reason(exc)}") from exc
+        # A name Scapy has seen before keeps its old index: it may have been deleted and made again since.
+        conf.ifaces.reload()
+        log_runtime.setLevel(logging.ERROR)  # it warns of the class it falls back on, which nobody asks for
+        return conf.L2listen(iface=interface, promisc=promiscuous)
 
 
 def find_opener() -> Opener:

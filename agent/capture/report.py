@@ -1,4 +1,4 @@
-"""What a person should know of a capture: what was captured and how, what is missing from it, and what to do about it."""
+"""What a person should know of a capture: what was captured and how, what is missing from it, and what helps."""
 
 from __future__ import annotations
 

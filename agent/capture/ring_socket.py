@@ -18,7 +18,7 @@ import time
 from typing import Final
 
 from agent.capture.bpf import NOTHING, Program, attach
-from agent.capture.errors import CaptureError
+from agent.capture.errors import CaptureError, RingRefused
 from agent.capture.interface import LOOPBACK, absent, hardware_type, index_of
 from agent.capture.source import CaptureSettings, Counts
 from contracts.errors import NeedsRoot
@@ -126,7 +126,7 @@ class RingSocket:
         """Take in no further frame. On return none is on its way into the ring either."""
         if not self.is_stopped:
             attach(self._socket, NOTHING)
-            _let_others_finish()
+            let_deliveries_finish()
             self.is_stopped = True
             self._drain_until_s = time.monotonic() + DRAIN_S
 
@@ -171,7 +171,7 @@ class RingSocket:
             return mmap.mmap(self._socket.fileno(), size_bytes, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         except OSError as exc:
             what = f"a ring of {wanted.block_count} blocks of {wanted.block_bytes} octets"
-            raise CaptureError(f"{wanted.interface}: {what} is refused: {exc.strerror}") from exc
+            raise RingRefused(f"{wanted.interface}: {what} is refused: {exc.strerror}") from exc
 
     def _ignores_outgoing(self) -> bool:
         """Ask the kernel to leave out what a loopback interface shows twice; kernels before 4.20 cannot."""
@@ -220,7 +220,7 @@ def not_allowed(interface: str) -> NeedsRoot:
     )
 
 
-def _let_others_finish() -> None:
+def let_deliveries_finish() -> None:
     """Wait until no processor is still delivering a frame under the filter that was in force before."""
     number = MEMBARRIER.get(platform.machine())
     if number is None or ctypes.CDLL(None).syscall(number, MEMBARRIER_GLOBAL, 0, 0) != 0:

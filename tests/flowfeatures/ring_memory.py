@@ -53,9 +53,7 @@ def frame_octets(frame: Forged, *, is_last: bool) -> bytes:
         0,
     )
     address = struct.pack("=HHiHBB8x", 17, 0x0300, 1, 1, frame.packet_type, 6)
-    return (header + address).ljust(mac_offset, b"\0") + frame.octets.ljust(
-        length - mac_offset, b"\0"
-    )
+    return (header + address).ljust(mac_offset, b"\0") + frame.octets.ljust(length - mac_offset, b"\0")
 
 
 def block_octets(
