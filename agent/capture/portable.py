@@ -68,9 +68,7 @@ class PortableSource:
         self._program: Program = keeping(WHOLE_BYTES)
         if settings.filter is not None:
             self._program = self._opener.compiled(settings.filter, link_type=self._link_type)
-        self._shelf = _Shelf(
-            self._link_type, room_bytes=BATCH_FRAMES * (FRAME_HEADER.size + settings.snap_length_bytes)
-        )
+        self._shelf = _Shelf(self._link_type, frame_bytes=FRAME_HEADER.size + settings.snap_length_bytes)
         self._seen = self._dropped = self._received = 0
         self._clock_us = 0
         self._is_stopped = False
