@@ -95,7 +95,7 @@ def test_a_source_without_scapy_refuses_a_filter_before_it_opens_a_socket():
 
 def test_an_interface_that_is_not_there_is_named():
     for name in ("nix0", "", "a-name-longer-than-any", "nul\0"):
-        with pytest.raises(DataMissing, match="no such network interface; there are: .*lo"):
+        with pytest.raises(DataMissing, match=r"no such network interface; there are: .*lo"):
             RingSource(CaptureSettings(interface=name))
 
 

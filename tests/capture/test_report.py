@@ -20,10 +20,10 @@ def test_drops_are_told_with_their_share():
 
 
 def test_offloads_are_told_with_the_command_that_ends_them():
-    assert replace(QUIET, offloads=("gro", "tso"), super_frames=1234).warnings() == [
-        "eth0: 1,234 packets above 1,500 octets: gro, tso are on and may glue packets together: "
-        "sudo ethtool -K eth0 gro off tso off"
-    ]
+    (line,) = replace(QUIET, offloads=("gro", "tso"), super_frames=1234).warnings()
+
+    assert line.startswith("eth0: 1,234 packets above 1,500 octets: gro, tso are on and may glue packets together")
+    assert line.endswith(": sudo ethtool -K eth0 gro off tso off")
 
 
 def test_one_offload_is_told_before_it_has_glued_anything():
