@@ -94,7 +94,7 @@ class RingSocket:
         if not self.is_stopped:
             return False
         self.update()
-        return self._unread() <= 0 or time.monotonic() > self._drain_until_s
+        return self._unread() <= 0 or (not self._ring.is_ready and time.monotonic() > self._drain_until_s)
 
     def read_block(self, block: FrameBlock) -> int:
         """Point the block at the next frames, without waiting; what the last call gave goes back to the kernel."""

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -32,6 +33,14 @@ SMALL = {"block_bytes": 1 << 18, "block_count": 8}
 
 def ring(**settings) -> RingSource:
     return RingSource(CaptureSettings(**{"interface": "eth0", **SMALL, **settings}))
+
+
+def rebound(source: RingSource, heard: Heard) -> float:
+    """Read until the source has taken up its interface again; return the seconds that took. Nothing must come."""
+    began_s = time.monotonic()
+    while source.rebinds == 0 and time.monotonic() < began_s + GUARD_S:
+        assert source.read_block(heard.block, 0.05) == 0
+    return time.monotonic() - began_s
 
 
 def even(source: RingSource, meter: FlowMeter) -> bool:
@@ -211,12 +220,8 @@ def test_an_interface_deleted_and_made_again_is_taken_up_again_within_two_second
         wire.send(datagrams(300))
         wire.cut()
         wire.lay()
-        began_s = time.monotonic()
         heard = Heard().listen(source, 300)
-        while source.rebinds == 0 and time.monotonic() < began_s + GUARD_S:
-            heard.listen(source, heard.packets)
-            source.read_block(heard.block, 0.05)
-        took_s = time.monotonic() - began_s
+        took_s = rebound(source, heard)
         wire.send(datagrams(500))
         heard.listen(source, 800).to_the_end(source)
 
@@ -232,9 +237,7 @@ def test_what_stood_in_the_ring_of_a_deleted_interface_is_still_read(wire: Wire)
         heard = Heard().listen(source, 300)
         absent = source.report()
         wire.lay()
-        until_s = time.monotonic() + GUARD_S
-        while source.rebinds == 0 and time.monotonic() < until_s:
-            assert source.read_block(heard.block, 0.05) == 0
+        rebound(source, heard)
         heard.to_the_end(source)
 
         assert even(source, heard.meter)
@@ -307,6 +310,70 @@ def test_raw_ip_of_a_tunnel_is_read(wire: Wire):
 
     assert heard.packets == heard.in_records == 20
     assert source.report().link == "raw"
+
+
+def test_the_accounts_come_out_even_in_the_middle_of_traffic(wire: Wire):
+    frames = datagrams(2000) * 15
+    sender = threading.Thread(target=wire.send, args=(frames,))
+    with ring() as source:
+        heard, checks = Heard(block=FrameBlock(256)), 0
+        sender.start()
+        until_s = time.monotonic() + GUARD_S
+        while source.counts().seen < len(frames) and time.monotonic() < until_s:
+            heard.listen(source, heard.packets + 1)
+            assert Accounting.of(source.counts(), heard.meter.counters).check() == []
+            checks += 1
+        sender.join()
+        heard.to_the_end(source)
+
+        assert even(source, heard.meter)
+    assert source.counts().seen == len(frames)
+    assert checks > 10
+
+
+def test_a_capture_stopped_in_the_middle_of_traffic_is_exact(wire: Wire):
+    sender = threading.Thread(target=wire.send, args=(datagrams(2000) * 10,))
+    with ring() as source:
+        sender.start()
+        heard = Heard().listen(source, 3000).to_the_end(source)
+
+        assert even(source, heard.meter)
+        sender.join()
+        assert even(source, heard.meter)
+    assert source.counts().abandoned == 0
+
+
+def test_an_interface_made_again_under_its_old_index_is_noticed(wire: Wire):
+    with ring() as source:
+        index = socket.if_nametoindex("eth0")
+        wire.send(datagrams(20))
+        wire.cut()
+        wire.lay(near_index=index)
+        heard = Heard().listen(source, 20)
+        rebound(source, heard)
+        wire.send(datagrams(30))
+        heard.listen(source, 50).to_the_end(source)
+
+        assert socket.if_nametoindex("eth0") == index
+    assert (heard.packets, source.rebinds) == (50, 1)
+
+
+def test_workers_take_up_an_interface_made_again_together(wire: Wire):
+    with ring(fanout_group=9) as one, ring(fanout_group=9) as other:
+        wire.cut()
+        wire.lay()
+        heard_one, heard_other = Heard(), Heard()
+        until_s = time.monotonic() + GUARD_S
+        while one.rebinds + other.rebinds < 2 and time.monotonic() < until_s:
+            one.read_block(heard_one.block, 0.02)
+            other.read_block(heard_other.block, 0.02)
+        sent = wire.send(datagrams(1000, flows=64))
+        heard_one.to_the_end(one)
+        heard_other.to_the_end(other)
+
+    assert (one.rebinds, other.rebinds) == (1, 1)
+    assert heard_one.packets + heard_other.packets == sent
+    assert min(heard_one.packets, heard_other.packets) > 0
 
 
 # -- what cannot be ---------------------------------------------------------------------------------------------------

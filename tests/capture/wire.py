@@ -47,9 +47,10 @@ class Wire:
         tag = f"{NAMESPACE_PREFIX}{os.getpid()}-{secrets.token_hex(3)}"
         self.near, self.far = f"{tag}-near", f"{tag}-far"
 
-    def lay(self) -> None:
+    def lay(self, *, near_index: int | None = None) -> None:
         """Make the cable; also again, after it was cut."""
-        ip("link", "add", "eth0", "netns", self.near, "type", "veth", "peer", "name", "eth0", "netns", self.far)
+        index = () if near_index is None else ("index", str(near_index))
+        ip("link", "add", "eth0", "netns", self.near, *index, "type", "veth", "peer", "name", "eth0", "netns", self.far)
         for name in (self.near, self.far):
             ip("netns", "exec", name, "ethtool", "-K", "eth0", *ALL_OFF)
             ip("-n", name, "link", "set", "eth0", "up")

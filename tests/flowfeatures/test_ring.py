@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -395,6 +396,53 @@ def test_whatever_the_memory_holds_every_promised_frame_is_read_or_counted():
         read, refused, _ = malformed(memory)
 
         assert read + refused == promised
+
+
+BETWEEN_GUARDS = """
+import ctypes, mmap, random, struct
+from flowfeatures import FlowMeter
+from flowfeatures.frames import FrameBlock
+from flowfeatures.ring import Ring
+from tests.flowfeatures.test_ring import datagram
+from tests.flowfeatures.ring_memory import USER, Memory
+
+PAGE = mmap.PAGESIZE
+mapped = mmap.mmap(-1, 3 * PAGE)  # a page that may not be touched on either side of the ring
+begin = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+for page in (begin, begin + 2 * PAGE):
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(page), ctypes.c_size_t(PAGE), 0) == 0
+octets = memoryview(mapped)[PAGE : 2 * PAGE]
+draw = random.Random(5)
+NASTY = [0, 1, 47, 48, 67, 68, 82, 2047, 2048, 1 << 16, 1 << 31, 0xFFFFFFFF]
+refused = 0
+for _ in range(20000):
+    forged = Memory(block_count=2, block_bytes=PAGE // 2)
+    for index in range(2):
+        forged.write(index, [datagram(n, draw.randrange(99)) for n in range(draw.randrange(1, 12))])
+    for _ in range(draw.randrange(6)):
+        at = draw.randrange(len(forged.octets) // 4) * 4
+        if draw.random() < 0.7:
+            at = at // 2048 * 2048 + draw.choice([8, 12, 16, 48, 60, 64, 72])
+        struct.pack_into("=I", forged.octets, at, draw.choice([*NASTY, draw.getrandbits(32)]))
+    octets[:] = forged.octets
+    ring = Ring(octets, block_bytes=PAGE // 2, block_count=2, link_type=1)
+    block, meter = FrameBlock(draw.choice([1, 5, 4096])), FlowMeter()
+    while ring.read_block(block):
+        list(meter.add(block))
+    refused += ring.malformed_frames > 0
+print(refused > 1000)
+"""
+
+
+def test_nothing_outside_the_ring_is_ever_touched():
+    """The ring stands between two pages whose touch ends the process."""
+    root = Path(__file__).parents[2]
+
+    run = subprocess.run(
+        [sys.executable, "-c", BETWEEN_GUARDS], cwd=root, capture_output=True, text=True, check=False, timeout=120
+    )
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "True\n", "")
 
 
 # -- what the ring is built from ------------------------------------------------------------------------------------
