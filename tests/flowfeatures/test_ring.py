@@ -187,7 +187,9 @@ def test_a_tag_of_one_frame_does_not_stick_to_the_next_one():
 
     records, _ = records_of(ring_of(memory), capacity=1)
 
+    length = len(datagram().octets)
     assert records["vlan"][:, 0].tolist() == [7, 0]
+    assert records["fwd_wire_bytes"].tolist() == [length + 4, length]
 
 
 def test_the_link_type_is_that_of_the_ring():
@@ -326,6 +328,14 @@ def test_a_first_frame_outside_its_block_is_counted_and_never_read(first: int):
     memory.write(1, [datagram(2)])
 
     assert malformed(memory) == (1, 2, 4)
+
+
+def test_a_block_header_that_looks_like_a_frame_is_not_one():
+    memory = Memory()
+    memory.write(0, [datagram()], first=0)
+    memory.set_word(0, 24, 82)  # where a frame at offset 0 would have its own offset
+
+    assert malformed(memory) == (0, 1, 4)
 
 
 @pytest.mark.parametrize("offset", [0, 47, FRAME_HEADER - 1, 4000, 65535])
