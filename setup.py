@@ -3,7 +3,20 @@
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-COMPILED = ["frames", "files", "ring", "packet", "flow", "vector", "alarms", "pool", "table", "homes", "recent", "window"]
+COMPILED = [
+    "frames",
+    "files",
+    "ring",
+    "packet",
+    "flow",
+    "vector",
+    "alarms",
+    "pool",
+    "table",
+    "homes",
+    "recent",
+    "window",
+]
 
 setup(
     ext_modules=cythonize(

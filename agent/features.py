@@ -123,18 +123,19 @@ def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
     line = LiveLine(args.interface, stream=sys.stderr)
     with open_live(CaptureSettings(interface=args.interface, filter=args.filter)) as source, StopRequest() as stop:
         capture = LiveCapture(source, stop=stop, duration_s=args.duration, show=line.show)
+        said = source.report().warnings()
+        for warning in said:
+            complain(warning)
         with WholeFile(args.output) as file:
             rows = write_csv(_sent_on(chain(capture.records(meter), _live(meter, stop)), file.text), file.text)
             file.commit()
         line.clear()
     report, uneven = capture.report(meter), capture.accounting(meter).check()
     _say_rows(args.output, rows, meter)
-    print(
-        f"penstock: {report.interface}: {report.seen:,} packets seen, {report.read:,} read, {report.dropped:,} dropped",
-        file=sys.stderr,
-    )
+    complain(f"{report.interface}: {report.seen:,} packets seen, {report.read:,} read, {report.dropped:,} dropped")
     for warning in report.warnings():
-        complain(warning)
+        if warning not in said:
+            complain(warning)
     for sum_ in uneven:
         complain(f"the accounts do not come out even, please report it: {sum_}")
     return PenstockError.exit_code if uneven else 0

@@ -9,13 +9,14 @@ from typing import TextIO
 
 from agent.capture.source import Counts
 from agent.terminal import is_terminal
+from contracts.terminal import printable
 
 
 class LiveLine:
     """Draw packets, their rate since the line was last drawn, and drops; silent where the stream is no terminal."""
 
     def __init__(self, interface: str, *, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._interface = interface
+        self._interface = printable(interface)  # a kernel lets a name hold control characters
         self._stream = stream
         self._now_s = now_s
         self._before_s = now_s()

@@ -38,6 +38,8 @@ class CaptureReport:
     def warnings(self) -> list[str]:
         """Return, one line each, what makes the counts differ from those of the wire, and what helps."""
         found = []
+        if self.source == "portable":
+            found.append(f"{self.interface}: the kernel gives no ring: reading the slow way, with Scapy's socket")
         if self.dropped:
             percent = 100 * self.dropped / max(1, self.seen)
             found.append(

@@ -10,10 +10,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import os
 import platform
 import select
 import socket
 import struct
+import sys
 import time
 from typing import Final
 
@@ -214,9 +216,11 @@ def _open(interface: str) -> socket.socket:
 
 def not_allowed(interface: str) -> NeedsRoot:
     """Return the error for a process without CAP_NET_RAW, and how it may have it."""
+    interpreter = os.path.realpath(sys.executable)
     return NeedsRoot(
-        f"{interface}: capturing needs CAP_NET_RAW: run with sudo; or, for every user of this interpreter, "
-        f"sudo setcap cap_net_raw+ep on it; or in a systemd unit, AmbientCapabilities=CAP_NET_RAW"
+        f"{interface}: capturing needs CAP_NET_RAW: run with sudo; or in a systemd unit, "
+        f"AmbientCapabilities=CAP_NET_RAW; or, for every user of this interpreter, "
+        f"sudo setcap cap_net_raw+ep {interpreter}"
     )
 
 

@@ -19,6 +19,7 @@ from agent import cli
 from agent.capture.live_line import LiveLine
 from agent.capture.source import Counts
 from tests.capture.wire import GUARD_S, Wire, datagrams, ip
+from tests.flowfeatures.packets import ethernet, ipv4, udp
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,15 +131,17 @@ def test_partial_records_come_through_a_pipe_while_their_flows_live(wire: Wire, 
 
 
 @pytest.mark.needs_root
-def test_the_last_word_holds_the_warnings(wire: Wire, features, tmp_path: Path):
+def test_what_can_be_helped_is_said_at_once_and_what_was_missed_at_the_end(wire: Wire, features, tmp_path: Path):
     subprocess.run(["ethtool", "-K", "eth0", "gro", "on"], check=True, timeout=30)
     running = features("-o", str(tmp_path / "flows.csv"))
+    at_once = running.process.stderr.readline()
+    wire.send([ethernet(ipv4(udp(1, 2, 5000), 17))[:1500]])  # the header promises more than came: no super frame
+    wire.send(datagrams(9))
 
     _, _, err = running.end()
 
-    assert err.splitlines()[1:] == [
-        "penstock: eth0: gro is on and may glue packets together: sudo ethtool -K eth0 gro off"
-    ]
+    assert at_once == "penstock: eth0: gro is on and may glue packets together: sudo ethtool -K eth0 gro off\n"
+    assert err == "penstock: eth0: 10 packets seen, 10 read, 0 dropped\n"
 
 
 class Terminal(io.StringIO):
@@ -163,6 +166,15 @@ def test_a_person_sees_packets_their_rate_and_drops(monkeypatch: pytest.MonkeyPa
         "eth0: 4,000 packets  6,000/s  7 dropped  Ctrl-C ends",
         "",
     ]
+
+
+def test_the_name_of_an_interface_does_not_steer_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+
+    LiveLine("e\x1b[2J", stream=stream).show(1, Counts())
+
+    assert r"e\x1b[2J: 1 packets" in stream.getvalue()
 
 
 def test_a_file_gets_no_line(monkeypatch: pytest.MonkeyPatch):

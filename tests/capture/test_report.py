@@ -45,6 +45,12 @@ def test_an_interface_that_is_gone_is_not_also_called_down():
     assert replace(QUIET, is_down=True).warnings() == ["eth0: the interface is down: ip link set eth0 up"]
 
 
+def test_the_slow_way_is_told():
+    (line,) = replace(QUIET, source="portable").warnings()
+
+    assert line == "eth0: the kernel gives no ring: reading the slow way, with Scapy's socket"
+
+
 def test_every_fact_has_its_line():
     told = replace(QUIET, driver="veth", ring_bytes=32 << 20, fanout_group=3, ring_full=2, dropped=4, rebinds=1).lines()
 
