@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check bench train lab-data
+.PHONY: help install demo test test-all check bench fuzz train lab-data
 
 help:
 	@echo "make demo       replay a labelled capture with the shipped bundle and show the incidents"
@@ -47,6 +47,7 @@ help:
 	@echo "make test-all   every test this machine can run"
 	@echo "make check      ruff, mypy, import contracts"
 	@echo "make bench      extraction speed beside nfstream"
+	@echo "make fuzz       octets of all kinds against flowfeatures, under sanitizers (clang; 10 minutes)"
 	@echo "make lab-data   record training captures in the lab (root)"
 	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
@@ -70,6 +71,11 @@ check: $(call SETS,core dev)
 
 bench: $(call SETS,core bench)
 	@$(PY) -m benchmarks.extract
+
+FUZZ_SECONDS ?= 600
+
+fuzz: $(call SETS,core dev)
+	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 lab-data: $(call SETS,core)
 	@$(VENV)/bin/penstock-lab series -o .cache/lab

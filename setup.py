@@ -4,18 +4,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = [
-    "frames",
-    "files",
-    "ring",
-    "packet",
-    "flow",
-    "vector",
-    "alarms",
-    "pool",
-    "table",
-    "homes",
-    "recent",
-    "window",
+    *("frames", "files", "ring", "packet", "counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
+    *("homes", "recent", "window"),
 ]
 
 setup(

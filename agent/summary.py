@@ -60,6 +60,7 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "partial_records": meter["partial_records"],
         "super_frames": meter["super_frames"],
         "evicted_flows": meter["evicted_flows"],
+        "emergencies": meter["emergencies"],
         "evicted_devices": outcome.pipeline.windows.counters["evicted_devices"],
         "windows": outcome.pipeline.detector.windows,
         "detections": outcome.pipeline.detector.detections,

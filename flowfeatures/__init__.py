@@ -1,14 +1,26 @@
 """Packets to flows to records to device windows, as a library of its own.
 
-Read `meter.py` first: it is the loop. One packet passes `files` (frames of a capture), `packet` (header fields),
-`table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the records of one device).
-Knows no model and opens no socket.
+    read      open_capture, Capture; FrameBlock.of and FrameBlock.view for frames at hand, LINK_TYPES
+    meter     FlowMeter, FlowSettings
+    records   RECORD, FLOW_META, COLUMNS (each a Column), END_REASONS, UNDECODED_REASONS
+    values    address_text, address_bytes, mac_text, community_id
+    tables    to_pandas, write_parquet, write_csv
+    devices   DeviceWindows, WindowBatch, WINDOW_COLUMNS, HomeNets
+    errors    FlowFeaturesError and what stands under it
 
->>> from flowfeatures import FlowMeter, open_capture
->>> meter = FlowMeter()
->>> with open_capture("capture.pcap") as capture:       # doctest: +SKIP
-...     for records in meter.read(capture):
-...         print(records["columns"][:, 0])
+A capture becomes a DataFrame in five lines; docs/flowfeatures.md shows the rest at work, docs/FEATURES.md defines the
+columns.
+
+    from itertools import chain
+    from flowfeatures import FlowMeter, open_capture, to_pandas
+
+    meter = FlowMeter()
+    with open_capture("capture.pcap") as capture:
+        flows = to_pandas(chain(meter.read(capture), meter.flush()))
+
+To read the code, begin with `meter.py`: it is the loop. One packet passes `files` or `frames` (blocks of raw frames),
+`packet` (header fields), `table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the
+records of one device). Knows no model and opens no socket.
 """
 
 from flowfeatures.addresses import address_bytes, address_text, mac_text
@@ -29,14 +41,19 @@ from flowfeatures.errors import (
     CaptureNotFound,
     CaptureTruncated,
     FlowFeaturesError,
+    MissingExtra,
     UnknownLinkType,
 )
 from flowfeatures.files import Capture, open_capture
+from flowfeatures.frames import FrameBlock
 from flowfeatures.homes import DEFAULT_HOME_NETS, HomeNets
 from flowfeatures.meter import FlowMeter
+from flowfeatures.packet import LINK_TYPES
 from flowfeatures.records import FLOW_META, RECORD
 from flowfeatures.settings import FlowSettings
 from flowfeatures.table_csv import write_csv
+from flowfeatures.table_pandas import to_pandas
+from flowfeatures.table_parquet import write_parquet
 from flowfeatures.window import DeviceWindows
 
 __all__ = [
@@ -47,6 +64,7 @@ __all__ = [
     "END_REASONS",
     "EXCLUDED",
     "FLOW_META",
+    "LINK_TYPES",
     "RECORD",
     "SCHEMA_ID",
     "UNDECODED_REASONS",
@@ -61,7 +79,9 @@ __all__ = [
     "FlowFeaturesError",
     "FlowMeter",
     "FlowSettings",
+    "FrameBlock",
     "HomeNets",
+    "MissingExtra",
     "UnknownLinkType",
     "WindowBatch",
     "address_bytes",
@@ -69,5 +89,7 @@ __all__ = [
     "community_id",
     "mac_text",
     "open_capture",
+    "to_pandas",
     "write_csv",
+    "write_parquet",
 ]

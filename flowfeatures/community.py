@@ -9,9 +9,10 @@ _PORTLESS_ICMP = {1, 58}
 
 
 def community_id(flow: Any, seed: int = 0) -> str:
-    """Return the Community ID of a record or of a row of FLOW_META.
+    """Return the Community ID of one row of RECORD or of FLOW_META, as text that begins with `1:`.
 
-    ICMP flows have no type and code here (their ports are 0), so theirs is the one-way form over addresses alone.
+    `seed`, 0 to 65,535, is the same in all tools that shall agree. ICMP flows have no type and code here (their ports
+    are 0), so theirs is the one-way form over addresses alone.
     """
     src, dst = bytes(flow["src"]), bytes(flow["dst"])
     if int(flow["ip_version"]) == 4:

@@ -2,9 +2,10 @@
 
     FlowFeaturesError            70
     ├── CaptureNotFound          66   missing, unreadable, or not a file
-    └── CaptureFormatError       65   empty, not a capture, broken in the middle
-        ├── UnknownLinkType      65   a link layer that is not decoded
-        └── CaptureTruncated     65   ends inside a frame; raised after every whole frame was delivered
+    ├── CaptureFormatError       65   empty, not a capture, broken in the middle
+    │   ├── UnknownLinkType      65   a link layer that is not decoded
+    │   └── CaptureTruncated     65   ends inside a frame; raised after every whole frame was delivered
+    └── MissingExtra             69   pandas or pyarrow is not installed
 
 The number is the exit code a program should end with (sysexits.h).
 """
@@ -34,3 +35,9 @@ class UnknownLinkType(CaptureFormatError):
 
 class CaptureTruncated(CaptureFormatError):
     """The file ends inside a frame. Every whole frame before it was delivered."""
+
+
+class MissingExtra(FlowFeaturesError):
+    """An optional package is not installed; the message holds the pip line."""
+
+    exit_code = 69

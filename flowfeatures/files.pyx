@@ -31,7 +31,8 @@ cdef int64_t LAST_US = 253_402_300_799_999_999   # the end of year 9999, beyond 
 cdef extern from *:
     """
     #include <stdint.h>
-    /* Time stamp in units of 10^-n or 2^-n seconds -> microseconds, floored, cut to [0, last]. */
+    /* Time stamp in units of 10^-n or 2^-n seconds -> microseconds, floored, cut to [0, last] once the offset is in:
+       a stamp beyond the end may come back. 84 bits and 83 bits, so that nothing overflows. */
     static inline int64_t penstock_to_us(uint64_t stamp, uint8_t resolution, int64_t offset_s, int64_t last) {
         unsigned __int128 us = stamp;
         int i, n = resolution & 0x7F;
@@ -42,7 +43,6 @@ cdef extern from *:
         } else {
             for (i = 6; i < n && us; i++) us /= 10;
         }
-        if (us > (unsigned __int128) last) us = last;
         __int128 shifted = (__int128) us + (__int128) offset_s * 1000000;
         return shifted < 0 ? 0 : shifted > last ? last : (int64_t) shifted;
     }

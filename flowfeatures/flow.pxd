@@ -1,87 +1,43 @@
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from flowfeatures.moments cimport Moments
+from flowfeatures.counters cimport Counters, Note
 from flowfeatures.packet cimport Packet
 
-
-cdef struct Bulk:               # CICFlowMeter's bulk machine of one direction, docs/FEATURES.md section 3
-    int64_t start_us            # 0: none open
-    int64_t last_us             # last payload packet of this direction
-    uint64_t bytes
-    uint32_t packets
-    uint32_t bulks              # totals from here on
-    uint64_t total_packets
-    uint64_t total_bytes
-    int64_t total_us
+cdef enum:
+    NOTES = 3                   # packets a flow keeps before it gets counters
 
 
-cdef struct Direction:
-    uint64_t payload_bytes
-    uint64_t payload_squares
-    uint64_t header_bytes
-    uint64_t wire_bytes
+cdef struct Flow:
+    uint64_t[5] key             # canonical: low end's address, high end's address, ports + protocol + VLANs
+    uint32_t tag                # of the key's hash
+    uint32_t counters           # index; NO_COUNTERS while all its packets are notes
+    int64_t start_us            # from here to `partials`: what a cut at the active timeout sets to zero
     int64_t last_us
-    Moments iat
-    Bulk bulk
+    int64_t closed_us
     uint32_t packets
-    uint32_t payload_max
-    uint32_t payload_min
-    uint32_t header_min
-    uint32_t psh
-    uint32_t urg
-    uint32_t rst
-    uint32_t data_packets
-    uint16_t init_window
-
-
-cdef struct Counters:           # what a cut at the active timeout sets to zero
-    int64_t start_us
-    int64_t last_us
-    Direction fwd
-    Direction bwd
-    Moments iat
-    Moments active_spells
-    Moments idle_spells
-    int64_t spell_start_us
-    int64_t spell_end_us
-    uint32_t[8] flags           # packets with FIN, SYN, RST, PSH, ACK, URG, ECE, CWR
-    uint32_t subflow_gaps
     uint32_t segment            # records left so far
     uint32_t partials           # timed partial records left so far
     uint8_t tcp_state           # 0 open, 1 one FIN, 2 both, 3 closed
     uint8_t fins                # bit 0: fwd, bit 1: bwd
     uint8_t half_open
     uint8_t packet_label
-    int64_t closed_us
-
-
-cdef struct Flow:
-    uint64_t[5] key             # canonical: low end's address, high end's address, ports + protocol + VLANs
-    uint64_t arrival            # order in which flows came to be
-    int64_t alarm_us            # earliest live entry of this flow among the table's alarms
-    uint32_t tag                # of the key's hash
-    uint32_t[2] next            # neighbours in order of arrival, among all flows (0) and the half-open ones (1)
-    uint32_t[2] previous
-    uint8_t in_use
     uint8_t initiator_is_low
-    uint8_t listed_half_open    # stands in the second list
+    uint8_t is_one_end          # both ends are the same: every packet is the initiator's
+    uint8_t rank                # which of the pool's queues it stands in beside ALL
     uint8_t dormant             # cut at the active timeout, no packet since
     uint8_t proto
     uint8_t ip_version
     uint8_t group
     uint8_t handshake
     uint8_t has_syn_ack
-    uint32_t syn_ack_seq
-    uint16_t src_port
-    uint16_t dst_port
+    uint8_t in_use
     uint16_t[2] vlan
-    uint8_t[16] src
-    uint8_t[16] dst
+    uint32_t syn_ack_seq
+    uint32_t[2] next            # neighbours among all flows (0), and in its rank (1)
+    uint32_t[2] previous
     uint8_t[6] src_mac
     uint8_t[6] dst_mac
-    int64_t idle_us             # idle timeout of its protocol
-    uint64_t flow_id            # of the current segment chain: key + start
-    Counters now
+    Note[3] notes
 
 
 cdef struct Meta:               # records.FLOW_META, byte for byte
@@ -123,4 +79,8 @@ cdef struct Record:             # records.RECORD
     double[77] columns
 
 
-cdef void account(Flow* flow, const Packet* packet, bint fwd) noexcept nogil
+cdef void open_flow(Flow* flow, const Packet* packet, bint from_low, bint reversed) noexcept nogil
+cdef void take_note(const Packet* packet, bint fwd, Note* note) noexcept nogil
+cdef void live_on(Flow* flow, const Packet* packet, bint fwd) noexcept nogil
+cdef void play(const Flow* flow, Counters* counters) noexcept nogil
+cdef void start_again(Flow* flow) noexcept nogil

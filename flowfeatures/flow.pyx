@@ -1,105 +1,68 @@
-"""Hop 3, one biflow: what a packet changes in it. When it ends is `table.pyx`'s business, what it means `vector.pyx`'s."""
+"""Hop 3, one biflow: who it is, how far its life has come, and its first packets.
 
-from libc.string cimport memcpy
+A flow is small, 208 octets, for most flows of a flood never see a fourth packet; `counters.pyx` holds what the others
+add up. When a flow ends is `lifetimes.pyx`'s business.
+"""
 
-from flowfeatures.moments cimport moments_add
+from libc.string cimport memcpy, memset
+
+from flowfeatures.counters cimport NO_COUNTERS, account
+from flowfeatures.key cimport is_one_end
 from flowfeatures.packet cimport ACK, FIN, RST, SYN, TCP
 
-cdef enum:
-    SUBFLOW_GAP_US = 1_000_000
-    ACTIVITY_GAP_US = 5_000_000
-    BULK_GAP_US = 1_000_000
-    BULK_PACKETS = 4
+if sizeof(Flow) != 208:
+    raise ImportError(f"a flow takes {sizeof(Flow)} octets, 208 are documented")
 
 
-cdef void account(Flow* flow, const Packet* packet, bint fwd) noexcept nogil:
-    """Add one packet to the flow's counters and state. The first one after zeroed counters starts them."""
-    cdef Counters* now = &flow.now
-    cdef Direction* own = &now.fwd if fwd else &now.bwd
-    cdef Direction* other = &now.bwd if fwd else &now.fwd
-    cdef int64_t ts = packet.ts_us
-    cdef int bit
-    if now.fwd.packets + now.bwd.packets == 0:
-        now.start_us = now.spell_start_us = now.spell_end_us = ts
-        now.half_open = flow.proto == TCP
-    else:
-        add_gaps(now, ts)
-    now.last_us = ts
-    add_to_direction(own, packet)
-    add_to_bulk(&own.bulk, &other.bulk, packet)
-    for bit in range(8):
-        now.flags[bit] += (packet.flags >> bit) & 1
+cdef void open_flow(Flow* flow, const Packet* packet, bint from_low, bint reversed) noexcept nogil:
+    """Set what holds for the flow's whole life, from its first packet; a reversed one was sent by the responder."""
+    flow.counters = NO_COUNTERS
+    flow.proto = packet.proto
+    flow.ip_version = packet.ip_version
+    flow.group = packet.group
+    flow.is_one_end = is_one_end(packet)
+    flow.initiator_is_low = flow.is_one_end or from_low != reversed
+
+
+cdef void take_note(const Packet* packet, bint fwd, Note* note) noexcept nogil:
+    """Keep of a packet what the counters want."""
+    note.ts_us = packet.ts_us
+    note.payload_bytes = packet.payload_bytes
+    note.wire_bytes = packet.wire_bytes
+    note.window = packet.window
+    note.header_bytes = <uint8_t> packet.header_bytes
+    note.flags = packet.flags
+    note.fwd = fwd
+
+
+cdef void live_on(Flow* flow, const Packet* packet, bint fwd) noexcept nogil:
+    """Move the flow's life on by one packet: times, ends, handshake, TCP state."""
+    if flow.packets == 0:
+        flow.start_us = packet.ts_us
+        flow.half_open = flow.proto == TCP
+    flow.packets += 1
+    flow.last_us = packet.ts_us
+    flow.dormant = 0
     remember_end(flow, packet, fwd)
     if flow.proto == TCP:
         if not (fwd and packet.flags & (SYN | ACK) == SYN):
-            now.half_open = 0
+            flow.half_open = 0
         watch_handshake(flow, packet, fwd)
-        advance_tcp_state(now, packet, fwd)
+        advance_tcp_state(flow, packet, fwd)
 
 
-cdef inline void add_gaps(Counters* now, int64_t ts) noexcept nogil:
-    """Inter-arrival time of the whole flow, subflow gaps, active and idle spells."""
-    cdef int64_t gap = ts - now.last_us
-    moments_add(&now.iat, gap)
-    if gap > SUBFLOW_GAP_US:
-        now.subflow_gaps += 1
-    if ts - now.spell_end_us > ACTIVITY_GAP_US:
-        if now.spell_end_us - now.spell_start_us > 0:
-            moments_add(&now.active_spells, now.spell_end_us - now.spell_start_us)
-        moments_add(&now.idle_spells, ts - now.spell_end_us)
-        now.spell_start_us = ts
-    now.spell_end_us = ts
+cdef void play(const Flow* flow, Counters* counters) noexcept nogil:
+    """Count the packets that the flow keeps as notes."""
+    cdef uint32_t i
+    for i in range(min(flow.packets, <uint32_t> NOTES)):
+        account(counters, &flow.notes[i])
 
 
-cdef inline void add_to_direction(Direction* own, const Packet* packet) noexcept nogil:
-    cdef uint32_t payload = packet.payload_bytes
-    if own.packets == 0:
-        own.payload_max = own.payload_min = payload
-        own.header_min = packet.header_bytes
-        own.init_window = packet.window
-    else:
-        moments_add(&own.iat, packet.ts_us - own.last_us)
-        if payload > own.payload_max:
-            own.payload_max = payload
-        elif payload < own.payload_min:
-            own.payload_min = payload
-        if packet.header_bytes < own.header_min:
-            own.header_min = packet.header_bytes
-    own.packets += 1
-    own.last_us = packet.ts_us
-    own.payload_bytes += payload
-    own.payload_squares += <uint64_t> payload * payload
-    own.header_bytes += packet.header_bytes
-    own.wire_bytes += packet.wire_bytes
-    own.data_packets += payload > 0
-    own.rst += (packet.flags >> 2) & 1
-    own.psh += (packet.flags >> 3) & 1
-    own.urg += (packet.flags >> 5) & 1
-
-
-cdef inline void add_to_bulk(Bulk* own, const Bulk* other, const Packet* packet) noexcept nogil:
-    cdef int64_t ts = packet.ts_us
-    if other.last_us > own.start_us:
-        own.start_us = 0
-    if packet.payload_bytes == 0:
-        return
-    if own.start_us == 0 or ts - own.last_us > BULK_GAP_US:
-        own.start_us = ts
-        own.packets = 1
-        own.bytes = packet.payload_bytes
-    else:
-        own.packets += 1
-        own.bytes += packet.payload_bytes
-        if own.packets == BULK_PACKETS:
-            own.bulks += 1
-            own.total_packets += BULK_PACKETS
-            own.total_bytes += own.bytes
-            own.total_us += ts - own.start_us
-        elif own.packets > BULK_PACKETS:
-            own.total_packets += 1
-            own.total_bytes += packet.payload_bytes
-            own.total_us += ts - own.last_us
-    own.last_us = ts
+cdef void start_again(Flow* flow) noexcept nogil:
+    """Zero what a cut at the active timeout zeroes; ends, direction and handshake stay."""
+    flow.start_us = flow.last_us = flow.closed_us = 0
+    flow.packets = flow.segment = flow.partials = 0
+    flow.tcp_state = flow.fins = flow.half_open = flow.packet_label = 0
 
 
 cdef inline void remember_end(Flow* flow, const Packet* packet, bint fwd) noexcept nogil:
@@ -122,19 +85,19 @@ cdef inline void watch_handshake(Flow* flow, const Packet* packet, bint fwd) noe
             flow.handshake = 1
 
 
-cdef inline void advance_tcp_state(Counters* now, const Packet* packet, bint fwd) noexcept nogil:
+cdef inline void advance_tcp_state(Flow* flow, const Packet* packet, bint fwd) noexcept nogil:
     """0 open; FIN -> 1; FINs of both -> 2; ACK then -> 3; RST -> 3. Tested in the order FIN, RST, ACK."""
-    if now.tcp_state == 3:
+    if flow.tcp_state == 3:
         return
     if packet.flags & FIN:
-        now.fins |= 1 if fwd else 2
-        if now.tcp_state == 0:
-            now.tcp_state = 1
-        elif now.tcp_state == 1 and now.fins == 3:
-            now.tcp_state = 2
+        flow.fins |= 1 if fwd else 2
+        if flow.tcp_state == 0:
+            flow.tcp_state = 1
+        elif flow.tcp_state == 1 and flow.fins == 3:
+            flow.tcp_state = 2
     if packet.flags & RST:
-        now.tcp_state = 3
-    elif now.tcp_state == 2 and packet.flags & ACK and not packet.flags & FIN:
-        now.tcp_state = 3
-    if now.tcp_state == 3:
-        now.closed_us = packet.ts_us
+        flow.tcp_state = 3
+    elif flow.tcp_state == 2 and packet.flags & ACK and not packet.flags & FIN:
+        flow.tcp_state = 3
+    if flow.tcp_state == 3:
+        flow.closed_us = packet.ts_us

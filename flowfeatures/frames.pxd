@@ -14,5 +14,8 @@ cdef struct Frame:
 cdef class FrameBlock:
     cdef Frame* frames
     cdef readonly int capacity
-    cdef public int count       # frames filled, from the front
+    cdef readonly int count     # frames filled, from the front
     cdef public uint64_t first_number    # number of frames[0] in its capture, from 1
+    cdef object kept            # what owns the octets, where `of` or `view` filled the block
+
+    cdef int finish(self, int count, times_us, link_type, wire_bytes, vlan) except -1

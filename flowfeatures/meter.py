@@ -23,10 +23,13 @@ class FlowMeter:
     """Turn the frames of captures into flow records.
 
     Several captures may be read in turn, as if they were one. Records come as arrays of dtype RECORD, in the order in
-    which flows end in packet time; what is still alive leaves at `flush`.
+    which flows end in packet time; what is still alive leaves at `flush`. `read`, `add`, `advance` and `flush` are
+    iterators: what is not iterated does not happen.
 
     `hash_seed` (16 octets, random unless given) places flows in memory and shows in no record; `flow_id_key` (16
-    octets) names them.
+    octets) names them. One thread at a time may use a meter; meters of several threads run at the same time.
+
+    Raises ValueError where a key has not 16 octets.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class FlowMeter:
         """Return what was counted so far.
 
         packets = decoded + the sum of undecoded (by reason); flows opened, records left (partial ones among them),
-        super_frames (IP packets above 1,500 octets), evicted_flows (table full), live_flows.
+        super_frames (IP packets above 1,500 octets), evicted_flows (table full), emergencies (times its filling up has
+        shortened the timeouts), live_flows.
         """
         return self._table.counters

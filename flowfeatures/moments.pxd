@@ -1,21 +1,23 @@
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 # Sums of squares of microseconds need more than 64 bits: exact integers, so that the variance of ten equal gaps is 0.
+# Sums need them too: a forged clock that jumps by centuries and back adds up.
 cdef extern from *:
     """
     #ifndef PENSTOCK_MOMENTS
     #define PENSTOCK_MOMENTS
     #include <stdint.h>
     typedef unsigned __int128 penstock_u128;
+    typedef __int128 penstock_i128;
 
-    static inline penstock_u128 penstock_square(int64_t x) {
-        penstock_u128 y = x < 0 ? (penstock_u128) (-(__int128) x) : (penstock_u128) x;
+    static inline penstock_u128 penstock_square(penstock_i128 x) {
+        penstock_u128 y = x < 0 ? (penstock_u128) -x : (penstock_u128) x;
         return y * y;
     }
 
     /* Sample variance from n, sum and sum of squares; 0 where n < 2. Exact up to the last division. */
-    static inline double penstock_variance(uint64_t n, int64_t sum, penstock_u128 squares) {
+    static inline double penstock_variance(uint64_t n, penstock_i128 sum, penstock_u128 squares) {
         if (n < 2) return 0.0;
         if ((squares >> 92) == 0 && n < (1ull << 35)) {
             penstock_u128 spread = n * squares - penstock_square(sum);
@@ -29,16 +31,17 @@ cdef extern from *:
     #endif
     """
     ctypedef unsigned long long u128 "penstock_u128"
-    u128 square "penstock_square" (int64_t x) noexcept nogil
-    double variance "penstock_variance" (uint64_t n, int64_t sum, u128 squares) noexcept nogil
+    ctypedef long long i128 "penstock_i128"
+    u128 square "penstock_square" (i128 x) noexcept nogil
+    double variance "penstock_variance" (uint64_t n, i128 sum, u128 squares) noexcept nogil
 
 
-cdef struct Moments:
-    uint64_t n
-    int64_t sum
+cdef struct Moments:            # 64 octets
+    u128 squares
+    i128 sum
     int64_t max
     int64_t min
-    u128 squares
+    uint64_t n
 
 
 cdef inline void moments_add(Moments* m, int64_t x) noexcept nogil:

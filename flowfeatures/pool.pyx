@@ -1,19 +1,20 @@
-"""Where live flows stand: their memory, the hash index over their keys, and the lists in order of arrival.
+"""Where live flows stand: their memory, the hash index over their keys, and the queues they leave by when it is full.
 
 Open addressing with backward-shift deletion: no tombstones. Nothing is allocated while packets are taken; `make_room` does
 that between them.
 """
 
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 
 cdef class FlowPool:
     """Flows by index and by key."""
 
     def __cinit__(self):
-        self.lists[ALL].head = self.lists[ALL].tail = NOBODY
-        self.lists[HALF_OPEN].head = self.lists[HALF_OPEN].tail = NOBODY
+        cdef int which
+        for which in range(QUEUES):
+            self.queues[which].head = self.queues[which].tail = NOBODY
         self.mask = 1023
         self.slots = <Slot*> calloc(self.mask + 1, sizeof(Slot))
         if self.slots == NULL:
@@ -30,13 +31,17 @@ cdef class FlowPool:
     cdef uint32_t live(self) noexcept nogil:
         return self.made - self.vacant_count
 
+    cdef uint32_t capacity(self) noexcept nogil:
+        """Return one more than the highest index there is memory for."""
+        return self.chunk_count * CHUNK
+
     cdef uint32_t find(self, const uint64_t* key, uint64_t hashed) noexcept nogil:
         """Return the index of the flow with this key, or NOBODY."""
         cdef uint32_t tag = <uint32_t> hashed
         cdef uint64_t place = tag & self.mask
         cdef Slot slot = self.slots[place]
         while slot.flow:
-            if slot.tag == tag and memcmp(at(self, slot.flow - 1).key, key, KEY_BYTES) == 0:
+            if slot.tag == tag and equal_keys(at(self, slot.flow - 1).key, key):
                 return slot.flow - 1
             place = (place + 1) & self.mask
             slot = self.slots[place]
@@ -65,36 +70,59 @@ cdef class FlowPool:
         """Take the flow back."""
         cdef Flow* flow = at(self, index)
         self.remove_slot(index)
+        self.move_to(index, 0)
         self.unlink(index, ALL)
-        if flow.listed_half_open:
-            self.unlink(index, HALF_OPEN)
         flow.in_use = 0
         self.vacant[self.vacant_count] = index
         self.vacant_count += 1
 
-    cdef void link(self, uint32_t index, int which) noexcept nogil:
-        """Append the flow to a list."""
-        cdef List* members = &self.lists[which]
+    cdef void move_to(self, uint32_t index, uint8_t rank) noexcept nogil:
+        """Take the flow out of its rank and append it to another one; 0 is none."""
         cdef Flow* flow = at(self, index)
-        flow.previous[which] = members.tail
-        flow.next[which] = NOBODY
-        if members.tail == NOBODY:
-            members.head = index
+        if flow.rank:
+            self.unlink(index, flow.rank)
+        flow.rank = rank
+        if rank:
+            self.link(index, rank)
+
+    cdef void link(self, uint32_t index, int which) noexcept nogil:
+        cdef Queue* queue = &self.queues[which]
+        cdef Flow* flow = at(self, index)
+        cdef int side = which != ALL
+        flow.previous[side] = queue.tail
+        flow.next[side] = NOBODY
+        if queue.tail == NOBODY:
+            queue.head = index
         else:
-            at(self, members.tail).next[which] = index
-        members.tail = index
+            at(self, queue.tail).next[side] = index
+        queue.tail = index
 
     cdef void unlink(self, uint32_t index, int which) noexcept nogil:
-        cdef List* members = &self.lists[which]
-        cdef uint32_t before = at(self, index).previous[which], after = at(self, index).next[which]
+        cdef Queue* queue = &self.queues[which]
+        cdef int side = which != ALL
+        cdef uint32_t before = at(self, index).previous[side], after = at(self, index).next[side]
         if before == NOBODY:
-            members.head = after
+            queue.head = after
         else:
-            at(self, before).next[which] = after
+            at(self, before).next[side] = after
         if after == NOBODY:
-            members.tail = before
+            queue.tail = before
         else:
-            at(self, after).previous[which] = before
+            at(self, after).previous[side] = before
+
+    cdef void prefetch_slot(self, uint64_t hashed) noexcept nogil:
+        """Ask for the cache line in which `find` will begin."""
+        prefetch(&self.slots[hashed & self.mask])
+
+    cdef void prefetch_flow(self, uint64_t hashed) noexcept nogil:
+        """Ask for the flow that `find` will compare first, if any."""
+        cdef uint32_t flow = self.slots[hashed & self.mask].flow
+        cdef const char* first
+        if flow:
+            first = <const char*> at(self, flow - 1)
+            prefetch(first)
+            prefetch(first + 64)
+            prefetch(first + 128)
 
     cdef bint has_room(self) noexcept nogil:
         """Return whether one more flow needs no allocation."""

@@ -1,45 +1,32 @@
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from flowfeatures.alarms cimport Alarm, Alarms
-from flowfeatures.flow cimport Flow, Record
+from flowfeatures.frames cimport Frame
 from flowfeatures.key cimport HashKey
+from flowfeatures.lifetimes cimport Lifetimes
 from flowfeatures.packet cimport Packet
-from flowfeatures.pool cimport FlowPool
 
 
-cdef class FlowTable:
-    cdef object settings
-    cdef int64_t active_us, linger_us, half_open_us, tcp_idle_us, other_idle_us
-    cdef bint partials, vlan_in_key
-    cdef uint32_t max_flows
-    cdef HashKey hash_key, id_key
-    cdef FlowPool pool
-    cdef Alarms alarms
+cdef struct Arrival:            # a packet on its way to its flow
+    Packet packet
+    uint64_t[5] key
+    uint64_t hashed
+    int reason                  # why it could not be decoded
+    uint8_t from_low
+
+
+cdef class FlowTable(Lifetimes):
+    cdef bint vlan_in_key
+    cdef HashKey hash_key
+    cdef Arrival* batch
     cdef uint64_t arrivals
-    cdef readonly int64_t clock_us
-    cdef bint clock_started
-    cdef object buffer
-    cdef Record* records
-    cdef int record_count, record_capacity
     cdef uint64_t[8] reasons
-    cdef uint64_t decoded, super_frames, flows, records_left, partials_left, evicted
+    cdef uint64_t decoded, super_frames
 
-    cdef void advance_clock(self, int64_t ts_us) noexcept nogil
-    cdef void add(self, const Packet* packet, uint8_t label) noexcept nogil
-    cdef void hasten(self, uint32_t index) noexcept nogil
-    cdef uint64_t name_flow(self, const Flow* flow) noexcept nogil
-    cdef uint32_t open_flow(self, const Packet* packet, const uint64_t* key, bint from_low, uint64_t hashed) noexcept nogil
-    cdef bint sweep(self) noexcept nogil
-    cdef bint is_live(self, const Alarm* alarm) noexcept nogil
-    cdef void set_alarm(self, uint32_t index, int64_t due_us) noexcept nogil
-    cdef void on_alarm(self, uint32_t index, int64_t due_us) noexcept nogil
-    cdef int64_t deadline(self, const Flow* flow, uint8_t* reason) noexcept nogil
-    cdef int64_t next_alarm(self, const Flow* flow) noexcept nogil
-    cdef void leave(self, Flow* flow, uint8_t reason, int64_t left_us) noexcept nogil
-    cdef void end(self, uint32_t index, uint8_t reason, int64_t left_us) noexcept nogil
-    cdef void cut(self, uint32_t index, int64_t left_us) noexcept nogil
-    cdef void evict_oldest(self) noexcept nogil
-    cdef bint records_fit(self) noexcept nogil
+    cdef void decode_batch(self, const Frame* frames, int count) noexcept nogil
+    cdef int take_batch(self, int count, const uint8_t* labels, uint64_t label_count, uint64_t number) noexcept nogil
+    cdef void advance_clock(self, const Packet* packet) noexcept nogil
+    cdef void add(self, const Arrival* arrival, uint8_t label) noexcept nogil
+    cdef void rank_again(self, uint32_t index) noexcept nogil
+    cdef uint32_t open(self, const Arrival* arrival) noexcept nogil
     cdef bint has_room(self) noexcept nogil
     cdef int make_room(self) except -1
-    cdef void drop_stale_alarms(self) noexcept nogil

@@ -4,11 +4,12 @@ The only place that decides what a division by zero gives: 0.
 """
 
 from libc.math cimport sqrt
-from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.string cimport memcpy, memset
 
-from flowfeatures.flow cimport Bulk, Counters, Direction, Flow, Meta, Record
-from flowfeatures.moments cimport Moments, u128, variance
+from flowfeatures.counters cimport Bulk, Counters, Direction
+from flowfeatures.flow cimport Flow, Meta, Record
+from flowfeatures.moments cimport Moments, i128, u128, variance
 
 
 cdef inline double ratio(double over, double under) noexcept nogil:
@@ -32,14 +33,14 @@ cdef inline double* put_payload(double* out, const Direction* way) noexcept nogi
     out[0] = way.payload_max
     out[1] = way.payload_min
     out[2] = ratio(<double> way.payload_bytes, way.packets)
-    out[3] = sqrt(variance(way.packets, <int64_t> way.payload_bytes, way.payload_squares))
+    out[3] = sqrt(variance(way.packets, <i128> way.payload_bytes, way.payload_squares))
     return out + 4
 
 
 cdef inline double* put_bulk(double* out, const Bulk* bulk) noexcept nogil:
     out[0] = ratio(<double> bulk.total_bytes, bulk.bulks)
     out[1] = ratio(<double> bulk.total_packets, bulk.bulks)
-    out[2] = ratio(<double> bulk.total_bytes, bulk.total_us / 1e6)
+    out[2] = ratio(<double> bulk.total_bytes, <double> bulk.total_us / 1e6)
     return out + 3
 
 
@@ -47,7 +48,7 @@ cdef double* put_all_payload(double* out, const Direction* fwd, const Direction*
     """Write min, max, mean, std, variance of the payload over both directions."""
     cdef uint64_t packets = <uint64_t> fwd.packets + bwd.packets
     cdef uint64_t octets = fwd.payload_bytes + bwd.payload_bytes
-    cdef double var = variance(packets, <int64_t> octets, <u128> fwd.payload_squares + bwd.payload_squares)
+    cdef double var = variance(packets, <i128> octets, fwd.payload_squares + bwd.payload_squares)
     if bwd.packets == 0:
         out[0], out[1] = fwd.payload_min, fwd.payload_max
     elif fwd.packets == 0:
@@ -61,9 +62,16 @@ cdef double* put_all_payload(double* out, const Direction* fwd, const Direction*
     return out + 5
 
 
-cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
+cdef inline uint16_t initiator_port(const Flow* flow) noexcept nogil:
+    return <uint16_t> (flow.key[4] >> (48 if flow.initiator_is_low else 32))
+
+
+cdef inline uint16_t responder_port(const Flow* flow) noexcept nogil:
+    return <uint16_t> (flow.key[4] >> (32 if flow.initiator_is_low else 48))
+
+
+cdef void fill_columns(const Flow* flow, const Counters* now, double* columns) noexcept nogil:
     """Write float64[77]: columns 0 to 77 of docs/FEATURES.md without 55."""
-    cdef const Counters* now = &flow.now
     cdef const Direction* fwd = &now.fwd
     cdef const Direction* bwd = &now.bwd
     cdef int64_t duration_us = now.last_us - now.start_us if now.last_us > now.start_us else 0
@@ -72,7 +80,7 @@ cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
     cdef double payload = <double> (fwd.payload_bytes + bwd.payload_bytes)
     cdef double subflows = <double> now.subflow_gaps + 1
     cdef double* out = columns
-    out[0], out[1] = flow.dst_port, <double> duration_us
+    out[0], out[1] = responder_port(flow), <double> duration_us
     out[2], out[3] = fwd.packets, bwd.packets
     out[4], out[5] = <double> fwd.payload_bytes, <double> bwd.payload_bytes
     out = put_payload(out + 6, fwd)
@@ -102,31 +110,32 @@ cdef void fill_columns(const Flow* flow, double* columns) noexcept nogil:
     put_moments(out, &now.idle_spells, False)
 
 
-cdef void fill_record(const Flow* flow, Record* record) noexcept nogil:
+cdef void fill_record(const Flow* flow, const Counters* now, Record* record) noexcept nogil:
     """Write the record but for when and why it leaves, which the table knows."""
     cdef Meta* meta = &record.meta
-    cdef const Counters* now = &flow.now
-    meta.flow_id = flow.flow_id
+    cdef const uint64_t* src = &flow.key[0] if flow.initiator_is_low else &flow.key[2]
+    cdef const uint64_t* dst = &flow.key[2] if flow.initiator_is_low else &flow.key[0]
+    memset(meta, 0, sizeof(Meta))       # the gaps between its fields too
     meta.start_us = now.start_us
     meta.end_us = now.last_us
     meta.fwd_wire_bytes = now.fwd.wire_bytes
     meta.bwd_wire_bytes = now.bwd.wire_bytes
     meta.fwd_packets = now.fwd.packets
     meta.bwd_packets = now.bwd.packets
-    meta.segment = now.segment
-    memcpy(meta.src, flow.src, 16)
-    memcpy(meta.dst, flow.dst, 16)
-    meta.src_port = flow.src_port
-    meta.dst_port = flow.dst_port
+    meta.segment = flow.segment
+    memcpy(meta.src, src, 16)
+    memcpy(meta.dst, dst, 16)
+    meta.src_port = initiator_port(flow)
+    meta.dst_port = responder_port(flow)
     memcpy(meta.vlan, flow.vlan, sizeof(flow.vlan))
     memcpy(meta.src_mac, flow.src_mac, 6)
     memcpy(meta.dst_mac, flow.dst_mac, 6)
     meta.proto = flow.proto
     meta.ip_version = flow.ip_version
-    meta.half_open = now.half_open
+    meta.half_open = flow.half_open
     meta.handshake = flow.handshake
     meta.group = flow.group
     meta.fwd_rst = now.fwd.rst > 0
     meta.bwd_rst = now.bwd.rst > 0
-    meta.packet_label = now.packet_label
-    fill_columns(flow, record.columns)
+    meta.packet_label = flow.packet_label
+    fill_columns(flow, now, record.columns)

@@ -158,7 +158,7 @@ class RingSource:
         if count and self._socket is not None:
             self._clock_us = self._socket.last_us
         else:
-            block.count = 0
+            block.clear()
             self._clock_us = asked_us - self.settings.retire_timeout_ms * 1000 - CLOCK_MARGIN_US
         return count
 

@@ -15,7 +15,7 @@ from tests.detection.windows import make_bundle
 def outcome(*, opened: int = 0, evicted_flows: int = 0, evicted_devices: int = 0, dropped: int = 0) -> Outcome:
     meter = dict.fromkeys(("packets", "decoded", "flows", "records", "partial_records", "super_frames"), 9)
     pipeline = SimpleNamespace(
-        meter=SimpleNamespace(counters=meter | {"undecoded": {}, "evicted_flows": evicted_flows}),
+        meter=SimpleNamespace(counters=meter | {"undecoded": {}, "evicted_flows": evicted_flows, "emergencies": 0}),
         windows=SimpleNamespace(counters={"evicted_devices": evicted_devices}),
         detector=SimpleNamespace(windows=9, detections=9, opened=opened, incidents=[]),
         alerts_made=9,

@@ -7,6 +7,7 @@ import csv
 import ipaddress
 import math
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.flowfeatures.meters import SHARED
@@ -56,6 +57,18 @@ EXCUSED: dict[tuple[str, int], frozenset[str]] = {
 # It prints protocol 0 for later fragments, and one ARP frame as an IPv4 flow.
 ROWS_NOT_OURS = {("18_fragments", 0), ("coap_mqtt", 0)}
 
+
+@dataclass
+class ColumnDiff:
+    """What comparing one capture's rows gave."""
+
+    lines: list[str] = field(default_factory=list)
+    """One per value that differs without an excuse."""
+    rows: int = 0
+    equal: int = 0
+    excused: int = 0
+
+
 Key = tuple[tuple[tuple[str, int], ...], int]
 
 
@@ -85,28 +98,33 @@ def our_rows(records: list[Record]) -> dict[Key, list[dict[str, float]]]:
     return rows
 
 
-def column_diff(capture: str, records: list[Record], golden: Path) -> tuple[list[str], int]:
-    """Return (one line per unexcused difference, golden rows compared)."""
-    ours, lines, compared = our_rows(records), [], 0
+def column_diff(capture: str, records: list[Record], golden: Path) -> ColumnDiff:
+    """Compare every golden row of the capture with our record of the same flow."""
+    ours, diff = our_rows(records), ColumnDiff()
     for key, rows in golden_rows(golden).items():
         if (capture, key[1]) in ROWS_NOT_OURS:
             continue
         for i, row in enumerate(rows):
-            compared += 1
+            diff.rows += 1
             if i >= len(ours[key]):
-                lines.append(f"{capture} {key} flow {i + 1}: no such record of ours")
+                diff.lines.append(f"{capture} {key} flow {i + 1}: no such record of ours")
                 continue
+            here = ours[key][i]
             excused = EXCUSED.get((capture, i), frozenset()) | SUBFLOWS
             if capture == "sqli":
                 excused |= {"Bwd Init Win Bytes"}  # the older tool's: the last window, not the first
-            if ours[key][i]["Flow Duration"] == 0:
+            if here["Flow Duration"] == 0:
                 excused |= RATES
-            lines += [
-                f"{capture} {key} flow {i + 1} {header}: {row[header]} there, {ours[key][i][header]} here"
-                for header in FORK_HEADERS
-                if header not in excused and not is_equal(float(row[header]), ours[key][i][header])
-            ]
-    return lines, compared
+            for header in FORK_HEADERS:
+                if header in excused:
+                    diff.excused += 1
+                elif is_equal(float(row[header]), here[header]):
+                    diff.equal += 1
+                else:
+                    diff.lines.append(
+                        f"{capture} {key} flow {i + 1} {header}: {row[header]} there, {here[header]} here"
+                    )
+    return diff
 
 
 def is_equal(there: float, here: float) -> bool:

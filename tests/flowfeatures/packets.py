@@ -142,20 +142,20 @@ class Conversation:
         self.frames: list[TimedFrame] = []
         self.ports = device_port, server_port
         self.addresses = device, server
+        self._ip = ipv6 if ":" in device else ipv4
 
     def out(self, at_s: float, flags: str = "A", payload_bytes: int = 0, **fields: int) -> "Conversation":
         """Add a TCP packet from the device."""
-        segment = tcp(*self.ports, flags, payload_bytes, **fields)
         src, dst = self.addresses
-        self.frames.append((time_us(at_s), ethernet(ipv4(segment, 6, src=src, dst=dst))))
+        packet = self._ip(tcp(*self.ports, flags, payload_bytes, **fields), 6, src=src, dst=dst)
+        self.frames.append((time_us(at_s), ethernet(packet)))
         return self
 
     def back(self, at_s: float, flags: str = "A", payload_bytes: int = 0, **fields: int) -> "Conversation":
         """Add a TCP packet to the device."""
-        segment = tcp(*self.ports[::-1], flags, payload_bytes, **fields)
         dst, src = self.addresses
-        frame = ethernet(ipv4(segment, 6, src=src, dst=dst), src=ROUTER_MAC, dst=DEVICE_MAC)
-        self.frames.append((time_us(at_s), frame))
+        packet = self._ip(tcp(*self.ports[::-1], flags, payload_bytes, **fields), 6, src=src, dst=dst)
+        self.frames.append((time_us(at_s), ethernet(packet, src=ROUTER_MAC, dst=DEVICE_MAC)))
         return self
 
 
@@ -215,9 +215,12 @@ def interface_block(
     return block(1, struct.pack(order + "HHI", link_type, 0, 0) + options + (bytes(4) if options else b""), order)
 
 
-def enhanced_packet(ticks: int, frame: bytes, order: str = "<", *, interface: int = 0) -> bytes:
+def enhanced_packet(
+    ticks: int, frame: bytes, order: str = "<", *, interface: int = 0, wire_bytes: int | None = None
+) -> bytes:
     """Return an enhanced packet block; `ticks` in the resolution of its interface."""
-    fields = struct.pack(order + "IIIII", interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    wire = len(frame) if wire_bytes is None else wire_bytes
+    fields = struct.pack(order + "IIIII", interface, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), wire)
     return block(6, fields + frame, order)
 
 

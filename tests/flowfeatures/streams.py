@@ -1,5 +1,6 @@
 """Packet streams for property tests: few ends, many ties, and times that sit on the deadlines."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -31,6 +32,9 @@ FLAGS = ("", "S", "SA", "A", "PA", "FA", "F", "R", "RA", "SF", "SR", "FRA", "UEC
 ENDS = ((DEVICE, SERVER), (DEVICE, "192.168.1.20"), (DEVICE, DEVICE), (DEVICE, "255.255.255.255"))
 KINDS = ("tcp", "tcp", "tcp", "udp", "udp", "icmp", "gre", "fragment", "v6", "v6 fragment", "arp")
 PORTS = ((40000, 80), (40001, 80), (53, 53))
+# For a table of 10 to 20 flows: trains of new flows that overlap, and gaps about an emergency's 1 s and 5 s.
+CROWD_PORTS = tuple((40000 + 3 * i, 80) for i in range(12))
+CROWD_US = (0, 0, 1, 1_000, 500_000, *(at + off for at in (1_000_000, 4_000_000, 5_000_000) for off in (-1, 0, 1)))
 
 
 class Event(NamedTuple):
@@ -49,6 +53,8 @@ class Event(NamedTuple):
     vlans: tuple[int, ...] = ()
     train: int = 1
     spacing_us: int = 0
+    port_step: int = 0
+    """Each frame of a train comes from a port this much above the one before it: flow after flow."""
 
 
 def events(steps_us: tuple[int, ...]) -> st.SearchStrategy[Event]:
@@ -67,7 +73,33 @@ def events(steps_us: tuple[int, ...]) -> st.SearchStrategy[Event]:
         vlans=st.sampled_from(((), (), (), (10,), (10, 20))),
         train=st.sampled_from((1, 1, 1, 1, 5, 9)),
         spacing_us=st.sampled_from((0, 1, 500)),
+        port_step=st.sampled_from((0, 0, 0, 1)),
     )
+
+
+def crowd_events() -> st.SearchStrategy[Event]:
+    """Return a strategy for trains of new flows, of packets to the flows of such a train, and now and then a pause."""
+    return st.builds(
+        Event,
+        after_us=st.sampled_from((*CROWD_US * 4, *FORWARD_US, *BACK_US)),
+        kind=st.sampled_from(("tcp", "tcp", "tcp", "tcp", "udp", "udp", "gre", "v6")),
+        ports=st.sampled_from(CROWD_PORTS),
+        is_back=st.sampled_from((False, False, True)),
+        ends=st.just(ENDS[0]),
+        flags=st.sampled_from(("S", "S", "S", "SA", "A", "FA", "R", "")),
+        payload_bytes=st.sampled_from((0, 10)),
+        numbers=st.just((0, 0)),
+        offset_bytes=st.just(0),
+        vlans=st.just(()),
+        train=st.sampled_from((1, 2, 4, 9, 13)),
+        spacing_us=st.sampled_from((0, 0, 1, 100_000)),
+        port_step=st.sampled_from((1, 1, 1, 0)),
+    )
+
+
+def crowds(*, max_events: int = 25) -> st.SearchStrategy[list[Event]]:
+    """Return a strategy for a stream that fills a small table, again and again."""
+    return st.lists(crowd_events(), min_size=3, max_size=max_events)
 
 
 def streams(
@@ -75,6 +107,73 @@ def streams(
 ) -> st.SearchStrategy[list[Event]]:
     """Return a strategy for a stream of up to this many events."""
     return st.lists(events(steps_us), min_size=1, max_size=max_events)
+
+
+OPENING = (("S", False), ("SA", True), ("A", False))
+CLOSINGS = (
+    (),
+    (("R", True),),
+    (("RA", False), ("A", True)),
+    (("FA", False), ("FA", True), ("A", False)),
+    (("FA", False), ("A", True), ("FA", True), ("A", False)),
+    (("FA", False), ("A", True), ("PA", True), ("PA", True)),
+    (("FA", True), ("FA", False), ("FA", True), ("A", True)),
+    (("FA", False), ("FA", True), ("A", False), ("A", True), ("S", False)),
+)
+LINGER_US = (0, 0, 1, 1_000, 100_000, 249_999, 250_000, 250_001, 1_000_001)
+
+
+class Talk(NamedTuple):
+    """One TCP conversation: opened or not, some payload each way, one of many ends."""
+
+    ports: tuple[int, int]
+    opening: tuple[tuple[str, bool], ...]
+    payload: tuple[tuple[str, bool], ...]
+    closing: tuple[tuple[str, bool], ...]
+    steps_us: tuple[int, ...]
+
+    def events(self) -> list[Event]:
+        """Return its packets; the times between them are taken in turn."""
+        packets = (*self.opening, *self.payload, *self.closing)
+        return [
+            Event(
+                self.steps_us[i % len(self.steps_us)],
+                ports=self.ports,
+                flags=flags,
+                is_back=is_back,
+                payload_bytes=300 if "P" in flags else 0,
+            )
+            for i, (flags, is_back) in enumerate(packets)
+        ]
+
+
+def talks(*, max_talks: int = 8) -> st.SearchStrategy[list[Event]]:
+    """Return a strategy for conversations one after another on few ports, so that ports are used again."""
+    pushes = st.sampled_from((("PA", False), ("PA", True), ("A", False)))
+    talk = st.builds(
+        Talk,
+        ports=st.sampled_from(PORTS[:2]),
+        opening=st.sampled_from((OPENING, OPENING[:1], OPENING[1:], ())),
+        payload=st.lists(pushes, max_size=6).map(tuple),
+        closing=st.sampled_from(CLOSINGS),
+        steps_us=st.lists(st.sampled_from(LINGER_US), min_size=1, max_size=5).map(tuple),
+    )
+    made = st.lists(talk, min_size=1, max_size=max_talks)
+    return made.map(lambda talks: [event for talk in talks for event in talk.events()]).filter(bool)
+
+
+def swaps() -> st.SearchStrategy[list[tuple[int, int]]]:
+    """Return a strategy for how frames change places: (which, how many places later)."""
+    return st.lists(st.tuples(st.integers(0, 100), st.integers(1, 5)), max_size=10)
+
+
+def reordered(frames: list[TimedFrame], moves: list[tuple[int, int]]) -> list[TimedFrame]:
+    """Return the frames with some of them late, each under the time it had."""
+    late = list(frames)
+    for which, places in moves:
+        at = which % len(late)
+        late.insert(min(at + places, len(late) - 1), late.pop(at))
+    return late
 
 
 def frame(event: Event) -> bytes:
@@ -85,14 +184,15 @@ def frame(event: Event) -> bytes:
     seq, ack = event.numbers
     segment = tcp(*ports, event.flags, event.payload_bytes, seq=seq, ack=ack, window=event.payload_bytes + 7)
     datagram = udp(*ports, event.payload_bytes)
+    six = {"src": f"2001:db8::{src}", "dst": f"2001:db8::{dst}"}
     packet = {
         "tcp": lambda: ipv4(segment, 6, src=src, dst=dst),
         "udp": lambda: ipv4(datagram, 17, src=src, dst=dst),
         "icmp": lambda: ipv4(datagram, 1, src=src, dst=dst),
         "gre": lambda: ipv4(datagram, 47, src=src, dst=dst),
         "fragment": lambda: ipv4(datagram, 17, src=src, dst=dst, fragment_offset=event.offset_bytes),
-        "v6": lambda: ipv6(extension(6) + segment, 0, src=f"2001:db8::{src}", dst=f"2001:db8::{dst}"),
-        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44),
+        "v6": lambda: ipv6(extension(6) + segment, 0, **six),
+        "v6 fragment": lambda: ipv6(fragment_header(17, offset=event.offset_bytes, more=True) + datagram, 44, **six),
         "arp": lambda: bytes(28),
     }[event.kind]()
     ether_type = 0x0806 if event.kind == "arp" else None
@@ -104,8 +204,9 @@ def timed(stream: list[Event]) -> list[TimedFrame]:
     at_us, frames = START_US, []
     for event in stream:
         at_us += event.after_us
-        for _ in range(event.train):
-            frames.append((at_us, frame(event)))
+        device_port, server_port = event.ports
+        for i in range(event.train):
+            frames.append((at_us, frame(event._replace(ports=(device_port + i * event.port_step, server_port)))))
             at_us += event.spacing_us
     return frames
 
@@ -133,5 +234,20 @@ SETTINGS = st.sampled_from(
         Settings(active_timeout_s=15, partials=True),
         all_timeouts(5, linger_s=5),
         all_timeouts(1, linger_s=0),
+    )
+)
+
+SMALL_TABLES = st.sampled_from(
+    (
+        Settings(max_flows=10),
+        Settings(max_flows=10, partials=True),
+        Settings(max_flows=12, partials=True),
+        Settings(max_flows=20, partials=True),
+        Settings(max_flows=20, half_open_timeout_s=0.5, other_idle_timeout_s=3),
+        Settings(max_flows=12, active_timeout_s=6, partials=True),
+        Settings(max_flows=9, partials=True),
+        replace(WTMC, max_flows=10),
+        replace(all_timeouts(5, linger_s=5), max_flows=11),
+        replace(all_timeouts(1, linger_s=0), max_flows=10),
     )
 )

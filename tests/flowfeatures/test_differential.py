@@ -7,10 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.flowfeatures.difference import disagreements, report
+from tests.flowfeatures.difference import report
+from tests.flowfeatures.differential import compare, compare_all
 from tests.flowfeatures.meters import SHARED, measure
 from tests.flowfeatures.packets import write_pcap
-from tests.flowfeatures.streams import SETTINGS, Event, streams, timed
+from tests.flowfeatures.streams import SETTINGS, SMALL_TABLES, Event, crowds, reordered, streams, swaps, talks, timed
 from tests.oracle.meter import WTMC, Settings
 
 CAPTURES = sorted(path for suffix in ("pcap", "pcapng") for path in SHARED.rglob(f"*.{suffix}"))
@@ -26,16 +27,6 @@ SLOW_TO_MAKE = [HealthCheck.too_slow, HealthCheck.data_too_large]
 # The same examples each time in the core suite; new ones in the slow one.
 FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=SLOW_TO_MAKE, derandomize=True)
 SEARCH = settings(deadline=None, max_examples=2000, suppress_health_check=SLOW_TO_MAKE)
-
-
-def compare(path: Path, how: Settings) -> list[str]:
-    """Return where the two meters disagree on one capture."""
-    return disagreements(measure(path, meter="oracle", settings=how), measure(path, meter="engine", settings=how))
-
-
-def compare_all(paths: list[Path], *ways: Settings) -> list[str]:
-    """Return the first disagreements of each capture."""
-    return [f"{path.name} {how}: {line}" for path in paths for how in ways for line in compare(path, how)[:5]]
 
 
 @needs_shared
@@ -77,13 +68,58 @@ def test_engine_and_oracle_agree_on_any_stream(
     assert not lines, report(lines, what=str(how))
 
 
-@pytest.mark.slow
-@SEARCH
-@given(stream=streams(), how=SETTINGS)
-def test_engine_and_oracle_agree_on_streams_nobody_has_seen(
+@FUZZ
+@given(stream=st.one_of(streams(), talks()), how=SETTINGS, moves=swaps())
+def test_engine_and_oracle_agree_on_frames_out_of_order(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings, moves: list[tuple[int, int]]
+):
+    frames = reordered(timed(stream), moves)
+
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "late.pcap", frames), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@FUZZ
+@given(stream=talks(), how=SETTINGS)
+def test_engine_and_oracle_agree_on_ports_used_again(
     tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
 ):
-    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "search.pcap", timed(stream)), how)
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "talks.pcap", timed(stream)), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@FUZZ
+@given(stream=crowds(), how=SMALL_TABLES)
+def test_engine_and_oracle_agree_while_the_table_is_full(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "crowd.pcap", timed(stream)), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@pytest.mark.slow
+@SEARCH
+@given(stream=crowds(max_events=60), how=SMALL_TABLES)
+def test_engine_and_oracle_agree_on_crowds_nobody_has_seen(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
+):
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "crowds.pcap", timed(stream)), how)
+
+    assert not lines, report(lines, what=str(how))
+
+
+@pytest.mark.slow
+@SEARCH
+@given(stream=st.one_of(streams(), talks(max_talks=20)), how=SETTINGS, moves=swaps())
+def test_engine_and_oracle_agree_on_streams_nobody_has_seen(
+    tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings, moves: list[tuple[int, int]]
+):
+    frames = reordered(timed(stream), moves)
+
+    lines = compare(write_pcap(tmp_path_factory.getbasetemp() / "search.pcap", frames), how)
 
     assert not lines, report(lines, what=str(how))
 

@@ -4,11 +4,14 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from flowfeatures import FlowMeter, open_capture, write_csv
+from flowfeatures import RECORD, FlowMeter, open_capture, write_csv
+from flowfeatures.table_columns import NAMES, table_of
 from tests.flowfeatures.meters import measure
 from tests.flowfeatures.packets import Conversation, ethernet, ipv6, time_us, udp, udp_frame, write_pcap
+from tests.flowfeatures.tables import batches_of, flood
 from tests.oracle.table_csv import HEADER, rows
 
 FRAMES = [
@@ -61,3 +64,54 @@ def test_numbers_read_back_as_they_were(capture: Path):
 
     del cells[54]
     assert cells == record.columns[1:]
+
+
+def read_back(records, **options) -> list[dict[str, str]]:
+    """Return the rows that a reader of CSV sees."""
+    file = io.StringIO(newline="")
+    write_csv(records, file, **options)
+    return list(csv.DictReader(io.StringIO(file.getvalue())))
+
+
+def test_under_our_names_a_row_is_all_of_a_record():
+    records = np.concatenate(batches_of())
+    expected = table_of(records, "penstock")
+
+    rows = read_back(records, names="penstock")
+
+    assert [list(row) for row in rows] == [list(expected)] * 3
+    first = rows[0]
+    assert (first["start"], first["partial"], first["end_reason"]) == ("2023-11-14 22:13:20.000000", "0", "forced_end")
+    assert [int(row["flow_id"]) for row in rows] == records["flow_id"].tolist()
+    assert [float(row["iat_mean_us"]) for row in rows] == expected["iat_mean_us"].tolist()
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_no_cell_needs_quotes_or_begins_a_formula(names):
+    rows = read_back(batches_of(), names=names)
+
+    cells = [cell for row in rows for cell in row.values()]
+
+    assert [cell for cell in cells if cell[:1] in {"=", "+", "@", "\t", "\r"} or set(cell) & set(',"\n')] == []
+
+
+def test_an_array_and_its_batches_make_the_same_file_and_count(monkeypatch):
+    batches, files = flood(50), [io.StringIO(), io.StringIO(), io.StringIO()]
+    counts = [write_csv(batches, files[0]), write_csv(np.concatenate(batches), files[1])]
+
+    monkeypatch.setattr("flowfeatures.table_csv.ROWS_AT_ONCE", 7)
+    counts.append(write_csv(iter(batches), files[2]))
+
+    assert counts == [50, 50, 50]
+    assert len({file.getvalue() for file in files}) == 1
+
+
+def test_no_records_are_a_header():
+    assert read_back([]) == read_back(np.empty(0, RECORD)) == []
+
+
+def test_what_is_no_record_and_what_is_no_set_of_names_is_refused():
+    with pytest.raises(TypeError, match="wanted RECORD"):
+        write_csv(np.zeros(3), io.StringIO())
+    with pytest.raises(ValueError, match="names: 'other'"):
+        write_csv([], io.StringIO(), names="other")

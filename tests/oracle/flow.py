@@ -193,7 +193,8 @@ class Flow:
     """One entry of the table: identity, which an active cut keeps, and `counters`, which it resets.
 
     MAC addresses, VLAN ids, group and the finished handshake describe the two ends, not the packets since a cut, so
-    they stay. `counters` is None between a cut and the next packet.
+    they stay. An end's MAC address is that of its first frame that has one: all zeros, as on a loopback interface or
+    where the link has no addresses, is none. `counters` is None between a cut and the next packet.
     """
 
     def __init__(self, packet: Packet, *, key: Hashable, arrival: int) -> None:
@@ -205,7 +206,7 @@ class Flow:
         self.macs = [NO_MAC, NO_MAC]
         self.group = packet.group
         self.handshake = Handshake()
-        self.packets_seen = [0, 0]
+        self.packets_seen = 0
         self.planned_visit_us = math.inf
         self.key, self.arrival = key, arrival
         self.cut_us = 0
@@ -226,9 +227,9 @@ class Flow:
     def add(self, packet: Packet, *, label: int) -> None:
         """Account one packet."""
         side = self.side_of(packet)
-        if self.packets_seen[side] == 0:
+        if self.macs[side] == NO_MAC:
             self.macs[side] = packet.src_mac
-        self.packets_seen[side] += 1
+        self.packets_seen += 1
         if self.vlan == (0, 0):
             self.vlan = packet.vlan
         self.packet_label = label or self.packet_label

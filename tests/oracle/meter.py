@@ -2,6 +2,7 @@
 
 The clock is the time of decoded packets. It never steps back by up to 60 s (a late packet leaves it); a larger step
 back sets it back. Before a packet is added, everything due before the clock leaves, ordered by (due time, arrival).
+A table that was found full is in an emergency until it has emptied to seven tenths; idle times are short meanwhile.
 The trap: a deadline passes strictly, so a packet exactly on it still belongs to the flow.
 """
 
@@ -14,12 +15,16 @@ from dataclasses import dataclass, field
 from tests.oracle.columns import columns
 from tests.oracle.flow import BWD, FWD, Flow
 from tests.oracle.packet import SUPER_FRAME_ABOVE_BYTES, SYN, TCP, Packet, Undecoded, decode
+from tests.oracle.ranks import Ranks
 from tests.oracle.reader import Frame
 
 PARTIAL, IDLE, ACTIVE, END_OF_FLOW, FORCED, NO_ROOM = range(6)
 DROP = -1  # a cut entry that no packet came back to: leaves without a record
 PARTIAL_AFTER_PACKETS = (8, 64, 512)
 CLOCK_RESET_US = 60_000_000
+SMALLEST_TABLE_WITH_EMERGENCY = 10
+EMERGENCY_IDLE_US = 5_000_000
+EMERGENCY_HALF_OPEN_US = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Settings:
     linger_s: float = 0.25
     partials: bool = False
     vlan_in_key: bool = False
-    max_flows: int = 200_000
+    max_flows: int = 65_536
 
 
 WTMC = Settings(
@@ -87,12 +92,18 @@ class Counts:
     records: int = 0
     partial_records: int = 0
     evicted_flows: int = 0
+    emergencies: int = 0
 
 
 def partial_due_us(number: int) -> int:
     """Return the age at which the n-th partial record (from 0) is due: 0.25, 1, 5, 35, 65, ... s."""
     first = (250_000, 1_000_000, 5_000_000)
     return first[number] if number < len(first) else first[-1] + 30_000_000 * (number - 2)
+
+
+def microseconds(seconds: float) -> float:
+    """Return an integer, or infinity: a float would lose the last digits of a time beyond the year 2255."""
+    return seconds if math.isinf(seconds) else round(seconds * 1_000_000)
 
 
 class Meter:
@@ -102,7 +113,10 @@ class Meter:
         self.settings = settings
         self.counts = Counts()
         self.clock: int | None = None
+        self.emergency_us: int | None = None
+        """When the emergency that lasts began; None where there is none."""
         self._flows: OrderedDict[tuple, Flow] = OrderedDict()
+        self._ranks = Ranks()
         self._due: list[tuple[float, int, int, tuple, Flow]] = []
         self._pushes = 0
 
@@ -139,12 +153,20 @@ class Meter:
             yield from self._make_room()
             self.counts.flows += 1
             flow = self._flows[key] = Flow(packet, key=key, arrival=self.counts.flows)
+            self._ranks.enter(flow, packet)
         elif flow.counters is None:
             flow.begin(packet.ts)
         flow.add(packet, label=label)
+        self._ranks.after_packet(flow)
         self._schedule(key, flow)
         if self.settings.partials and flow.packets in PARTIAL_AFTER_PACKETS:
             yield self._record(flow, reason=PARTIAL, left_us=self.clock)
+
+    def advance(self, now_us: int) -> Iterator[Record]:
+        """Move the clock forward without a packet, never back; yield what was due before it."""
+        if self.clock is None or now_us > self.clock:
+            self.clock = now_us
+        yield from self._expire()
 
     def flush(self) -> Iterator[Record]:
         """Yield what is due, then every live flow, in order of arrival."""
@@ -154,7 +176,8 @@ class Meter:
         for key, flow in sorted(self._flows.items(), key=lambda item: item[1].arrival):
             if flow.counters is not None:
                 yield self._end(key, flow, reason=END_OF_FLOW if flow.tcp.state == 3 else FORCED, left_us=self.clock)
-        self._flows.clear()
+            else:
+                self._forget(key, flow)
 
     def _key(self, packet: Packet) -> tuple:
         ends = sorted([(packet.src, packet.src_port), (packet.dst, packet.dst_port)])
@@ -162,7 +185,7 @@ class Meter:
 
     def _idle_us(self, flow: Flow) -> float:
         settings = self.settings
-        return (settings.tcp_idle_timeout_s if flow.proto == TCP else settings.other_idle_timeout_s) * 1_000_000
+        return microseconds(settings.tcp_idle_timeout_s if flow.proto == TCP else settings.other_idle_timeout_s)
 
     def _next_end(self, flow: Flow) -> tuple[float, int]:
         """Return (due time, reason) of the flow's deadline; on a tie the earlier in the specification's list."""
@@ -170,14 +193,22 @@ class Meter:
         if counters is None:
             return flow.cut_us + self._idle_us(flow), DROP
         ends = [
-            (counters.start + self.settings.active_timeout_s * 1_000_000, ACTIVE),
-            (counters.last + self._idle_us(flow), IDLE),
+            (counters.start + microseconds(self.settings.active_timeout_s), ACTIVE),
+            (self._silent_until(counters.last, self._idle_us(flow), EMERGENCY_IDLE_US), IDLE),
         ]
         if flow.is_half_open:
-            ends.append((counters.last + self.settings.half_open_timeout_s * 1_000_000, IDLE))
+            half_open_us = microseconds(self.settings.half_open_timeout_s)
+            ends.append((self._silent_until(counters.last, half_open_us, EMERGENCY_HALF_OPEN_US), IDLE))
         if flow.tcp.state == 3:
-            ends.append((flow.tcp.closed_us + self.settings.linger_s * 1_000_000, END_OF_FLOW))
+            ends.append((flow.tcp.closed_us + microseconds(self.settings.linger_s), END_OF_FLOW))
         return min(ends, key=lambda end: end[0])
+
+    def _silent_until(self, last: int, timeout_us: float, in_emergency_us: int) -> float:
+        """Return when a silence since `last` is over; what an emergency makes overdue is due when it begins."""
+        ordinary = last + timeout_us
+        if self.emergency_us is None:
+            return ordinary
+        return max(last + min(timeout_us, in_emergency_us), min(ordinary, self.emergency_us))
 
     def _next_due(self, flow: Flow) -> tuple[float, int]:
         """Return (due time, reason) of what comes next: the end, or a partial record strictly before it."""
@@ -211,7 +242,7 @@ class Meter:
                 elif reason == ACTIVE:
                     yield self._cut(flow, left_us=int(due))
                 elif reason == DROP:
-                    del self._flows[key]
+                    self._forget(key, flow)
                     continue
                 else:
                     yield self._end(key, flow, reason=reason, left_us=int(due))
@@ -227,26 +258,43 @@ class Meter:
         record = self._record(flow, reason=ACTIVE, left_us=left_us)
         flow.cut_us = left_us
         flow.counters = None
+        self._ranks.leave(flow)
         return record
 
     def _end(self, key: tuple, flow: Flow, *, reason: int, left_us: int) -> Record:
         """Emit the flow and forget it."""
-        del self._flows[key]
+        self._forget(key, flow)
         return self._record(flow, reason=reason, left_us=left_us)
 
-    def _make_room(self) -> Iterator[Record]:
-        """Evict the oldest half-open flow, else the oldest, while the table is full.
+    def _forget(self, key: tuple, flow: Flow) -> None:
+        """Take the entry out of the table, which may end the emergency: ordinary deadlines then hold again."""
+        del self._flows[key]
+        self._ranks.leave(flow)
+        if len(self._flows) <= self.settings.max_flows * 7 // 10:
+            self.emergency_us = None
 
-        An entry left empty by an active cut occupies its place and leaves without a record.
+    def _make_room(self) -> Iterator[Record]:
+        """Where the table is full, evict one entry: the first by rank, else the oldest.
+
+        An entry left empty by an active cut stands in no rank; it leaves without a record and is counted all the same.
         """
-        while len(self._flows) >= self.settings.max_flows:
-            by_age = sorted(self._flows.items(), key=lambda item: (not item[1].is_half_open, item[1].arrival))
-            key, flow = by_age[0]
-            if flow.counters is None:
-                del self._flows[key]
-                continue
-            self.counts.evicted_flows += 1
-            yield self._end(key, flow, reason=NO_ROOM, left_us=self.clock)
+        if len(self._flows) < self.settings.max_flows:
+            return
+        if self.emergency_us is None and self.settings.max_flows >= SMALLEST_TABLE_WITH_EMERGENCY:
+            self._begin_emergency()
+        flow = self._ranks.first() or min(self._flows.values(), key=lambda entry: entry.arrival)
+        self.counts.evicted_flows += 1
+        if flow.counters is None:
+            self._forget(flow.key, flow)
+        else:
+            yield self._end(flow.key, flow, reason=NO_ROOM, left_us=self.clock)
+
+    def _begin_emergency(self) -> None:
+        """Shorten the idle times from the clock on; every flow may be due earlier than it was."""
+        self.emergency_us = self.clock
+        self.counts.emergencies += 1
+        for key, flow in self._flows.items():
+            self._schedule(key, flow)
 
     def _record(self, flow: Flow, *, reason: int, left_us: int) -> Record:
         counters = flow.counters

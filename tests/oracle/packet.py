@@ -75,7 +75,9 @@ def decode_link(frame: Frame, packet: Packet) -> tuple[int, int]:
     if frame.link_type in (NULL, LOOP):
         if len(data) < 4:
             raise Undecoded("truncated_link")
-        family = min(int.from_bytes(data[:4], "big"), int.from_bytes(data[:4], "little"))
+        family = int.from_bytes(data[:4], "big")
+        if frame.link_type == NULL:  # in the byte order of the machine that captured; LOOP is in the network's
+            family = min(family, int.from_bytes(data[:4], "little"))
         if family not in VERSION_OF_FAMILY:
             raise Undecoded("not_ip")
         return VERSION_OF_FAMILY[family], 4

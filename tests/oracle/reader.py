@@ -141,8 +141,10 @@ def read_interface(body: bytes, order: str) -> Interface:
     while at + 4 <= len(body):
         code, length = struct.unpack_from(order + "HH", body, at)
         value = body[at + 4 : at + 4 + length]
-        if code == 0 or len(value) < length:
+        if code == 0:
             break
+        if len(value) < length:
+            raise NotACapture(f"interface option {code} of {length} bytes, {len(value)} left")
         if code == IF_TSRESOL and length == 1:
             ticks_per_s = 2 ** (value[0] & 0x7F) if value[0] & 0x80 else 10 ** value[0]
         if code == IF_TSOFFSET and length == 8:
@@ -167,9 +169,11 @@ def read_packet_block(kind: int, body: bytes, order: str, interfaces: list[Inter
         fields = struct.unpack_from(order + ("IIIII" if kind == ENHANCED_PACKET else "HHIIII"), body)
         number, (high, low, captured, wire) = fields[0], fields[-4:]
         ticks = high << 32 | low
+    if kind == SIMPLE_PACKET and not interfaces:
+        raise NotACapture("simple packet before any interface")
     interface = interfaces[number] if number < len(interfaces) else UNDESCRIBED
-    if kind == SIMPLE_PACKET and interface.snap_bytes:
-        captured = min(captured, interface.snap_bytes)
+    if kind == SIMPLE_PACKET:  # tells no captured length: what the snap length and the block leave of the wire's
+        captured = min(captured, interface.snap_bytes or captured, len(body) - fixed)
     if fixed + captured > len(body):
         raise NotACapture(f"packet of {captured} bytes in a block of {len(body)}")
     ts = ts_before
