@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import socket
 import struct
 from typing import Final
@@ -22,6 +23,12 @@ IFF_UP: Final = 0x1
 LOOPBACK: Final = 772  # ARPHRD_LOOPBACK: frames carry an Ethernet header of zeros
 LINK_TYPES: Final = {1: 1, LOOPBACK: 1, 65534: 101}
 """ARPHRD_ number of an interface -> LINKTYPE_ number of its frames: Ethernet, loopback, none (tun: IP at once)."""
+
+
+def name_octets(interface: str) -> bytes | None:
+    """Return an interface's name as the kernel takes it, None where none can have it."""
+    name = os.fsencode(interface)
+    return name if 0 < len(name) <= NAME_BYTES and b"\0" not in name else None
 
 
 def index_of(interface: str) -> int | None:
@@ -62,8 +69,8 @@ def absent(interface: str) -> DataMissing:
 
 def _asked(interface: str, question: int) -> bytes:
     """Return the kernel's struct ifreq."""
-    name = interface.encode()
-    if not name or len(name) > NAME_BYTES or b"\0" in name:
+    name = name_octets(interface)
+    if name is None:
         raise absent(interface)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:

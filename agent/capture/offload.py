@@ -12,6 +12,8 @@ import socket
 import struct
 from typing import Final
 
+from agent.capture.interface import name_octets
+
 SIOCETHTOOL: Final = 0x8946
 GET_DRIVER: Final = 0x03  # ETHTOOL_GDRVINFO
 DRIVER_BYTES: Final = 196  # struct ethtool_drvinfo; the name stands at 4, 32 octets long
@@ -49,8 +51,10 @@ def advice(interface: str, offloads: tuple[str, ...]) -> str:
 
 
 def _ask(interface: str, request: bytes) -> bytes | None:
+    name = name_octets(interface)
+    if name is None:
+        return None
     buffer = ctypes.create_string_buffer(request, len(request))
-    name = interface.encode()[:15]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             fcntl.ioctl(sock, SIOCETHTOOL, struct.pack("16sP16x", name, ctypes.addressof(buffer)))

@@ -198,6 +198,7 @@ class RingSocket:
             if settings.promiscuous and not self._is_loopback:
                 request = struct.pack("=IHH8x", self._index, PACKET_MR_PROMISC, 0)
                 self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # it was down already: no link has gone down
         except OSError as exc:
             if exc.errno == errno.ENODEV:
                 raise absent(settings.interface) from exc

@@ -262,6 +262,19 @@ def test_a_link_that_flaps_loses_nothing_that_came_while_it_was_up(wire: Wire):
     assert (heard.packets, source.rebinds, source.report().link_downs) == (600, 0, 3)
 
 
+def test_an_interface_that_is_down_is_waited_for(wire: Wire):
+    ip("-n", wire.near, "link", "set", "eth0", "down")
+    with ring() as source:
+        before = source.report()
+        ip("-n", wire.near, "link", "set", "eth0", "up")
+        wire.send(datagrams(25))
+        heard = Heard().listen(source, 25).to_the_end(source)
+
+        assert even(source, heard.meter)
+    assert before.warnings() == ["eth0: the interface is down: ip link set eth0 up"]
+    assert (heard.packets, source.report().link_downs, source.report().warnings()) == (25, 0, [])
+
+
 def test_glued_packets_are_seen_and_the_report_says_how_to_stop_it(wire: Wire):
     for name, address in ((wire.near, "10.9.0.1/24"), (wire.far, "10.9.0.2/24")):
         ip("-n", name, "addr", "add", address, "dev", "eth0")
