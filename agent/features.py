@@ -1,26 +1,28 @@
-"""`penstock features`: the flow records of captures as CSV, without windows, network or alerts."""
+"""`penstock features`: the flow records of captures or of an interface as CSV, without windows, network or alerts."""
 
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.apart import Outputs
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.options import seconds, seconds_or_inf
 from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace
 from agent.stopping import StopRequest
 from agent.terminal import is_terminal
-from contracts.errors import UsageError
-from contracts.terminal import printable
+from contracts.errors import PenstockError, UsageError
+from contracts.terminal import complain, printable
 from flowfeatures import FlowMeter, FlowSettings, write_csv
 
 DEFAULTS = FlowSettings()
@@ -32,6 +34,7 @@ examples:
   penstock features capture.pcap -o flows.csv
   penstock features capture.pcap -o - --idle-timeout 30 --partials | head
   penstock features golden.pcap -o flows.csv --compat wtmc
+  sudo penstock features --interface eth0 --filter 'not port 22' --duration 60 -o flows.csv
 """
 
 
@@ -39,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `penstock features`."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
+    add("captures", nargs="*", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
+    add("--interface", metavar="IFACE", help="capture here instead, until Ctrl-C; needs CAP_NET_RAW")
+    add("--filter", metavar="BPF", help="of an interface, only what this pcap filter lets through")
+    add("--duration", type=seconds, metavar="S", help="end a capture of an interface after so many seconds")
     add("-o", "--output", required=True, metavar="FILE", help="CSV to write, whole or not at all; - is stdout")
     idle = f"{DEFAULTS.tcp_idle_timeout_s:g} TCP, {DEFAULTS.other_idle_timeout_s:g} others"
     idle_help = f"seconds without a packet that end a flow, half-open ones too (default {idle})"
@@ -77,7 +83,20 @@ def flow_settings(args: argparse.Namespace) -> FlowSettings:
 
 def run(args: argparse.Namespace) -> int:
     """Write the CSV; return the exit code."""
-    meter = FlowMeter(flow_settings(args))
+    settings = flow_settings(args)
+    if args.interface is None:
+        if args.filter is not None or args.duration is not None:
+            raise UsageError("--filter and --duration belong to --interface")
+        if not args.captures:
+            raise UsageError("nothing to read: name a CAPTURE, or an --interface")
+        return _from_files(args, settings)
+    if args.captures:
+        raise UsageError("--interface and CAPTURE exclude each other")
+    return _from_interface(args, settings)
+
+
+def _from_files(args: argparse.Namespace, settings: FlowSettings) -> int:
+    meter = FlowMeter(settings)
     outputs = Outputs()
     outputs.add("--output", args.output)
     outputs.keep_from(args.captures)
@@ -86,15 +105,55 @@ def run(args: argparse.Namespace) -> int:
         rows = write_csv(chain(captures.records(meter), _live(meter, stop)), file.text)
         if captures.opened:
             file.commit()
-    if captures.opened and args.output != STDOUT:
-        packets, undecoded = meter.counters["packets"], sum(meter.counters["undecoded"].values())
-        with printing() as stream:
-            stream.write(
-                f"{printable(args.output)}: {rows:,} records of {packets:,} packets, {undecoded:,} not decoded\n"
-            )
+    if captures.opened:
+        _say_rows(args.output, rows, meter)
     if stop:
         return stop.exit_code
     return captures.errors[0].exit_code if captures.errors else 0
+
+
+def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
+    """Capture until the time is over or a signal asks for the end, which is no error here."""
+    from agent.capture.live import LiveCapture
+    from agent.capture.live_line import LiveLine
+    from agent.capture.opening import open_live
+    from agent.capture.source import CaptureSettings
+
+    meter = FlowMeter(settings, flow_id_key=secrets.token_bytes(16))
+    line = LiveLine(args.interface, stream=sys.stderr)
+    with open_live(CaptureSettings(interface=args.interface, filter=args.filter)) as source, StopRequest() as stop:
+        capture = LiveCapture(source, stop=stop, duration_s=args.duration, show=line.show)
+        said = source.report().warnings()
+        for warning in said:
+            complain(warning)
+        with WholeFile(args.output) as file:
+            rows = write_csv(_sent_on(chain(capture.records(meter), _live(meter, stop)), file.text), file.text)
+            file.commit()
+        line.clear()
+    report, uneven = capture.report(meter), capture.accounting(meter).check()
+    _say_rows(args.output, rows, meter)
+    complain(f"{report.interface}: {report.seen:,} packets seen, {report.read:,} read, {report.dropped:,} dropped")
+    for warning in report.warnings():
+        if warning not in said:
+            complain(warning)
+    for sum_ in uneven:
+        complain(f"the accounts do not come out even, please report it: {sum_}")
+    return PenstockError.exit_code if uneven else 0
+
+
+def _sent_on(batches: Iterator[NDArray[np.void]], text: TextIO) -> Iterator[NDArray[np.void]]:
+    """Let a reader at the other end of a pipe have each batch when it was written, not when a buffer is full."""
+    for records in batches:
+        yield records
+        text.flush()
+
+
+def _say_rows(output: str, rows: int, meter: FlowMeter) -> None:
+    if output == STDOUT:
+        return
+    packets, undecoded = meter.counters["packets"], sum(meter.counters["undecoded"].values())
+    with printing() as stream:
+        stream.write(f"{printable(output)}: {rows:,} records of {packets:,} packets, {undecoded:,} not decoded\n")
 
 
 def _live(meter: FlowMeter, stop: StopRequest) -> Iterator[NDArray[np.void]]:

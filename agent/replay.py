@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.alerts import AlertWriter
 from agent.apart import SIDE_FILES, Outputs
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.delivery import Bounds, Delivery, EveFile, MqttSettings
 from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
 from agent.options import network, seconds, speed

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.alerts import AlertWriter
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.pace import Pace
 from agent.pipeline import Pipeline
 from agent.stopping import StopRequest

@@ -16,19 +16,25 @@ from numpy.typing import NDArray
 from agent.pace import Pace
 from agent.progress import ProgressBar
 from agent.stopping import StopRequest
+from contracts.errors import UsageError
 from contracts.terminal import complain
 from flowfeatures import Capture, FlowFeaturesError, FlowMeter, open_capture
+
+STDIN = "-"
 
 
 class CaptureFiles:
     """The captures of one run. `errors` holds what went wrong, `opened` how many could be opened at all.
 
-    `begun` is called once, when the first of them could be opened.
+    `begun` is called once, when the first of them could be opened. Raises UsageError where standard input, `-`, is
+    named twice.
     """
 
     def __init__(
         self, paths: Sequence[Path], *, stop: StopRequest, pace: Pace, begun: Callable[[], None] = lambda: None
     ) -> None:
+        if [str(path) for path in paths].count(STDIN) > 1:
+            raise UsageError(f"{STDIN}: standard input can be read once only")
         self.errors: list[FlowFeaturesError] = []
         self.opened = 0
         self._paths = paths
@@ -65,7 +71,8 @@ class CaptureFiles:
                 self._pace.begin(max(begun_us, int(records["start_us"].min())))
                 is_first = False
             yield records
-            self._bar.show(self._done_bytes + capture.position_bytes, packets=meter.counters["packets"])
+            if capture.size_bytes:  # standard input does not say how long it is
+                self._bar.show(self._done_bytes + capture.position_bytes, packets=meter.counters["packets"])
             self._pace.wait_for(meter.clock_us)
             if self._stop:
                 break

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.captures import CaptureFiles
+from agent.capture.replay import CaptureFiles
 from agent.pace import Pace
 from agent.stopping import StopRequest
+from contracts.errors import UsageError
 from flowfeatures import CaptureFormatError, CaptureNotFound, CaptureTruncated, FlowMeter
 from tests.e2e.scan import write_scan
 
@@ -61,3 +62,8 @@ def test_after_a_stop_no_further_capture_is_opened(capture: Path):
     captures, meter, _ = read(capture, stop=stop)
 
     assert (captures.opened, meter.counters["packets"]) == (0, 0)
+
+
+def test_standard_input_cannot_be_read_twice(capture: Path):
+    with pytest.raises(UsageError, match="once only"):
+        read(Path("-"), capture, Path("-"))
