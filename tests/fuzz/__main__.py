@@ -51,7 +51,8 @@ def fuzz(name: str, seconds: int, *, rss_mb: int) -> tuple[str, bool]:
     words.write_text("".join('"' + "".join(f"\\x{octet:02x}" for octet in word) + '"\n' for word in target.words))
     before = set(findings.iterdir())
     limits = [f"-max_total_time={seconds}", f"-max_len={target.max_bytes}", f"-timeout={SLOWEST_S}"]
-    limits += [f"-rss_limit_mb={rss_mb}", f"-malloc_limit_mb={rss_mb // 4}", f"-dict={words}"]
+    limits += [f"-rss_limit_mb={rss_mb}", f"-malloc_limit_mb={rss_mb // 4}"]
+    limits += [f"-dict={words}"] if target.words else []
     say = [f"-artifact_prefix={findings}/", "-print_final_stats=1", "-use_value_profile=1"]
     status = child("fuzz", name, *limits, *say, str(grown), str(CORPUS / name), log=log)
     crashed = status != 0

@@ -2,7 +2,7 @@
 
 An exception that leaves `call` is a finding, and ends the process as a crash does. What libFuzzer exports must stand in
 front of everything instrumented, so it is preloaded (build.py) and found here at run time. `forbid` makes octets
-behind a mapping's end forbidden, `heap_bytes` counts what is allocated; both are AddressSanitizer's.
+of a buffer forbidden, `heap_bytes` counts what is allocated; both are AddressSanitizer's.
 """
 
 import traceback
@@ -60,12 +60,13 @@ def heap_bytes():
     return __sanitizer_get_current_allocated_bytes()
 
 
-def forbid(const uint8_t[::1] view, size_t octets):
-    """Make the octets behind the view's end forbidden to read, and the view's own allowed, whatever stood there."""
-    __asan_unpoison_memory_region(&view[0], view.shape[0] + octets)
-    __asan_poison_memory_region(&view[0] + view.shape[0], octets)
+def forbid(const uint8_t[::1] view, Py_ssize_t start):
+    """Make the view's octets from `start` on forbidden to read."""
+    if start < view.shape[0]:
+        __asan_poison_memory_region(&view[start], view.shape[0] - start)
 
 
-def allow(const uint8_t[::1] view, size_t octets):
+def allow(const uint8_t[::1] view):
     """Take `forbid` back."""
-    __asan_unpoison_memory_region(&view[0] + view.shape[0], octets)
+    if view.shape[0]:
+        __asan_unpoison_memory_region(&view[0], view.shape[0])

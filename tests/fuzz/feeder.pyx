@@ -51,6 +51,16 @@ cdef class Feeder:
         self.block.count += 1
 
 
+def places(FrameBlock block, const uint8_t[::1] memory):
+    """Return where each frame of the block begins and ends in the memory it points into."""
+    cdef int i
+    found = []
+    for i in range(block.count):
+        start = block.frames[i].octets - &memory[0]
+        found.append((start, start + block.frames[i].captured))
+    return found
+
+
 def read_beyond(bytes octets):
     """Read one octet behind a copy of them."""
     cdef uint8_t* copy = <uint8_t*> malloc(len(octets))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -134,32 +133,46 @@ def link_header(index: int) -> bytes:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-class GuardedMap(mmap.mmap):
-    """A mapping behind whose last octet nothing may be read, although the page goes on."""
+class Guarded:
+    """A source of octets, little at a time, behind whose last one nothing may be read, whatever room there is."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> GuardedMap:
-        from tests.fuzz.driver import forbid
+    def __init__(self, source: Any) -> None:
+        self._source = source
 
-        made = super().__new__(cls, *args, **kwargs)
-        made.beyond_bytes = -len(made) % mmap.PAGESIZE
-        forbid(memoryview(made), made.beyond_bytes)
-        return made
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
 
-    def close(self) -> None:
-        """Allow what follows again, since other mappings will stand there, and unmap."""
-        from tests.fuzz.driver import allow
+    def readinto(self, room: memoryview) -> int:
+        """Read up to READ_BYTES into the room and forbid the rest of it, until it is asked to be filled again."""
+        from tests.fuzz.driver import allow, forbid
 
-        if not self.closed:
-            allow(memoryview(self), self.beyond_bytes)
-        super().close()
+        allow(room)
+        got = self._source.readinto(room[:READ_BYTES])
+        forbid(room, got)
+        return got
+
+
+READ_BYTES = 200
+WINDOWS_BYTES = (16, 64, 1024, 1 << 19)
+
+
+def guard_files(window: Callable[[], int]) -> None:
+    """Make captures read through windows of this size, of which only what was read may be touched."""
+    from flowfeatures.octets import Octets
+
+    from flowfeatures import files
+
+    files.Octets = lambda source, head: Octets(Guarded(source), head, window())  # type: ignore[attr-defined]
 
 
 def make_files() -> Run:
     """Return a function that reads octets as a capture file, whatever they are."""
-    mmap.mmap = GuardedMap  # type: ignore[misc]
     descriptor = os.memfd_create("capture")
+    size = [0]
+    guard_files(lambda: WINDOWS_BYTES[size[0] // len(SETTINGS) % len(WINDOWS_BYTES)])
 
     def run(content: bytes) -> None:
+        size[0] = len(content)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
         meter_of_file(f"/proc/self/fd/{descriptor}", len(content))
@@ -207,6 +220,7 @@ def make_streams() -> Run:
     it is packed, where the stream is cut, and which octet of it is changed.
     """
     descriptor = os.memfd_create("stream")
+    guard_files(lambda: 4096)
 
     def run(script: bytes) -> None:
         if len(script) < STREAM_HEAD.size:
@@ -244,6 +258,64 @@ def stream_seeds() -> dict[str, bytes]:
     return seeds
 
 
+# -- rings ------------------------------------------------------------------------------------------------------------
+
+RING_BLOCKS, RING_BLOCK_BYTES = 4, 512
+RING_BLOCK = struct.Struct("<IIIIIIQ")
+RING_FRAME = struct.Struct("<IIIIIIHHIIH")
+
+
+def make_ring() -> Run:
+    """Return a function that walks octets as the memory of a TPACKET_V3 ring; the first one says how."""
+    from flowfeatures.frames import FrameBlock
+    from flowfeatures.ring import Ring
+    from tests.fuzz.feeder import places
+
+    def run(script: bytes) -> None:
+        how = script[0] if script else 0
+        memory = bytearray(script[1:].ljust(RING_BLOCKS * RING_BLOCK_BYTES, b"\0")[: RING_BLOCKS * RING_BLOCK_BYTES])
+        form = {"block_bytes": RING_BLOCK_BYTES, "block_count": RING_BLOCKS, "link_type": LINKS[how >> 4 & 7]}
+        ring, block = Ring(memory, **form, drop_outgoing=bool(how & 8)), FrameBlock((1, 3, 64)[how % 3])
+        meter, chunks = FlowMeter(SETTINGS[how % len(SETTINGS)], hash_seed=bytes(16)), []
+        while ring.read_block(block):
+            for start, end in places(block, memory):
+                if start // RING_BLOCK_BYTES != (end - (end > start)) // RING_BLOCK_BYTES:
+                    raise Broken(f"a frame reaches from octet {start} to {end}, across a block of the ring")
+            chunks += meter.add(block)
+        chunks += meter.flush()
+        complain(broken(chunks, meter.counters, frames=ring.frames_read))
+
+    return run
+
+
+def ring_seeds() -> dict[str, bytes]:
+    """Return rings with frames in every block, in none, tagged beside the frame, and from the host itself."""
+    frames = [octets[:100] for _, octets in traffic()[:12]]
+    blocks = [ring_block(frames[i : i + 3], status=1) for i in range(0, 12, 3)]
+    tagged = ring_block(frames[:2], status=1, tag=0x50)
+    return {
+        "full": b"\2" + b"".join(blocks),
+        "one_a_time": b"\0" + b"".join(blocks),
+        "half": b"\1" + b"".join(blocks[:2]),
+        "kernel": b"\2" + ring_block(frames[:1], status=0) + blocks[0],
+        "tagged": b"\2" + tagged + ring_block(frames[2:4], status=1, tag=0x10),
+        "outgoing": b"\x0a" + ring_block(frames[:3], status=5, packet_type=4) + blocks[1],
+        "empty": b"\2" + ring_block([], status=1) + blocks[1],
+    }
+
+
+def ring_block(frames: list[bytes], *, status: int, tag: int = 0, packet_type: int = 0) -> bytes:
+    """Return one block as the kernel lays it out: its header, then frames, each behind a header and an address."""
+    content = RING_BLOCK.pack(1, 0, status, len(frames), 48, RING_BLOCK_BYTES, 0).ljust(48, b"\0")
+    for octets in frames:
+        room = (80 + len(octets) + 15) // 16 * 16
+        seconds = START_US // 1_000_000
+        head = RING_FRAME.pack(room, seconds, 5, len(octets), len(octets) + 9, tag, 80, 94, 0, 0x5064, 0x88A8)
+        address = struct.pack("<HHiHBB8s", 17, 8, 1, 1, packet_type, 6, bytes(8))
+        content += (head.ljust(48, b"\0") + address).ljust(80, b"\0") + octets.ljust(room - 80, b"\0")
+    return content.ljust(RING_BLOCK_BYTES, b"\0")[:RING_BLOCK_BYTES]
+
+
 # -- all --------------------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +329,7 @@ TARGETS = {
     "packets": Target(
         make_packets,
         packet_seeds,
-        share=0.5,
+        share=0.4,
         max_bytes=4096,
         words=(
             b"\x81\0",
@@ -297,6 +369,7 @@ TARGETS = {
         ),
     ),
     "streams": Target(make_streams, stream_seeds, share=0.2, max_bytes=4096),
+    "ring": Target(make_ring, ring_seeds, share=0.1, max_bytes=1 + RING_BLOCKS * RING_BLOCK_BYTES),
 }
 
 
