@@ -1,4 +1,4 @@
-"""`penstock features`: the flow records of captures or of an interface as CSV, without windows, network or alerts."""
+"""`penstock features`: the flow records of captures or of an interface as CSV or Parquet, without windows or alerts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from agent.stopping import StopRequest
 from agent.terminal import is_terminal
 from contracts.errors import PenstockError, UsageError
 from contracts.terminal import complain, printable
-from flowfeatures import FlowMeter, FlowSettings, write_csv
+from flowfeatures import FlowMeter, FlowSettings, write_csv, write_parquet
 
 DEFAULTS = FlowSettings()
+PARQUET = ".parquet"
 COMPATIBLE = {"wtmc": FlowSettings.wtmc}
 MANY_FLOWS = 10_000  # some half a second of CSV
 
@@ -33,6 +34,7 @@ EPILOG = """\
 examples:
   penstock features capture.pcap -o flows.csv
   penstock features capture.pcap -o - --idle-timeout 30 --partials | head
+  penstock features day-1.pcap day-2.pcap -o flows.parquet
   penstock features golden.pcap -o flows.csv --compat wtmc
   sudo penstock features --interface eth0 --filter 'not port 22' --duration 60 -o flows.csv
 """
@@ -46,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--interface", metavar="IFACE", help="capture here instead, until Ctrl-C; needs CAP_NET_RAW")
     add("--filter", metavar="BPF", help="of an interface, only what this pcap filter lets through")
     add("--duration", type=seconds, metavar="S", help="end a capture of an interface after so many seconds")
-    add("-o", "--output", required=True, metavar="FILE", help="CSV to write, whole or not at all; - is stdout")
+    output_help = f"CSV to write, Parquet where it ends in {PARQUET}; whole or not at all; - is stdout"
+    add("-o", "--output", required=True, metavar="FILE", help=output_help)
     idle = f"{DEFAULTS.tcp_idle_timeout_s:g} TCP, {DEFAULTS.other_idle_timeout_s:g} others"
     idle_help = f"seconds without a packet that end a flow, half-open ones too (default {idle})"
     add("--idle-timeout", type=seconds, metavar="S", help=idle_help)
@@ -82,7 +85,7 @@ def flow_settings(args: argparse.Namespace) -> FlowSettings:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the CSV; return the exit code."""
+    """Write the file; return the exit code. Raises MissingExtra where it is Parquet and pyarrow is not installed."""
     settings = flow_settings(args)
     if args.interface is None:
         if args.filter is not None or args.duration is not None:
@@ -102,7 +105,7 @@ def _from_files(args: argparse.Namespace, settings: FlowSettings) -> int:
     outputs.keep_from(args.captures)
     with WholeFile(args.output) as file, StopRequest() as stop:
         captures = CaptureFiles(args.captures, stop=stop, pace=Pace(None, stop=stop))
-        rows = write_csv(chain(captures.records(meter), _live(meter, stop)), file.text)
+        rows = _write(chain(captures.records(meter), _live(meter, stop)), file, name=args.output)
         if captures.opened:
             file.commit()
     if captures.opened:
@@ -127,7 +130,8 @@ def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
         for warning in said:
             complain(warning)
         with WholeFile(args.output) as file:
-            rows = write_csv(_sent_on(chain(capture.records(meter), _live(meter, stop)), file.text), file.text)
+            records = _sent_on(chain(capture.records(meter), _live(meter, stop)), file.text)
+            rows = _write(records, file, name=args.output)
             file.commit()
         line.clear()
     report, uneven = capture.report(meter), capture.accounting(meter).check()
@@ -146,6 +150,13 @@ def _sent_on(batches: Iterator[NDArray[np.void]], text: TextIO) -> Iterator[NDAr
     for records in batches:
         yield records
         text.flush()
+
+
+def _write(records: Iterator[NDArray[np.void]], file: WholeFile, *, name: str) -> int:
+    """Write the records in the form that the file's name asks for; return how many they were."""
+    if name.lower().endswith(PARQUET):
+        return write_parquet(records, file.octets)
+    return write_csv(records, file.text)
 
 
 def _say_rows(output: str, rows: int, meter: FlowMeter) -> None:

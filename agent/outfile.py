@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from contracts.errors import OutputError
 from contracts.program import discard_stdout
@@ -20,8 +20,9 @@ STDOUT = "-"
 class WholeFile:
     """Text that appears under a name when it is committed, all at once; left without that, it never was there.
 
-    A context manager giving itself. `-` is standard output; what exists and is no regular file (a pipe, /dev/stdout) is
-    written to directly. Raises OutputError where the file cannot be created or written.
+    A context manager giving itself. `octets` is the same file for what is no text: write by one of the two. `-` is
+    standard output; what exists and is no regular file (a pipe, /dev/stdout) is written to directly. Raises OutputError
+    where the file cannot be created or written.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,8 +45,12 @@ class WholeFile:
             raise cannot_write(self._name, exc) from exc
         return self
 
+    @property
+    def octets(self) -> BinaryIO:
+        return self.text.buffer
+
     def commit(self) -> None:
-        """Let the text appear under its name."""
+        """Let the file appear under its name."""
         self.text.flush()
         if self._draft is not None:
             os.fsync(self.text.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,3 +63,32 @@ def test_a_row_per_flow_and_several_captures_as_if_they_were_one(tmp_path: Path,
     assert len(rows) == 60
     assert capsys.readouterr().out == f"{tmp_path}/flows.csv: 60 records of 240 packets, 0 not decoded\n"
     assert sum(int(row["RST Flag Count"]) for row in rows) == 40
+
+
+def test_a_name_that_ends_in_parquet_is_written_as_parquet(tmp_path: Path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'penstock[tables]'")
+    scan = str(write_scan(tmp_path / "scan.pcap"))
+    outputs = [tmp_path / "flows.csv", tmp_path / "flows.PARQUET"]
+
+    codes = [cli.main(["features", scan, "-o", str(output)]) for output in outputs]
+
+    with outputs[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = parquet.read_table(outputs[1])
+    assert codes == [0, 0]
+    assert table.num_rows == len(rows) > 1
+    assert table.column_names == list(rows[0])
+    assert table["Flow ID"].to_pylist() == [row["Flow ID"] for row in rows]
+
+
+def test_without_pyarrow_parquet_ends_with_69_and_leaves_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    scan = str(write_scan(tmp_path / "scan.pcap"))
+
+    code = cli.main(["features", scan, "-o", str(tmp_path / "flows.parquet")])
+
+    assert code == 69
+    assert "pip install 'penstock[tables]'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.pcap"]

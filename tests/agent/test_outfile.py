@@ -124,3 +124,14 @@ def test_a_name_as_long_as_names_may_be_is_written(tmp_path: Path):
         file.commit()
 
     assert os.listdir(tmp_path) == [name]
+
+
+def test_octets_appear_as_text_does(tmp_path: Path):
+    path = tmp_path / "out"
+
+    with WholeFile(str(path)) as file:
+        file.octets.write(b"\x00\xff")
+        assert not path.exists()
+        file.commit()
+
+    assert path.read_bytes() == b"\x00\xff"
