@@ -46,12 +46,12 @@ help:
 	@echo "make test       the tests that need no root and no torch"
 	@echo "make test-all   every test this machine can run"
 	@echo "make check      ruff, mypy, import contracts"
-	@echo "make bench      extraction speed beside nfstream"
+	@echo "make bench      extraction beside nfstream, cost by live flows, crafted keys"
 	@echo "make fuzz       octets of all kinds against flowfeatures, under sanitizers (clang; 10 minutes)"
 	@echo "make lab-data   record training captures in the lab (root)"
 	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
-install: $(call SETS,core plot bench dev train federate he)
+install: $(call SETS,core plot tables bench dev train federate he)
 	@echo "ready: $(VENV)/bin/penstock"
 
 demo: $(call SETS,core)
@@ -71,6 +71,8 @@ check: $(call SETS,core dev)
 
 bench: $(call SETS,core bench)
 	@$(PY) -m benchmarks.extract
+	@$(PY) -m benchmarks.scaling
+	@$(PY) -m benchmarks.collisions
 
 FUZZ_SECONDS ?= 600
 
@@ -138,7 +140,7 @@ export EXTRA
 add = echo "adding $(notdir $@) to $(VENV)$(1)" && $(PY) -c "$$EXTRA" $(notdir $@) >$(MADE)/$(notdir $@).txt && \
     $(PIP) --requirement $(MADE)/$(notdir $@).txt
 
-$(call SETS,plot bench dev): pyproject.toml | $(MADE)/core
+$(call SETS,plot tables bench dev): pyproject.toml | $(MADE)/core
 	@$(call add)
 	@touch $@
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent.outfile import STDOUT
 from contracts.errors import UsageError
 
+STDIN = "-"
 SIDE_FILES = ("-wal", "-shm")  # what SQLite keeps beside an outbox
 
 _Identity = tuple[int, int] | str
@@ -33,6 +34,8 @@ class Outputs:
     def keep_from(self, inputs: Iterable[Path]) -> None:
         """Raise UsageError where one of the outputs is among the files a run reads."""
         for path in inputs:
+            if str(path) == STDIN:
+                continue
             option = self._written.get(_identity(str(path)) or "")
             if option is not None:
                 raise UsageError(f"{option}: would overwrite {path}, which this run reads")

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `penstock features`."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("captures", nargs="*", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
+    captures_help = "pcap or pcapng, plain, gzip, xz or zstd; - is stdin; read in this order"
+    add("captures", nargs="*", type=Path, metavar="CAPTURE", help=captures_help)
     add("--interface", metavar="IFACE", help="capture here instead, until Ctrl-C; needs CAP_NET_RAW")
     add("--filter", metavar="BPF", help="of an interface, only what this pcap filter lets through")
     add("--duration", type=seconds, metavar="S", help="end a capture of an interface after so many seconds")

@@ -1,4 +1,7 @@
-"""The progress bar of a replay: by bytes of the captures, on standard error, and only for a person."""
+"""The progress bar of a replay: by bytes of the captures, on standard error, and only for a person.
+
+Where nobody knows how many bytes there will be, it counts packets.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ ETA_AFTER_S = 1.0  # an estimate made of less is a guess
 
 
 class ProgressBar:
-    """Show how much of `total_bytes` has been read; silent where the stream is not a terminal."""
+    """Show how much of `total_bytes` has been read, 0 if unknown; silent where the stream is not a terminal."""
 
     def __init__(self, total_bytes: int, *, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._total_bytes = max(1, total_bytes)
+        self._total_bytes = total_bytes
         self._stream = stream
         self._now_s = now_s
         self._began_s = now_s()
@@ -31,9 +34,11 @@ class ProgressBar:
         if not self._is_on or now_s - self._drawn_s < EVERY_S:
             return
         self._drawn_s = now_s
-        ratio = min(1.0, done_bytes / self._total_bytes)
-        bar = "#" * round(ratio * BAR_WIDTH)
-        line = f"[{bar:<{BAR_WIDTH}}] {ratio:4.0%}  {packets:,} packets  {self._left(ratio, now_s - self._began_s)}"
+        line = f"{packets:,} packets"
+        if self._total_bytes:
+            ratio = min(1.0, done_bytes / self._total_bytes)
+            bar = "#" * round(ratio * BAR_WIDTH)
+            line = f"[{bar:<{BAR_WIDTH}}] {ratio:4.0%}  {line}  {self._left(ratio, now_s - self._began_s)}"
         self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
         self._stream.flush()
 

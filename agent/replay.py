@@ -39,6 +39,7 @@ GATEWAY = "replay"
 EPILOG = """\
 examples:
   penstock replay capture.pcap
+  tcpdump -i eth0 -U -w - | penstock replay -
   penstock replay monday.pcap tuesday.pcapng --home-net 192.168.1.0/24 --eve eve.json --json
   penstock replay capture.pcap --mqtt mqtt://127.0.0.1:1883 --gateway cellar --speed 10
 """
@@ -68,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `penstock replay`."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("captures", nargs="+", type=Path, metavar="CAPTURE", help="pcap or pcapng, read in this order")
+    captures_help = "pcap or pcapng, plain, gzip, xz or zstd; - is stdin; read in this order"
+    add("captures", nargs="+", type=Path, metavar="CAPTURE", help=captures_help)
     add("--bundle", type=folder, metavar="DIR", help="model to use instead of the one that comes with penstock")
     home_help = f"network of monitored devices, may be repeated (default {' '.join(DEFAULT_HOME_NETS)})"
     add("--home-net", action="append", type=network, metavar="CIDR", help=home_help)

@@ -1,7 +1,7 @@
 """The errors flowfeatures raises on purpose; what the wire does wrong is counted instead (see `FlowMeter.counters`).
 
     FlowFeaturesError            70
-    ├── CaptureNotFound          66   missing, unreadable, or not a file
+    ├── CaptureNotFound          66   missing, unreadable, or neither a file nor a pipe
     ├── CaptureFormatError       65   empty, not a capture, broken in the middle
     │   ├── UnknownLinkType      65   a link layer that is not decoded
     │   └── CaptureTruncated     65   ends inside a frame; raised after every whole frame was delivered

@@ -59,7 +59,7 @@ def test_no_file_holds(what: str):
 
 @pytest.mark.parametrize("module", ["agent.cli", "detection", "contracts", "flowfeatures"])
 def test_importing_what_the_gateway_runs_loads_no_torch_no_scapy_all_and_no_runtime(module: str):
-    heavy = "torch", "scapy.all", "onnxruntime", "onnx", "matplotlib", "pandas", "sklearn"
+    heavy = "torch", "scapy.all", "onnxruntime", "onnx", "matplotlib", "pandas", "pyarrow", "sklearn"
     script = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
 
     run = subprocess.run(

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from agent.apart import STDIN
 from agent.pace import Pace
 from agent.progress import ProgressBar
 from agent.stopping import StopRequest
 from contracts.errors import UsageError
 from contracts.terminal import complain
 from flowfeatures import Capture, FlowFeaturesError, FlowMeter, open_capture
-
-STDIN = "-"
 
 
 class CaptureFiles:
@@ -42,7 +41,8 @@ class CaptureFiles:
         self._pace = pace
         self._begun = begun
         self._sizes_bytes = {path: _size_bytes(path) for path in paths}
-        self._bar = ProgressBar(sum(self._sizes_bytes[path] for path in paths), stream=sys.stderr)
+        sizes_bytes = self._sizes_bytes.values()
+        self._bar = ProgressBar(sum(sizes_bytes) if all(sizes_bytes) else 0, stream=sys.stderr)
         self._done_bytes = 0
 
     def records(self, meter: FlowMeter) -> Iterator[NDArray[np.void]]:
@@ -51,7 +51,7 @@ class CaptureFiles:
             if self._stop:
                 break
             try:
-                with open_capture(path) as capture:
+                with open_capture(path, stopped=self._stop.__bool__) as capture:
                     if self.opened == 0:
                         self._begun()
                     self.opened += 1
@@ -71,15 +71,15 @@ class CaptureFiles:
                 self._pace.begin(max(begun_us, int(records["start_us"].min())))
                 is_first = False
             yield records
-            if capture.size_bytes:  # standard input does not say how long it is
-                self._bar.show(self._done_bytes + capture.position_bytes, packets=meter.counters["packets"])
+            self._bar.show(self._done_bytes + capture.position_bytes, packets=meter.counters["packets"])
             self._pace.wait_for(meter.clock_us)
             if self._stop:
                 break
 
 
 def _size_bytes(path: Path) -> int:
+    """Return 0 where nobody knows: a pipe, standard input, what cannot be opened (which is said when it is tried)."""
     try:
         return os.stat(path).st_size
     except OSError:
-        return 0  # it will be reported when it is opened
+        return 0

@@ -34,8 +34,12 @@ def syns(first: int, count: int) -> FrameBlock:
 
 def guess(at_us: int, attempt: int) -> FrameBlock:
     """Return a piece of the connection under way: the attacker sends, the victim answers."""
-    asks = ethernet(ipv4(tcp(50000, 23, "S" if attempt == 0 else "PA", 10 * bool(attempt)), 6, src=ATTACKER, dst=VICTIM))
-    says = ethernet(ipv4(tcp(23, 50000, "SA" if attempt == 0 else "PA", 5 * bool(attempt)), 6, src=VICTIM, dst=ATTACKER))
+    asks = ethernet(
+        ipv4(tcp(50000, 23, "S" if attempt == 0 else "PA", 10 * bool(attempt)), 6, src=ATTACKER, dst=VICTIM)
+    )
+    says = ethernet(
+        ipv4(tcp(23, 50000, "SA" if attempt == 0 else "PA", 5 * bool(attempt)), 6, src=VICTIM, dst=ATTACKER)
+    )
     return FrameBlock.of([asks, says], [at_us, at_us + 1])
 
 

@@ -1,4 +1,4 @@
-"""A flood of two million spoofed SYNs under the default cap: memory stays, and what was there before it is still seen."""
+"""Two million spoofed SYNs under the default cap: memory stays, and what was there before them is still seen."""
 
 import json
 import subprocess

@@ -35,21 +35,16 @@ SEARCH = settings(
 @SEARCH
 @given(
     stream=streams(max_events=40, steps_us=STEPS_US),
-    idle_s=TIMES_S,
-    active_s=TIMES_S,
-    half_open_s=TIMES_S,
-    linger_s=TIMES_S,
+    times_s=st.tuples(TIMES_S, TIMES_S, TIMES_S, TIMES_S),
     partials=st.booleans(),
 )
 def test_deadlines_of_any_distance_come_in_order(
     tmp_path_factory: pytest.TempPathFactory,
     stream: list[Event],
-    idle_s: float,
-    active_s: float,
-    half_open_s: float,
-    linger_s: float,
+    times_s: tuple[float, float, float, float],
     partials: bool,
 ):
+    idle_s, active_s, half_open_s, linger_s = times_s
     how = Settings(
         tcp_idle_timeout_s=idle_s,
         other_idle_timeout_s=active_s,
