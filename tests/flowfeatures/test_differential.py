@@ -38,7 +38,11 @@ def test_engine_and_oracle_agree_on_hostile_captures(part: int):
 
 
 @needs_shared
-@pytest.mark.parametrize("how", [Settings(), Settings(partials=True), WTMC], ids=["default", "partials", "wtmc"])
+@pytest.mark.parametrize(
+    "how",
+    [Settings(), Settings(partials=True), WTMC, Settings(partials=True, max_flows=10)],
+    ids=["default", "partials", "wtmc", "small table"],
+)
 def test_engine_and_oracle_agree_on_a_sample_of_captures(how: Settings):
     lines = compare_all(SAMPLE, how)
 
