@@ -33,7 +33,7 @@ ENDS = ((DEVICE, SERVER), (DEVICE, "192.168.1.20"), (DEVICE, DEVICE), (DEVICE, "
 KINDS = ("tcp", "tcp", "tcp", "udp", "udp", "icmp", "gre", "fragment", "v6", "v6 fragment", "arp")
 PORTS = ((40000, 80), (40001, 80), (53, 53))
 # For a table of 10 to 20 flows: trains of new flows that overlap, and gaps about an emergency's 1 s and 5 s.
-CROWD_PORTS = tuple((40000 + 3 * i, 80) for i in range(12))
+CROWD_PORTS = tuple((40000 + at, 80) for at in (0, 0, 3, 10, 20, 26))
 CROWD_US = (0, 0, 1, 1_000, 500_000, *(at + off for at in (1_000_000, 4_000_000, 5_000_000) for off in (-1, 0, 1)))
 
 
@@ -53,8 +53,8 @@ class Event(NamedTuple):
     vlans: tuple[int, ...] = ()
     train: int = 1
     spacing_us: int = 0
-    port_step: int = 0
-    """Each frame of a train comes from a port this much above the one before it: flow after flow."""
+    port_span: int = 1
+    """The frames of a train come from so many ports in turn, the next above the one before: a packet for each flow."""
 
 
 def events(steps_us: tuple[int, ...]) -> st.SearchStrategy[Event]:
@@ -67,13 +67,13 @@ def events(steps_us: tuple[int, ...]) -> st.SearchStrategy[Event]:
         ports=st.sampled_from(PORTS),
         is_back=st.booleans(),
         flags=st.sampled_from(FLAGS),
-        payload_bytes=st.sampled_from((0, 1, 10, 1400, 3000)),
+        payload_bytes=st.sampled_from((0, 1, 10, 1400, 3000, 8960)),
         numbers=st.sampled_from(((0, 0), (100, 101), (101, 101), (0xFFFFFFFF, 0))),
         offset_bytes=st.sampled_from((0, 8, 1480)),
         vlans=st.sampled_from(((), (), (), (10,), (10, 20))),
         train=st.sampled_from((1, 1, 1, 1, 5, 9)),
         spacing_us=st.sampled_from((0, 1, 500)),
-        port_step=st.sampled_from((0, 0, 0, 1)),
+        port_span=st.sampled_from((1, 1, 1, 100)),
     )
 
 
@@ -91,9 +91,9 @@ def crowd_events() -> st.SearchStrategy[Event]:
         numbers=st.just((0, 0)),
         offset_bytes=st.just(0),
         vlans=st.just(()),
-        train=st.sampled_from((1, 2, 4, 9, 13)),
+        train=st.sampled_from((1, 2, 4, 9, 13, 13, 26, 40)),
         spacing_us=st.sampled_from((0, 0, 1, 100_000)),
-        port_step=st.sampled_from((1, 1, 1, 0)),
+        port_span=st.sampled_from((100, 100, 13, 10, 5, 3, 1)),
     )
 
 
@@ -206,7 +206,7 @@ def timed(stream: list[Event]) -> list[TimedFrame]:
         at_us += event.after_us
         device_port, server_port = event.ports
         for i in range(event.train):
-            frames.append((at_us, frame(event._replace(ports=(device_port + i * event.port_step, server_port)))))
+            frames.append((at_us, frame(event._replace(ports=(device_port + i % event.port_span, server_port)))))
             at_us += event.spacing_us
     return frames
 
@@ -245,6 +245,8 @@ SMALL_TABLES = st.sampled_from(
         Settings(max_flows=20, partials=True),
         Settings(max_flows=20, half_open_timeout_s=0.5, other_idle_timeout_s=3),
         Settings(max_flows=12, active_timeout_s=6, partials=True),
+        Settings(max_flows=10, active_timeout_s=1, other_idle_timeout_s=8),
+        Settings(max_flows=16, active_timeout_s=0.5, tcp_idle_timeout_s=8, half_open_timeout_s=8),
         Settings(max_flows=9, partials=True),
         replace(WTMC, max_flows=10),
         replace(all_timeouts(5, linger_s=5), max_flows=11),

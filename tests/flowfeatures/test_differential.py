@@ -38,7 +38,11 @@ def test_engine_and_oracle_agree_on_hostile_captures(part: int):
 
 
 @needs_shared
-@pytest.mark.parametrize("how", [Settings(), Settings(partials=True), WTMC], ids=["default", "partials", "wtmc"])
+@pytest.mark.parametrize(
+    "how",
+    [Settings(), Settings(partials=True), WTMC, Settings(partials=True, max_flows=10)],
+    ids=["default", "partials", "wtmc", "small table"],
+)
 def test_engine_and_oracle_agree_on_a_sample_of_captures(how: Settings):
     lines = compare_all(SAMPLE, how)
 
@@ -90,7 +94,7 @@ def test_engine_and_oracle_agree_on_ports_used_again(
     assert not lines, report(lines, what=str(how))
 
 
-@FUZZ
+@settings(FUZZ, max_examples=120)
 @given(stream=crowds(), how=SMALL_TABLES)
 def test_engine_and_oracle_agree_while_the_table_is_full(
     tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
@@ -102,7 +106,7 @@ def test_engine_and_oracle_agree_while_the_table_is_full(
 
 @pytest.mark.slow
 @SEARCH
-@given(stream=crowds(max_events=60), how=SMALL_TABLES)
+@given(stream=crowds(max_events=40), how=SMALL_TABLES)
 def test_engine_and_oracle_agree_on_crowds_nobody_has_seen(
     tmp_path_factory: pytest.TempPathFactory, stream: list[Event], how: Settings
 ):

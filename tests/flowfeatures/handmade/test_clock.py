@@ -1,12 +1,14 @@
 """Time that steps back, and the order in which records leave: FEATURES.md section 2, decisions 0002 and 0004."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.flowfeatures.conftest import Run
 from tests.flowfeatures.handmade.reading import reasons
-from tests.flowfeatures.meters import column
-from tests.flowfeatures.packets import START_US, Conversation, udp_frame
-from tests.oracle.meter import FORCED, IDLE
+from tests.flowfeatures.meters import FEEDS, column
+from tests.flowfeatures.packets import START_US, Conversation, time_us, udp_frame, write_pcap
+from tests.oracle.meter import FORCED, IDLE, NO_ROOM, Settings
 
 
 def test_a_late_packet_leaves_the_clock_and_counts_a_negative_gap(run: Run):
@@ -74,3 +76,60 @@ def test_at_the_end_of_input_flows_leave_in_order_of_arrival(run: Run):
     assert [record.src_port for record in measured.records] == [7, 3, 5, 1]
     assert reasons(measured) == [FORCED] * 4
     assert {record.left_us - START_US for record in measured.records} == {300_000}
+
+
+@pytest.mark.parametrize(
+    ("now_s", "reason"),
+    [(15.000000, FORCED), (15.000001, IDLE), (9000, IDLE)],
+    ids=["on it", "past it", "long past it"],
+)
+def test_a_clock_that_moves_without_packets_lets_a_flow_leave_at_its_own_time(
+    tmp_path: Path, meter: str, now_s: float, reason: int
+):
+    feed = FEEDS[meter](Settings())
+    feed.read(write_pcap(tmp_path / "quiet", [udp_frame(0)]))
+
+    feed.advance(time_us(now_s))
+
+    (record,) = feed.finish().records
+    assert (record.end_reason, record.left_us - START_US) == (reason, 15_000_000)
+
+
+def test_a_clock_told_an_earlier_time_stays(tmp_path: Path, meter: str):
+    feed = FEEDS[meter](Settings())
+    feed.read(write_pcap(tmp_path / "later", [udp_frame(1000)]))
+
+    feed.advance(time_us(100))
+
+    (record,) = feed.finish().records
+    assert record.left_us - START_US == 1_000_000_000
+
+
+def test_a_packet_stamped_before_the_clock_is_late(tmp_path: Path, meter: str):
+    # By 20 s the flow of 0 s has left; the packet of 14 s, inside its timeout, begins another under the clock of 20 s.
+    feed = FEEDS[meter](Settings())
+    feed.read(write_pcap(tmp_path / "first", [udp_frame(0)]))
+
+    feed.advance(time_us(20))
+    feed.read(write_pcap(tmp_path / "second", [udp_frame(14)]))
+
+    first, second = feed.finish().records
+    assert (first.end_reason, first.left_us - START_US) == (IDLE, 15_000_000)
+    assert (second.start_us - START_US, second.left_us - START_US) == (14_000_000, 20_000_000)
+
+
+def test_a_clock_that_moves_without_packets_ends_what_an_emergency_made_overdue(tmp_path: Path, meter: str):
+    # Ten flows silent since 0 s; the eleventh finds the table full at E = 10 s, and nothing more is heard.
+    feed = FEEDS[meter](Settings(max_flows=10))
+    frames = [udp_frame(0, ports=(port, 53)) for port in range(1, 11)]
+    feed.read(write_pcap(tmp_path / "crowd", [*frames, udp_frame(10, ports=(11, 53))]))
+
+    feed.advance(time_us(10.000001))
+
+    left = [(record.src_port, record.end_reason, record.left_us - START_US) for record in feed.finish().records]
+    assert left[:4] == [
+        (1, NO_ROOM, 10_000_000),
+        (2, IDLE, 10_000_000),
+        (3, IDLE, 10_000_000),
+        (4, IDLE, 10_000_000),
+    ]
