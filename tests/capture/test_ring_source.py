@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import multiprocessing
 import socket
 import struct
 import subprocess
@@ -327,7 +328,7 @@ def test_raw_ip_of_a_tunnel_is_read(wire: Wire):
 
 def test_the_accounts_come_out_even_in_the_middle_of_traffic(wire: Wire):
     frames = datagrams(2000) * 15
-    sender = threading.Thread(target=wire.send, args=(frames,))
+    sender = multiprocessing.get_context("fork").Process(target=wire.send, args=(frames,))  # truly beside us
     with ring() as source:
         heard, checks = Heard(block=FrameBlock(256)), 0
         sender.start()
