@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import multiprocessing
 import socket
 import struct
 import subprocess
@@ -21,18 +22,32 @@ from agent.capture.errors import CaptureError, RingRefused
 from agent.capture.ring_source import RingSource
 from agent.capture.source import CaptureSettings
 from contracts.errors import DataMissing
-from flowfeatures import FlowMeter, UnknownLinkType
+from flowfeatures import FlowMeter, UnknownLinkType, open_capture
 from flowfeatures.frames import FrameBlock
 from lab.network import entered
 from tests.capture.wire import GUARD_S, Heard, Wire, datagrams, ip
+from tests.oracle.reader import read_frames
 
 pytestmark = pytest.mark.needs_root
 
+DEMO = Path(__file__).parents[2] / "lab" / "demo" / "capture.pcap"
 SMALL = {"block_bytes": 1 << 18, "block_count": 8}
 
 
 def ring(**settings) -> RingSource:
     return RingSource(CaptureSettings(**{"interface": "eth0", **SMALL, **settings}))
+
+
+def exchanged(flows: np.ndarray) -> dict[tuple, tuple[int, int]]:
+    """Return packets and octets of each pair of ends, whoever began."""
+    sums: dict[tuple, tuple[int, int]] = {}
+    for flow in flows:
+        ends = sorted([(flow["src"].tobytes(), int(flow["src_port"])), (flow["dst"].tobytes(), int(flow["dst_port"]))])
+        key = (*ends, int(flow["proto"]))
+        packets, octets = sums.get(key, (0, 0))
+        more = int(flow["fwd_packets"] + flow["bwd_packets"]), int(flow["fwd_wire_bytes"] + flow["bwd_wire_bytes"])
+        sums[key] = (packets + more[0], octets + more[1])
+    return sums
 
 
 def rebound(source: RingSource, heard: Heard) -> float:
@@ -60,6 +75,22 @@ def test_what_was_sent_is_what_is_read(wire: Wire):
     assert (heard.packets, heard.in_records, len(heard.flows)) == (5000, 5000, 50)
     assert (source.counts().seen, source.counts().dropped, source.counts().standing) == (5000, 0, 0)
     assert even(source, heard.meter)
+
+
+def test_a_capture_played_onto_the_wire_gives_what_the_file_gives(wire: Wire):
+    """Times differ, and so where a flow is cut; what each pair of ends exchanged does not."""
+    frames = [frame.data.ljust(frame.wire_bytes, b"\0") for frame in read_frames(DEMO)]
+    from_file = FlowMeter()
+    with open_capture(DEMO) as capture:
+        records = [*from_file.read(capture), *from_file.flush()]
+
+    with ring(block_count=64) as source:
+        wire.send(frames)
+        heard = Heard().listen(source, len(frames)).to_the_end(source)
+
+        assert even(source, heard.meter)
+    assert heard.meter.counters["undecoded"] == from_file.counters["undecoded"]
+    assert exchanged(heard.flows) == exchanged(np.concatenate(records))
 
 
 def test_the_accounts_come_out_even_while_frames_stand_in_the_ring(wire: Wire):
@@ -327,7 +358,7 @@ def test_raw_ip_of_a_tunnel_is_read(wire: Wire):
 
 def test_the_accounts_come_out_even_in_the_middle_of_traffic(wire: Wire):
     frames = datagrams(2000) * 15
-    sender = threading.Thread(target=wire.send, args=(frames,))
+    sender = multiprocessing.get_context("fork").Process(target=wire.send, args=(frames,))  # truly beside us
     with ring() as source:
         heard, checks = Heard(block=FrameBlock(256)), 0
         sender.start()
