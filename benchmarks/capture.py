@@ -167,7 +167,7 @@ def plot(runs: Mapping[str, Run]) -> list[Bars]:
     cost = {name: run.cpu_us_per_packet for name, run in runs.items() if run.read.median}
     return [
         Bars("lost", "percent of the packets sent", {name: run.lost_percent for name, run in runs.items()}, digits=2),
-        Bars("cost", "CPU us per packet read", cost, digits=2),
+        Bars("cost", "CPU us per packet read", cost, digits=2, is_logarithmic=True),
     ]
 
 

@@ -63,6 +63,7 @@ class Bars:
     unit: str
     values: Mapping[str, Spread]
     digits: int = 0
+    is_logarithmic: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ def cpu_s() -> float:
 def peak_bytes() -> int:
     """Return the largest resident size of this process or of one of its children.
 
-    VmHWM, since ru_maxrss of a started process begins at what its parent held. The pages of a mapped capture count,
-    though the kernel may drop them at any time.
+    VmHWM, since ru_maxrss of a started process begins at what its parent held. Pages of mapped files count, libraries
+    and captures alike, though the kernel may drop them at any time.
     """
     own_kib = int(first_line_of("/proc/self/status", "VmHWM").split()[0])
     return 1024 * max(own_kib, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
@@ -194,6 +195,8 @@ def write_plot(panels: Sequence[Bars], *, title: str, path: Path) -> None:
         axis.bar_label(bars, labels=[f"{median:,.{panel.digits}f}" for median in medians], padding=14)
         axis.set(title=panel.title, xlabel=panel.unit)
         axis.margins(x=0.3)
+        if panel.is_logarithmic:
+            axis.set_xscale("log")
         axis.spines[["top", "right"]].set_visible(False)
         axis.invert_yaxis()
     figure.suptitle(textwrap.fill(title, 100), fontsize=8)

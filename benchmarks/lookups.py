@@ -1,9 +1,9 @@
 """The flow table alone: flows opened, then found again, each timed apart.
 
 `python -m benchmarks.lookups OPENING [BETWEEN ...] STEADY [--seed HEX]` reads one capture that opens every flow,
-perhaps others, and one whose packets all belong to those flows, and prints the CPU seconds of the first and the last. No flow
-leaves meanwhile, so no record is written. The trap: decoding is in the figures; it is the same for every key, so what
-differs between two runs is where the table finds them.
+perhaps others, and one whose packets all belong to those flows, and prints the CPU seconds of the first and the last.
+No flow leaves meanwhile, so no record is written. The trap: decoding is in the figures; it is the same for every key,
+so what differs between two runs is where the table finds them.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every flow is a SYN and the victim's answer, and with an idle timeout longer than the flood all are alive at once.
 nfstream reads it once, since that takes minutes, and not at all where its memory might not be at hand.
 `python -m benchmarks.million CAPTURE` is the check, a process of its own outside every clock: it compares each record
-with the generator. The trap: peak memory is of the whole process, a mapped capture's pages among it.
+with the generator. The trap: peak memory is of the whole process, mapped files among it.
 """
 
 from __future__ import annotations
