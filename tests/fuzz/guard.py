@@ -6,8 +6,9 @@ under AddressSanitizer can do this: child.py asks for it.
 
 from typing import Any
 
-from flowfeatures import files
 from flowfeatures.octets import Octets
+
+from flowfeatures import files
 from tests.fuzz.driver import allow, forbid
 
 READ_BYTES = 200
