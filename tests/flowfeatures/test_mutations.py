@@ -21,7 +21,7 @@ from tests.oracle.meter import WTMC, Settings
 CASES = 20_000
 MORE_CASES = 200_000
 CASES_A_TEST = 5_000
-ORACLE_EVERY = 16
+ORACLE_EVERY = 8
 WAYS = (
     Settings(),
     Settings(partials=True),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import flowfeatures
 from tests.fuzz import driver, feeder
+from tests.fuzz.guard import guard_captures
 from tests.fuzz.targets import TARGETS
 
 PLANTED = {"read_beyond": feeder.read_beyond, "overflow": feeder.overflow, "raise_error": feeder.raise_error}
@@ -40,6 +41,7 @@ def main(job: str, *words: str) -> int:
     """Do one job; what is found ends the process earlier."""
     if ".cache" not in str(flowfeatures.__file__):
         raise ImportError(f"wanted the instrumented package, got {flowfeatures.__file__}")
+    guard_captures()
     if job == "leaks":
         return int(replay(words[0], list(words[1:])) > GROWTH_BYTES)
     call = PLANTED[words[0]] if job == "planted" else TARGETS[words[0]].make()

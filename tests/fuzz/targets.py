@@ -12,7 +12,7 @@ import lzma
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import zstandard
 
@@ -133,46 +133,11 @@ def link_header(index: int) -> bytes:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-class Guarded:
-    """A source of octets, little at a time, behind whose last one nothing may be read, whatever room there is."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
-
-    def readinto(self, room: memoryview) -> int:
-        """Read up to READ_BYTES into the room and forbid the rest of it, until it is asked to be filled again."""
-        from tests.fuzz.driver import allow, forbid
-
-        allow(room)
-        got = self._source.readinto(room[:READ_BYTES])
-        forbid(room, got)
-        return got
-
-
-READ_BYTES = 200
-WINDOWS_BYTES = (16, 64, 1024, 1 << 19)
-
-
-def guard_files(window: Callable[[], int]) -> None:
-    """Make captures read through windows of this size, of which only what was read may be touched."""
-    from flowfeatures.octets import Octets
-
-    from flowfeatures import files
-
-    files.Octets = lambda source, head: Octets(Guarded(source), head, window())  # type: ignore[attr-defined]
-
-
 def make_files() -> Run:
     """Return a function that reads octets as a capture file, whatever they are."""
     descriptor = os.memfd_create("capture")
-    size = [0]
-    guard_files(lambda: WINDOWS_BYTES[size[0] // len(SETTINGS) % len(WINDOWS_BYTES)])
 
     def run(content: bytes) -> None:
-        size[0] = len(content)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, content, 0)
         meter_of_file(f"/proc/self/fd/{descriptor}", len(content))
@@ -220,7 +185,6 @@ def make_streams() -> Run:
     it is packed, where the stream is cut, and which octet of it is changed.
     """
     descriptor = os.memfd_create("stream")
-    guard_files(lambda: 4096)
 
     def run(script: bytes) -> None:
         if len(script) < STREAM_HEAD.size:
