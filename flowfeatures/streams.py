@@ -7,6 +7,7 @@ from a pipe waits for its writer; it wakes every WAKE_S to let signal handlers r
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import stat
@@ -64,11 +65,11 @@ class RegularFile:
     compression: str | None = None
     is_stopped = False
 
-    def __init__(self, descriptor: int, name: str) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: io.FileIO, name: str) -> None:
+        self._file = file
         self._name = name
         # Standard input may have been read from before; what was is not part of the capture.
-        self.size_bytes = max(0, os.fstat(descriptor).st_size - os.lseek(descriptor, 0, os.SEEK_CUR))
+        self.size_bytes = max(0, os.fstat(file.fileno()).st_size - file.tell())
         self.position_bytes = 0
 
     def readinto(self, room: memoryview) -> int:
@@ -76,7 +77,7 @@ class RegularFile:
         left = self.size_bytes - self.position_bytes
         if left == 0:
             return 0
-        got = _read(self._descriptor, room[:left], self._name)
+        got = _read(self._file, room[:left], self._name)
         if not got:
             raise CaptureTruncated(
                 f"{self._name}: octet {self.position_bytes}: the file shrank below its {self.size_bytes} octets"
@@ -88,13 +89,13 @@ class RegularFile:
     def skip(self, octets: int) -> int:
         """Seek."""
         skipped = min(octets, self.size_bytes - self.position_bytes)
-        os.lseek(self._descriptor, skipped, os.SEEK_CUR)
+        self._file.seek(skipped, os.SEEK_CUR)
         self.position_bytes += skipped
         return skipped
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 class Pipe:
@@ -103,12 +104,12 @@ class Pipe:
     compression: str | None = None
     size_bytes = 0
 
-    def __init__(self, descriptor: int, name: str, stopped: Callable[[], bool] | None) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: io.FileIO, name: str, stopped: Callable[[], bool] | None) -> None:
+        self._file = file
         self._name = name
         self._stopped = stopped
         self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(file, select.POLLIN)
         self.position_bytes = 0
         self.is_stopped = False
 
@@ -117,7 +118,7 @@ class Pipe:
         while True:
             # Not before poll says so: a named pipe that no writer has opened yet reads as if it were at its end.
             if self._poll.poll(WAKE_S * 1000):
-                got = _read(self._descriptor, room, self._name)
+                got = _read(self._file, room, self._name)
                 if got is not None:
                     self.position_bytes += got
                     return got
@@ -131,7 +132,7 @@ class Pipe:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 class Unpacked:
@@ -256,27 +257,25 @@ def read_head(source: Source) -> bytes:
 
 
 def _open_plain(path: str, name: str, stopped: Callable[[], bool] | None) -> Source:
+    # O_NONBLOCK: open() would wait for a named pipe's writer without asking anybody.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        # O_NONBLOCK: open() would wait for a named pipe's writer without asking anybody.
-        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.dup(0) if path == STDIN else os.open(path, flags)
+        file = io.FileIO(path, opener=lambda named, _: os.dup(0) if path == STDIN else os.open(named, flags))
     except (OSError, ValueError) as exc:
         raise CaptureNotFound(f"{name}: cannot be read: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
-    mode = os.fstat(descriptor).st_mode
+    mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
-        return RegularFile(descriptor, name)
+        return RegularFile(file, name)
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
-        return Pipe(descriptor, name, stopped)
-    kind = "a terminal" if os.isatty(descriptor) else "a directory" if stat.S_ISDIR(mode) else "a device"
-    os.close(descriptor)
+        return Pipe(file, name, stopped)
+    kind = "a terminal" if file.isatty() else "a device"
+    file.close()
     raise CaptureNotFound(f"{name}: {kind}, wanted a regular file or a pipe")
 
 
-def _read(descriptor: int, room: memoryview, name: str) -> int | None:
-    """Return how many octets were read; None if there are none for now."""
+def _read(file: io.FileIO, room: memoryview, name: str) -> int | None:
+    """Return how many octets were read; None if there are none for now: another reader was faster."""
     try:
-        return os.readv(descriptor, [room])
-    except BlockingIOError:  # another reader was faster
-        return None
+        return file.readinto(room)
     except OSError as exc:
         raise CaptureNotFound(f"{name}: cannot be read: {exc.strerror}") from exc

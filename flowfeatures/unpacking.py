@@ -227,8 +227,4 @@ class ZstdDecoder:
         self.is_done, self.rest = True, bytes(self._input)
 
 
-DECODERS: dict[str, type[GzipDecoder] | type[XzDecoder] | type[ZstdDecoder]] = {
-    "gzip": GzipDecoder,
-    "xz": XzDecoder,
-    "zstd": ZstdDecoder,
-}
+DECODERS: dict[str, Callable[[], Decoder]] = {"gzip": GzipDecoder, "xz": XzDecoder, "zstd": ZstdDecoder}

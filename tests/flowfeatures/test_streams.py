@@ -281,6 +281,18 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         open_capture(written(tmp_path, b"\x28\xb5\x2f\xfd" + bytes(20)))
 
 
+def test_no_descriptor_is_left_open_by_what_cannot_be_read(tmp_path: Path):
+    refused = [b"", b"no capture", PCAP[:20], gzip.compress(b"no capture"), gzip.compress(gzip.compress(PCAP)), b"BZh9"]
+    paths = [written(tmp_path, content, f"refused-{number}") for number, content in enumerate(refused)]
+    before = os.listdir("/proc/self/fd")
+
+    for path in [*paths, "/dev/zero", tmp_path]:
+        with pytest.raises(FlowFeaturesError):
+            open_capture(path)
+
+    assert os.listdir("/proc/self/fd") == before
+
+
 # -- bounded memory -------------------------------------------------------------------------------------------------
 
 
