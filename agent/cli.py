@@ -18,7 +18,7 @@ from contracts.program import INTERRUPTED, Parser, run_program
 
 COMMANDS = {
     "replay": "read captures, score their devices, write and send alerts",
-    "features": "write the flow records of captures as CSV with CICIDS2017's columns",
+    "features": "write the flow records of captures, or of an interface, as CSV with CICIDS2017's columns",
     "demo": "replay the capture that comes with penstock and say who attacked whom",
 }
 
@@ -38,8 +38,10 @@ exit codes:
    66  a file is missing or cannot be read
    69  something needed is not there: the broker (absent or refusing), an optional package
    70  a mistake of ours; the traceback says where
+   71  an interface cannot be captured
    73  an output file cannot be written
    74  the outbox on disk cannot be used
+   77  capturing needs CAP_NET_RAW
    78  the bundle cannot be run: unreadable, corrupt, not trusted, or made for other columns
   130  stopped by Ctrl-C (143: by SIGTERM)
   141  who read our output went away

@@ -61,8 +61,8 @@ class LiveCapture:
         while not self._stop and (self._duration_s is None or self._now_s() - began_s < self._duration_s):
             if self.source.read_block(block, TICK_S):
                 yield from self._metered(meter, block)
-            else:
-                yield from meter.advance(self.source.clock_us)
+            # On a busy wire too: it may carry nothing that is decoded, and only what is decoded moves the meter's clock.
+            yield from meter.advance(self.source.clock_us)
             self._say(meter)
         self.source.stop()
         while self.source.read_block(block, TICK_S) or not self.source.is_drained:

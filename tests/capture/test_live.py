@@ -46,7 +46,9 @@ class Script:
             return 0
         self.memory.write(0, step)
         self.read += len(step)
-        return self.ring.read_block(block)
+        count = self.ring.read_block(block)
+        self.clock_us = self.ring.last_us
+        return count
 
     def stop(self) -> None:
         self.is_stopped = True
@@ -89,6 +91,18 @@ def test_a_flow_leaves_by_the_clock_of_a_quiet_wire():
 
     assert left["left_us"].tolist() == [quiet]
     assert meter.counters["live_flows"] == 0
+
+
+def test_a_flow_leaves_by_the_clock_of_a_wire_busy_with_what_is_not_decoded():
+    meter = FlowMeter()
+    after_us = START_US + int(meter.settings.half_open_timeout_s * 1e6) + 1
+    asks = Forged(ethernet(bytes(28), ether_type=0x0806), ts_us=after_us)
+
+    _, records = play(Script([syn(START_US)], [asks]), times=2, meter=meter)
+    (left,) = records
+
+    assert left["left_us"].tolist() == [after_us - 1]
+    assert meter.counters["undecoded"] == {"not_ip": 1}
 
 
 def test_what_a_source_holds_when_it_is_stopped_is_metered():
