@@ -61,7 +61,7 @@ class LiveCapture:
         while not self._stop and (self._duration_s is None or self._now_s() - began_s < self._duration_s):
             if self.source.read_block(block, TICK_S):
                 yield from self._metered(meter, block)
-            # On a busy wire too: it may carry nothing that is decoded, and only what is decoded moves the meter's clock.
+            # On a busy wire too: what it carries may not be decoded, and only what is decoded moves the meter's clock.
             yield from meter.advance(self.source.clock_us)
             self._say(meter)
         self.source.stop()
