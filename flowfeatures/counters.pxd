@@ -73,5 +73,6 @@ cdef class CounterPool:
     cdef Counters* at(self, uint32_t index) noexcept nogil
     cdef uint32_t enter(self) noexcept nogil
     cdef void leave(self, uint32_t index) noexcept nogil
+    cdef void prefetch(self, uint32_t index) noexcept nogil
     cdef bint has_room(self) noexcept nogil
     cdef int make_room(self) except -1

@@ -8,6 +8,7 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from flowfeatures.moments cimport moments_add, u128
+from flowfeatures.prefetch cimport prefetch
 
 cdef enum:
     SUBFLOW_GAP_US = 1_000_000
@@ -136,6 +137,15 @@ cdef class CounterPool:
         """Take the counters back."""
         self.vacant[self.vacant_count] = index
         self.vacant_count += 1
+
+    cdef void prefetch(self, uint32_t index) noexcept nogil:
+        """Ask for the counters, if there are any."""
+        cdef const char* first
+        cdef int line
+        if index != NO_COUNTERS:
+            first = <const char*> self.at(index)
+            for line in range(<int> sizeof(Counters) // 64):
+                prefetch(first + 64 * line)
 
     cdef bint has_room(self) noexcept nogil:
         """Return whether one more needs no allocation."""

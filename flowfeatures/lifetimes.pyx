@@ -16,7 +16,8 @@ from flowfeatures.counters cimport NO_COUNTERS
 from flowfeatures.flow cimport Meta, play, start_again
 from flowfeatures.key cimport sip13
 from flowfeatures.packet cimport TCP
-from flowfeatures.pool cimport ALL, EMBRYO, HALF_OPEN, NOBODY, at, prefetch
+from flowfeatures.pool cimport ALL, EMBRYO, HALF_OPEN, NOBODY, at
+from flowfeatures.prefetch cimport prefetch
 from flowfeatures.records import FLOW_META, RECORD
 from flowfeatures.vector cimport fill_record
 from flowfeatures.wheel cimport UNSET

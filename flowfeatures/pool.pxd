@@ -7,12 +7,6 @@ cdef enum:
     CHUNK_BITS = 10             # flows are allocated 1,024 at a time and never move
     CHUNK = 1 << CHUNK_BITS
 
-cdef extern from *:
-    """
-    #define penstock_prefetch(p) __builtin_prefetch(p)
-    """
-    void prefetch "penstock_prefetch" (const void* place) noexcept nogil
-
 cdef enum:                      # the queues a flow may stand in: ALL, and one rank beside it
     ALL = 0
     HALF_OPEN = 1
@@ -49,7 +43,7 @@ cdef class FlowPool:
     cdef void link(self, uint32_t index, int which) noexcept nogil
     cdef void unlink(self, uint32_t index, int which) noexcept nogil
     cdef void prefetch_slot(self, uint64_t hashed) noexcept nogil
-    cdef void prefetch_flow(self, uint64_t hashed) noexcept nogil
+    cdef uint32_t prefetch_flow(self, uint64_t hashed) noexcept nogil
     cdef bint has_room(self) noexcept nogil
     cdef int make_room(self) except -1
     cdef int double_slots(self) except -1

@@ -7,6 +7,8 @@ that between them.
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
+from flowfeatures.prefetch cimport prefetch
+
 
 cdef class FlowPool:
     """Flows by index and by key."""
@@ -114,15 +116,17 @@ cdef class FlowPool:
         """Ask for the cache line in which `find` will begin."""
         prefetch(&self.slots[hashed & self.mask])
 
-    cdef void prefetch_flow(self, uint64_t hashed) noexcept nogil:
-        """Ask for the flow that `find` will compare first, if any."""
+    cdef uint32_t prefetch_flow(self, uint64_t hashed) noexcept nogil:
+        """Ask for the flow that `find` will compare first; return its index, or NOBODY."""
         cdef uint32_t flow = self.slots[hashed & self.mask].flow
         cdef const char* first
-        if flow:
-            first = <const char*> at(self, flow - 1)
-            prefetch(first)
-            prefetch(first + 64)
-            prefetch(first + 128)
+        if flow == 0:
+            return NOBODY
+        first = <const char*> at(self, flow - 1)
+        prefetch(first)
+        prefetch(first + 64)
+        prefetch(first + 128)
+        return flow - 1
 
     cdef bint has_room(self) noexcept nogil:
         """Return whether one more flow needs no allocation."""

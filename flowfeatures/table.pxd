@@ -12,6 +12,7 @@ cdef struct Arrival:            # a packet on its way to its flow
     uint64_t hashed
     int reason                  # why it could not be decoded
     uint8_t from_low
+    uint32_t likely             # its flow, if the first slot is right
 
 
 cdef class FlowTable(Lifetimes):

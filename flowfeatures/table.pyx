@@ -18,7 +18,8 @@ from flowfeatures.frames cimport FrameBlock
 from flowfeatures.key cimport flow_key, sip13
 from flowfeatures.lifetimes cimport END_OF_FLOW, PARTIAL
 from flowfeatures.packet cimport ACK, DECODED, SYN, TCP, decode
-from flowfeatures.pool cimport EMBRYO, HALF_OPEN, NOBODY, at, prefetch
+from flowfeatures.pool cimport EMBRYO, HALF_OPEN, NOBODY, at
+from flowfeatures.prefetch cimport prefetch
 
 cdef enum:
     BATCH = 32                  # packets whose flows are fetched at once
@@ -110,8 +111,11 @@ cdef class FlowTable(Lifetimes):
                 arrival.hashed = sip13(&self.hash_key, arrival.key, 5)
                 self.pool.prefetch_slot(arrival.hashed)
         for i in range(count):
-            if self.batch[i].reason == DECODED:
-                self.pool.prefetch_flow(self.batch[i].hashed)
+            arrival = &self.batch[i]
+            arrival.likely = self.pool.prefetch_flow(arrival.hashed) if arrival.reason == DECODED else NOBODY
+        for i in range(count):
+            if self.batch[i].likely != NOBODY:
+                self.sums.prefetch(at(self.pool, self.batch[i].likely).counters)
 
     cdef int take_batch(self, int count, const uint8_t* labels, uint64_t label_count, uint64_t number) noexcept nogil:
         """Account the decoded frames; return how many were taken before room ran out. `number` is the first one's."""
