@@ -161,6 +161,7 @@ def mutated(number: int) -> tuple[str, bytes]:
     name = rng.choice(sorted(captures()))
     pieces = list(pieces_of(name))
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4))):
+        pieces = [piece for piece in pieces if piece]
         if pieces:
             rng.choice(MUTATIONS)(pieces, rng)
     content = b"".join(pieces)[: 1 << 20]
