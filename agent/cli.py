@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from contracts.program import INTERRUPTED, Parser, run_program
 
 COMMANDS = {
+    "run": "watch an interface, score its devices, write and send alerts",
     "replay": "read captures, score their devices, write and send alerts",
     "features": "write the flow records of captures, or of an interface, as CSV with CICIDS2017's columns",
     "demo": "replay the capture that comes with penstock and say who attacked whom",
@@ -29,6 +30,7 @@ examples:
   penstock replay monday.pcap tuesday.pcapng --home-net 192.168.1.0/24 --eve eve.json --json
   penstock replay capture.pcap --mqtt mqtt://127.0.0.1:1883 --gateway cellar --speed 10
   penstock features capture.pcap -o flows.csv
+  sudo penstock run --interface eth0 --eve eve.json
 
 exit codes:
     0  done

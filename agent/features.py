@@ -21,8 +21,8 @@ from agent.outfile import STDOUT, WholeFile, printing
 from agent.pace import Pace
 from agent.stopping import StopRequest
 from agent.terminal import is_terminal
-from contracts.errors import PenstockError, UsageError
-from contracts.terminal import complain, printable
+from contracts.errors import UsageError
+from contracts.terminal import printable
 from flowfeatures import FlowMeter, FlowSettings, write_csv, write_parquet
 
 DEFAULTS = FlowSettings()
@@ -118,32 +118,24 @@ def _from_files(args: argparse.Namespace, settings: FlowSettings) -> int:
 
 def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
     """Capture until the time is over or a signal asks for the end, which is no error here."""
+    from agent.capture.closing import Warnings
     from agent.capture.live import LiveCapture
     from agent.capture.live_line import LiveLine
     from agent.capture.opening import open_live
     from agent.capture.source import CaptureSettings
 
     meter = FlowMeter(settings, flow_id_key=secrets.token_bytes(16))
-    line = LiveLine(args.interface, stream=sys.stderr)
+    line, warnings = LiveLine(args.interface, stream=sys.stderr), Warnings()
     with open_live(CaptureSettings(interface=args.interface, filter=args.filter)) as source, StopRequest() as stop:
         capture = LiveCapture(source, stop=stop, duration_s=args.duration, show=line.show)
-        said = source.report().warnings()
-        for warning in said:
-            complain(warning)
+        warnings.say(source.report())
         with WholeFile(args.output) as file:
             records = _sent_on(chain(capture.records(meter), _live(meter, stop)), file.text)
             rows = _write(records, file, name=args.output)
             file.commit()
         line.clear()
-    report, uneven = capture.report(meter), capture.accounting(meter).check()
     _say_rows(args.output, rows, meter)
-    complain(f"{report.interface}: {report.seen:,} packets seen, {report.read:,} read, {report.dropped:,} dropped")
-    for warning in report.warnings():
-        if warning not in said:
-            complain(warning)
-    for sum_ in uneven:
-        complain(f"the accounts do not come out even, please report it: {sum_}")
-    return PenstockError.exit_code if uneven else 0
+    return warnings.close(capture.report(meter), capture.accounting(meter))
 
 
 def _sent_on(batches: Iterator[NDArray[np.void]], text: TextIO) -> Iterator[NDArray[np.void]]:

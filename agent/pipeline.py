@@ -59,6 +59,12 @@ class Pipeline:
             self._judge(batch)
         self._deliver(self.detector.close())
 
+    def advance(self, now_us: int) -> None:
+        """Live: every record due before now_us has been carried, so windows and messages due by then go out."""
+        for batch in self.stopwatch.each("windows", self.windows.advance(now_us)):
+            self._judge(batch)
+        self._deliver(self.detector.advance(now_us))
+
     def _window(self, records: NDArray[np.void]) -> None:
         for batch in self.stopwatch.each("windows", self.windows.add(records)):  # hop 5
             self._judge(batch)

@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.alert_options import add_alert_arguments, bundle_of, check_alert_arguments, outputs_apart_from
 from agent.alerts import AlertWriter
-from agent.apart import SIDE_FILES, Outputs
 from agent.capture.replay import CaptureFiles
 from agent.delivery import Bounds, Delivery, EveFile, MqttSettings
-from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
-from agent.options import network, seconds, speed
+from agent.mqtt_options import mqtt_files, mqtt_settings
+from agent.options import seconds, speed
 from agent.outfile import STDOUT, cannot_write, printing
 from agent.outgoing import Outgoing
 from agent.pace import Pace
@@ -23,9 +23,8 @@ from agent.pipeline import Pipeline
 from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from agent.summary import Outcome, summary, write_report
-from contracts.bundle import MANIFEST, Bundle, default_bundle, load_bundle
+from contracts.bundle import Bundle
 from contracts.errors import BundleError, OutputError, UsageError
-from contracts.program import folder
 from detection.detector import Detector
 from detection.onnx_engine import OnnxEngine
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
@@ -71,31 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     captures_help = "pcap or pcapng, plain, gzip, xz or zstd; - is stdin; read in this order"
     add("captures", nargs="+", type=Path, metavar="CAPTURE", help=captures_help)
-    add("--bundle", type=folder, metavar="DIR", help="model to use instead of the one that comes with penstock")
-    home_help = f"network of monitored devices, may be repeated (default {' '.join(DEFAULT_HOME_NETS)})"
-    add("--home-net", action="append", type=network, metavar="CIDR", help=home_help)
-    never_help = "address or network no alert may ask to ban (gateway, resolver, broker), may be repeated"
-    add("--never-ban", action="append", type=network, default=[], metavar="CIDR", help=never_help)
-    add("--eve", metavar="FILE", help="write alerts as EVE JSON lines; - is stdout")
     add("--json", action="store_true", help="print one JSON summary instead of the table")
     speed_help = "max, or a factor of packet time: 1 is as recorded, 10 ten times as fast (default max)"
     add("--speed", type=speed, metavar="max|FACTOR", help=speed_help)
-    add(
-        "--gateway", type=gateway, default=GATEWAY, metavar="ID", help="name in alerts and topics (default %(default)s)"
-    )
     wait_help = "seconds to go on connecting and sending after the last packet (default %(default)g)"
     add("--mqtt-wait", type=seconds, default=MQTT_WAIT_S, metavar="S", help=wait_help)
-    outbox_help = "keep alerts here until the broker has them (default a temporary file, kept if anything is left)"
-    add("--outbox", type=Path, metavar="FILE", help=outbox_help)
-    add_mqtt_arguments(parser)
+    add_alert_arguments(parser, gateway_name=GATEWAY)
 
 
 def settings_of(args: argparse.Namespace) -> ReplaySettings:
     """Return what the options ask for. Raises UsageError where they contradict each other."""
     if args.json and args.eve == STDOUT:
         raise UsageError("--json and --eve - both want stdout: give --eve a file")
-    if args.outbox and not args.mqtt:
-        raise UsageError("--outbox has nothing to keep without --mqtt")
+    check_alert_arguments(args)
     return ReplaySettings(
         captures=tuple(args.captures),
         bundle=args.bundle,
@@ -130,8 +117,9 @@ def replay(settings: ReplaySettings) -> Outcome:
     """
     stop = StopRequest()
     stopwatch = Stopwatch()
-    bundle = default_bundle() if settings.bundle is None else load_bundle(settings.bundle)
-    _keep_apart(settings, bundle)
+    bundle = bundle_of(settings.bundle)
+    outputs = outputs_apart_from(bundle, eve=settings.eve, outbox=settings.outbox)
+    outputs.keep_from([*settings.captures, *settings.also_read])
     detector = _detector(settings, bundle, stopwatch)
     pace = _pace(settings, stop=stop, stopwatch=stopwatch)
     captures = CaptureFiles(settings.captures, stop=stop, pace=pace, begun=lambda: _empty(settings.eve))
@@ -165,18 +153,6 @@ def replay(settings: ReplaySettings) -> Outcome:
         errors=[*captures.errors, *outgoing.errors],
         stopped_code=stop.exit_code if stop else 0,
     )
-
-
-def _keep_apart(settings: ReplaySettings, bundle: Bundle) -> None:
-    """Raise UsageError where an output is a file that is read, or that the other output writes."""
-    outputs = Outputs()
-    if settings.outbox is not None:
-        for suffix in ("", *SIDE_FILES):
-            outputs.add("--outbox", f"{settings.outbox}{suffix}")
-    if settings.eve is not None:
-        outputs.add("--eve", settings.eve)
-    of_bundle = (bundle.path / name for name in (MANIFEST, *bundle.manifest.files))
-    outputs.keep_from([*settings.captures, *of_bundle, *settings.also_read])
 
 
 def _empty(eve: str | None) -> None:

@@ -1,5 +1,5 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from flowfeatures.flow cimport Meta, Record
 from flowfeatures.packet cimport TCP, UDP
@@ -53,3 +53,11 @@ cdef inline uint64_t hash_of(const uint8_t* address) noexcept nogil:
     cdef uint64_t[2] words
     memcpy(words, address, 16)
     return mix(words[0] ^ mix(words[1]))
+
+
+cdef inline const uint8_t* peer_of(const Meta* meta, const uint8_t* device) noexcept:
+    return &meta.dst[0] if memcmp(meta.src, device, 16) == 0 else &meta.src[0]
+
+
+cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept:
+    return a // b if a >= 0 else -((b - 1 - a) // b)

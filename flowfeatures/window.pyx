@@ -18,7 +18,7 @@ from flowfeatures.flow cimport COLUMN_COUNT, Meta, Record
 from flowfeatures.homes import DEFAULT_HOME_NETS
 from flowfeatures.homes cimport HomeNets
 from flowfeatures.packet cimport TCP, UDP
-from flowfeatures.recent cimport DistinctCounter, Recent, forget, has_ports, hash_of, remember
+from flowfeatures.recent cimport DistinctCounter, Recent, floor_div, forget, has_ports, hash_of, peer_of, remember
 from flowfeatures.records import FLOW_META, RECORD
 
 cdef enum:
@@ -30,8 +30,7 @@ cdef enum:
     ICMP = 1
     ICMPV6 = 58
 
-cdef int FEATURES = len(WINDOW_COLUMNS)
-cdef int BUCKETS = len(PORT_BUCKETS)
+cdef int FEATURES = len(WINDOW_COLUMNS), BUCKETS = len(PORT_BUCKETS)
 cdef int CONTEXT = VECTOR               # first context column of a row
 cdef int REPEATS = WINDOW_COLUMNS.index("repeats")
 cdef int COUNTS = WINDOW_COLUMNS.index("peers_10s")
@@ -143,6 +142,11 @@ cdef class DeviceWindows:
                 yield self.hand_over()
         if self.filled:
             yield self.hand_over()
+
+    def advance(self, now_us):
+        """Yield the windows of a tick that is over, now that no record due before now_us is still to come."""
+        if floor_div(now_us, self.tick_us) > self.tick:
+            yield from self.flush()
 
     def flush(self):
         """Yield the windows still due: the input has ended."""
@@ -390,11 +394,3 @@ cdef class DeviceWindows:
         self.due_count = kept
         self.evicted += 1
         return index
-
-
-cdef inline const uint8_t* peer_of(const Meta* meta, const uint8_t* device) noexcept:
-    return &meta.dst[0] if memcmp(meta.src, device, 16) == 0 else &meta.src[0]
-
-
-cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept:
-    return a // b if a >= 0 else -((b - 1 - a) // b)

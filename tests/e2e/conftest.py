@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bundles import write_refusal_bundle
+from tests.capture.conftest import wire as wire  # noqa: PLC0414  (a fixture for tests here)
 from tests.conftest import ROOT
 from tests.e2e.scan import write_scan
 
