@@ -87,3 +87,20 @@ def test_every_stage_is_timed(pipeline_and_recorder: tuple[Pipeline, Recorder], 
     run(pipeline, write_scan(tmp_path / "scan.pcap"))
 
     assert set(pipeline.stopwatch.seconds) == {"flows", "windows", "decisions", "delivery", "total"}
+
+
+def test_an_incident_closes_by_the_clock_where_nothing_comes_any_more(
+    pipeline_and_recorder: tuple[Pipeline, Recorder], tmp_path: Path
+):
+    pipeline, recorder = pipeline_and_recorder
+    stop = StopRequest()
+    scan = CaptureFiles([write_scan(tmp_path / "scan.pcap")], stop=stop, pace=Pace(None, stop=stop))
+    for records in scan.records(pipeline.meter):
+        pipeline._window(records)
+    told = len(recorder.events)
+
+    pipeline.advance(pipeline.meter.clock_us + 3_600_000_000)
+
+    assert told > 0
+    assert len(recorder.events) > told
+    assert all(incident.closed for incident in pipeline.detector.incidents)

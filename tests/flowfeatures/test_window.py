@@ -265,3 +265,22 @@ def test_settings_out_of_range_are_refused(settings: dict[str, int]):
 def test_a_home_net_that_cannot_be_read_is_refused():
     with pytest.raises(ValueError, match="not-a-net"):
         DeviceWindows(["not-a-net"])
+
+
+def test_a_window_is_due_by_the_clock_once_its_tick_is_over():
+    windows = DeviceWindows()
+    list(windows.add(record(flow_id=1, left_us=10)))
+
+    due = {now_us: sum(map(len, windows.advance(now_us))) for now_us in (10, 49_999, 50_000, 100_000)}
+
+    assert due == {10: 0, 49_999: 0, 50_000: 1, 100_000: 0}
+
+
+def test_a_record_that_comes_after_the_clock_has_passed_it_counts_for_the_tick_that_is_over():
+    windows = DeviceWindows()
+    list(windows.add(record(flow_id=1, left_us=10)))
+    list(windows.advance(60_000))
+
+    late = [*windows.add(record(flow_id=2, left_us=20)), *windows.advance(60_001)]
+
+    assert [(int(batch.due_us[0]), flow_ids((batch, 0))) for batch in late] == [(50_000, [1, 2])]
