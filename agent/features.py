@@ -121,7 +121,7 @@ def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
     from agent.capture.closing import Warnings
     from agent.capture.live import LiveCapture
     from agent.capture.live_line import LiveLine
-    from agent.capture.opening import open_live
+    from agent.capture.open_live import open_live
     from agent.capture.source import CaptureSettings
 
     meter = FlowMeter(settings, flow_id_key=secrets.token_bytes(16))

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 from flowfeatures.counters cimport NO_COUNTERS
 from flowfeatures.flow cimport Meta, play, start_again
+from flowfeatures.frames cimport LAST_US
 from flowfeatures.key cimport sip13
 from flowfeatures.packet cimport TCP
 from flowfeatures.pool cimport ALL, EMBRYO, HALF_OPEN, NOBODY, at
@@ -28,9 +29,6 @@ cdef enum:
     EMERGENCY_IDLE_US = 5_000_000
     EMERGENCY_HALF_OPEN_US = 1_000_000
     SMALLEST_EMERGENCY = 10     # a table this small has none
-
-LATEST_US = 253_402_300_799_999_999
-"""Packet times lie between 1970 and the end of the year 9999, beyond which no calendar prints."""
 
 if sizeof(Meta) != FLOW_META.itemsize or sizeof(Record) != RECORD.itemsize:
     raise ImportError(
@@ -79,8 +77,8 @@ cdef class Lifetimes:
     def advance(self, now_us):
         """Move the clock forward to now_us; return whether all that is due has left. False: take the records first."""
         cdef bint done
-        if not 0 <= now_us <= LATEST_US:
-            raise ValueError(f"now_us: {now_us}, wanted microseconds between 0 and {LATEST_US} (the year 9999)")
+        if not 0 <= now_us <= LAST_US:
+            raise ValueError(f"now_us: {now_us}, wanted microseconds between 0 and {LAST_US} (the year 9999)")
         self.take_hold()
         try:
             if not self.clock_started or now_us > self.clock_us:
@@ -149,20 +147,20 @@ cdef class Lifetimes:
             if self.wheel.near_count > 2:
                 self.pool.prefetch_slot(at(self.pool, self.wheel.near[1]).tag)
                 self.pool.prefetch_slot(at(self.pool, self.wheel.near[2]).tag)
-            self.on_alarm(index, self.wheel.timers[index].due_us)
+            self.on_timer(index, self.wheel.timers[index].due_us)
         return True
 
     cdef void hasten(self, uint32_t index) noexcept nogil:
         """Set the flow's timer earlier where its next deadline has come nearer."""
-        cdef int64_t due_us = self.next_alarm(at(self.pool, index))
+        cdef int64_t due_us = self.next_due(at(self.pool, index))
         if self.wheel.timers[index].place == UNSET or due_us < self.wheel.timers[index].due_us:
             self.wheel.set(index, due_us)
 
-    cdef void on_alarm(self, uint32_t index, int64_t due_us) noexcept nogil:
+    cdef void on_timer(self, uint32_t index, int64_t due_us) noexcept nogil:
         """End, cut, forget or report the flow if that is due at due_us; else wait on."""
         cdef Flow* flow = at(self.pool, index)
         cdef uint8_t reason = 0
-        if self.next_alarm(flow) <= due_us:
+        if self.next_due(flow) <= due_us:
             if self.deadline(flow, &reason) > due_us:
                 self.leave(flow, PARTIAL, due_us)
                 flow.partials += 1
@@ -174,7 +172,7 @@ cdef class Lifetimes:
             else:
                 self.end(index, reason, due_us)
                 return
-        self.wheel.set(index, self.next_alarm(flow))
+        self.wheel.set(index, self.next_due(flow))
 
     cdef int64_t deadline(self, const Flow* flow, uint8_t* reason) noexcept nogil:
         """Return when the flow ends and why; the earliest counts, on a tie in the order active, idle, linger."""
@@ -199,7 +197,7 @@ cdef class Lifetimes:
             reason[0] = END_OF_FLOW
         return due_us
 
-    cdef int64_t next_alarm(self, const Flow* flow) noexcept nogil:
+    cdef int64_t next_due(self, const Flow* flow) noexcept nogil:
         """Return when the flow next needs attention: its deadline or its next timed partial record."""
         cdef uint8_t reason = 0
         cdef int64_t due_us = self.deadline(flow, &reason)
@@ -239,6 +237,7 @@ cdef class Lifetimes:
         return sip13(&self.id_key, words, 6) >> 11
 
     cdef void end(self, uint32_t index, uint8_t reason, int64_t left_us) noexcept nogil:
+        """Let the flow leave its last record, and go."""
         self.leave(at(self.pool, index), reason, left_us)
         self.vanish(index)
 
@@ -314,4 +313,5 @@ cdef class Lifetimes:
             index = at(self.pool, index).next[ALL]
 
     cdef bint records_fit(self) noexcept nogil:
+        """Return whether the record buffer has room for all that one packet can make leave."""
         return self.record_count + RECORDS_PER_PACKET <= RECORDS_AT_ONCE
