@@ -19,8 +19,8 @@ from flowfeatures.streams import name_of, open_source
 def open_capture(path, *, stopped=None):
     """Open a pcap or pcapng for `FlowMeter.read`: a file, a pipe, or `-` for standard input.
 
-    It may be compressed with gzip, xz or zstd, which its first octets tell. A pipe is waited for: `stopped`, if given,
-    is asked meanwhile, several times a second, and the capture ends where it says yes.
+    It may be compressed with gzip, xz or zstd, which its first octets tell. A pipe is waited for. `stopped`, if given,
+    is asked before every read, and several times a second while waiting; the capture ends where it says yes.
 
     Raises CaptureNotFound where nothing can be read, CaptureFormatError where it is no capture, UnknownLinkType where
     its link layer is not decoded.

@@ -20,6 +20,7 @@ cdef enum:
     SIMPLE_PACKET = 3
     ENHANCED_PACKET = 6
     MAX_BLOCK_BYTES = MAX_FRAME_BYTES + (1 << 17)   # a frame and its options, of which each may have 64 KiB
+    MAX_INTERFACES = 1 << 16        # of a section; without a bound a file of 200 kB, unpacked, asks for gigabytes
     UNKNOWN_LINK = 0xFFFFFFFF
 
 
@@ -96,6 +97,8 @@ cdef class PcapngWalk(Walk):
         if kind == INTERFACE:
             if length < 8:
                 return f"interface block of {length} octets, wanted 8"
+            if self.interface_count == MAX_INTERFACES:
+                return f"interface {<int> MAX_INTERFACES + 1} of a section, wanted at most {<int> MAX_INTERFACES}"
             return self.take_interface(length)
         if kind == SIMPLE_PACKET:
             if length < 4 or not self.interface_count:

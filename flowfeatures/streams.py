@@ -60,14 +60,18 @@ class Source(Protocol):
 
 
 class RegularFile:
-    """A file as long as it was when it was opened: what is appended meanwhile is not read."""
+    """A file as long as it was when it was opened: what is appended meanwhile is not read.
+
+    `stopped` is asked before every read: a file may go on for terabytes without a frame that comes to anything.
+    """
 
     compression: str | None = None
-    is_stopped = False
 
-    def __init__(self, file: io.FileIO, name: str) -> None:
+    def __init__(self, file: io.FileIO, name: str, stopped: Callable[[], bool] | None) -> None:
         self._file = file
         self._name = name
+        self._stopped = stopped
+        self.is_stopped = False
         # Standard input may have been read from before; what was is not part of the capture.
         self.size_bytes = max(0, os.fstat(file.fileno()).st_size - file.tell())
         self.position_bytes = 0
@@ -76,6 +80,9 @@ class RegularFile:
         """Read what the room holds, but for the end. Raises CaptureTruncated if the file lost its tail meanwhile."""
         left = self.size_bytes - self.position_bytes
         if left == 0:
+            return 0
+        if self._stopped is not None and self._stopped():
+            self.is_stopped = True
             return 0
         got = _read(self._file, room[:left], self._name)
         if not got:
@@ -265,7 +272,7 @@ def _open_plain(path: str, name: str, stopped: Callable[[], bool] | None) -> Sou
         raise CaptureNotFound(f"{name}: cannot be read: {exc.strerror if isinstance(exc, OSError) else exc}") from exc
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
-        return RegularFile(file, name)
+        return RegularFile(file, name, stopped)
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         return Pipe(file, name, stopped)
     kind = "a terminal" if file.isatty() else "a device"

@@ -18,6 +18,9 @@ from contracts.errors import MissingExtra, MissingTool, UsageError
 DLT: Final = {1: 1, 101: 12}
 """LINKTYPE_ number -> the number libpcap's compiler knows the same frames by."""
 
+LONGEST_FILTER: Final = 4096
+"""Characters. As many took up to 3.5 s to compile, and the time grows with the cube of the length."""
+
 
 class Opener(Protocol):
     """What a source asks for when it opens an interface."""
@@ -58,6 +61,12 @@ class ScapyOpener:
         if re.search(r"\bvlan\b", text):
             # The kernel takes the outer tag off before a filter runs; libpcap's program would seek it in the octets.
             raise UsageError(f"the filter {text!r} asks for VLAN tags, which a live filter cannot see; leave vlan out")
+        if not text.isprintable() or len(text) > LONGEST_FILTER:
+            # A zero would end it early, and libpcap's compiler takes minutes over a long one, deaf to every signal.
+            raise UsageError(
+                f"a filter of {len(text)} characters, beginning with {text[:40]!r}: "
+                f"wanted printable ones, at most {LONGEST_FILTER}"
+            )
         from scapy.arch.common import compile_filter, free_filter
         from scapy.error import Scapy_Exception
 
@@ -68,7 +77,8 @@ class ScapyOpener:
         except Scapy_Exception as exc:
             raise UsageError(f"the filter {text!r} is none: {_reason(exc)}") from exc
         try:
-            return tuple((each.code, each.jt, each.jf, each.k) for each in made.bf_insns[: made.bf_len])
+            # Scapy declares the constant signed; it is not.
+            return tuple((each.code, each.jt, each.jf, each.k & 0xFFFFFFFF) for each in made.bf_insns[: made.bf_len])
         finally:
             free_filter(made)
 

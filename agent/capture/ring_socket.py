@@ -23,7 +23,7 @@ from agent.capture.bpf import NOTHING, Program, attach
 from agent.capture.errors import CaptureError, RingRefused
 from agent.capture.interface import LOOPBACK, absent, hardware_type, index_of
 from agent.capture.source import CaptureSettings, Counts
-from contracts.errors import NeedsRoot
+from contracts.errors import NeedsRoot, UsageError
 from flowfeatures.frames import FrameBlock
 from flowfeatures.ring import Ring
 
@@ -188,13 +188,13 @@ class RingSocket:
     def _bind(self) -> None:
         """Begin to listen. A worker of a group stays deaf until it has joined: before, it would hear every frame."""
         settings = self._settings
-        attach(self._socket, self._program if settings.fanout_group is None else NOTHING)
+        self._filter_by(self._program if settings.fanout_group is None else NOTHING)
         try:
             self._socket.bind((settings.interface, ETH_P_ALL))
             if settings.fanout_group is not None:
                 joined = settings.fanout_group | PACKET_FANOUT_HASH << 16
                 self._socket.setsockopt(SOL_PACKET, PACKET_FANOUT, joined)
-                attach(self._socket, self._program)
+                self._filter_by(self._program)
             if settings.promiscuous and not self._is_loopback:
                 request = struct.pack("=IHH8x", self._index, PACKET_MR_PROMISC, 0)
                 self._socket.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP, request)
@@ -204,6 +204,14 @@ class RingSocket:
                 raise absent(settings.interface) from exc
             group = "" if settings.fanout_group is None else f" in fanout group {settings.fanout_group}"
             raise CaptureError(f"{settings.interface}: cannot be captured{group}: {exc.strerror}") from exc
+
+    def _filter_by(self, program: Program) -> None:
+        """Attach a program. Raises UsageError where the kernel takes none such: too long, or with a loop in it."""
+        try:
+            attach(self._socket, program)
+        except OSError as exc:
+            shown = f"{self._settings.interface}: the filter, a program of {len(program):,} instructions"
+            raise UsageError(f"{shown}, is refused by the kernel: {exc.strerror}") from exc
 
 
 def _open(interface: str) -> socket.socket:

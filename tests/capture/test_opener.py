@@ -59,6 +59,20 @@ def test_a_filter_that_is_none_is_a_usage_error_in_the_compilers_words():
         ScapyOpener().compiled("udp prt 9", link_type=1)
 
 
+@needs_scapy
+@pytest.mark.parametrize("text", ["inbound", "ip6 protochain 6"])
+def test_a_program_has_no_number_that_the_kernels_form_cannot_hold(text: str):
+    program = ScapyOpener().compiled(text, link_type=1)
+
+    assert all(0 <= constant < 1 << 32 for _, _, _, constant in program)
+
+
+@pytest.mark.parametrize("text", ["port 1\0 and not port 2", "port 1\udcff", "ip" + " and ip" * 600])
+def test_a_filter_that_the_compiler_would_misread_or_be_lost_in_is_refused(text: str):
+    with pytest.raises(UsageError, match="a filter of .* characters, .*: wanted printable ones, at most 4096"):
+        ScapyOpener().compiled(text, link_type=1)
+
+
 def test_a_filter_for_vlan_tags_is_refused_since_it_would_match_nothing():
     with pytest.raises(UsageError, match="cannot see"):
         ScapyOpener().compiled("vlan 5 and udp", link_type=1)

@@ -21,7 +21,7 @@ from agent.capture.accounting import Accounting
 from agent.capture.errors import CaptureError, RingRefused
 from agent.capture.ring_source import RingSource
 from agent.capture.source import CaptureSettings
-from contracts.errors import DataMissing
+from contracts.errors import DataMissing, UsageError
 from flowfeatures import FlowMeter, UnknownLinkType, open_capture
 from flowfeatures.frames import FrameBlock
 from lab.network import entered
@@ -192,6 +192,13 @@ def test_both_directions_of_an_interface_are_heard(wire: Wire):
         heard = Heard().listen(source, 60).to_the_end(source)
 
     assert heard.packets == 60
+
+
+def test_a_filter_whose_program_the_kernel_refuses_is_a_usage_error(wire: Wire):
+    pytest.importorskip("scapy")
+
+    with pytest.raises(UsageError, match="eth0: the filter, a program of .* is refused by the kernel: Invalid argument"):
+        ring(filter="ip6 protochain 6")
 
 
 def test_the_filter_is_applied_by_the_kernel(wire: Wire):

@@ -264,6 +264,15 @@ def test_a_packet_or_interface_block_that_no_frame_fills_is_refused_unless_the_f
         read_all(written(tmp_path, start + huge[:-1]))
 
 
+def test_a_section_describes_65_536_interfaces_and_not_one_more(tmp_path: Path):
+    most = section_header() + interface_block() * (1 << 16)
+    packet = enhanced_packet(START_US, FRAME, interface=(1 << 16) - 1)
+
+    assert read_all(written(tmp_path, (most + packet) * 2)) == 2
+    with pytest.raises(CaptureFormatError, match="interface 65537 of a section, wanted at most 65536"):
+        read_all(written(tmp_path, most + interface_block() + packet))
+
+
 def test_a_simple_packet_block_shorter_than_its_packet_is_damaged(tmp_path: Path, meter: str):
     short = block(3, struct.pack("<I", len(FRAME) + 4) + FRAME)
 

@@ -497,6 +497,20 @@ def test_a_stop_ends_the_wait_for_a_pipe_without_an_error(sent: bytes):
     assert asked
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_stop_ends_the_reading_of_a_file_that_holds_no_frame_for_terabytes(tmp_path: Path, suffix: str):
+    path = written(tmp_path, PCAP if not suffix else gzip.compress(PCAP), name="capture" + suffix)
+    os.truncate(path, 1 << 40)  # headers of frames of 0 octets, or what may stand behind a member
+    frames = 0
+
+    with open_capture(path, stopped=lambda: frames >= len(FRAMES)) as capture:
+        for block_of in capture.blocks():
+            frames += block_of.count
+
+    assert frames >= len(FRAMES)
+    assert capture.position_bytes < 1 << 30
+
+
 def test_a_signal_reaches_who_waits_for_a_pipe_that_nobody_opens(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     script = f"""if True:
