@@ -17,7 +17,7 @@ from agent.alerts import AlertWriter
 from agent.capture.closing import Warnings
 from agent.capture.live import LiveCapture
 from agent.capture.live_line import LiveLine
-from agent.capture.opening import open_live
+from agent.capture.open_live import open_live
 from agent.capture.source import CaptureSettings
 from agent.delivery import Delivery, EveFile, MqttSettings
 from agent.mqtt_options import mqtt_files, mqtt_settings

@@ -25,6 +25,7 @@ cdef class FlowTable(Lifetimes):
 
     cdef void decode_batch(self, const Frame* frames, int count) noexcept nogil
     cdef int take_batch(self, int count, const uint8_t* labels, uint64_t label_count, uint64_t number) noexcept nogil
+    cdef bint is_far_behind(self, const Packet* packet) noexcept nogil
     cdef void advance_clock(self, const Packet* packet) noexcept nogil
     cdef void add(self, const Arrival* arrival, uint8_t label) noexcept nogil
     cdef void rank_again(self, uint32_t index) noexcept nogil

@@ -128,6 +128,9 @@ cdef class FlowTable(Lifetimes):
                 continue
             if not self.has_room():
                 return i
+            # What the clock has passed leaves before it is set back: else it would depend on who looked when.
+            if self.is_far_behind(&arrival.packet) and not self.sweep():
+                return i
             self.advance_clock(&arrival.packet)
             if not self.sweep() or not self.records_fit():
                 return i
@@ -136,8 +139,13 @@ cdef class FlowTable(Lifetimes):
 
     # -- one packet ---------------------------------------------------------------------------------------------
 
+    cdef bint is_far_behind(self, const Packet* packet) noexcept nogil:
+        """Return whether the packet is not late but says that the clock was set."""
+        return self.clock_started and self.clock_us - packet.ts_us > CLOCK_STEP_US
+
     cdef void advance_clock(self, const Packet* packet) noexcept nogil:
-        if not self.clock_started or packet.ts_us > self.clock_us or self.clock_us - packet.ts_us > CLOCK_STEP_US:
+        """Move the clock to the packet's time, unless the packet is late."""
+        if not self.clock_started or packet.ts_us > self.clock_us or self.is_far_behind(packet):
             self.clock_us = packet.ts_us
             self.clock_started = True
 

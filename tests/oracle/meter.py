@@ -141,7 +141,10 @@ class Meter:
 
     def add(self, packet: Packet, *, label: int = 0) -> Iterator[Record]:
         """Account one packet; yield what leaves before and because of it."""
-        if self.clock is None or packet.ts > self.clock or self.clock - packet.ts > CLOCK_RESET_US:
+        if self.clock is not None and self.clock - packet.ts > CLOCK_RESET_US:
+            yield from self._expire()  # what the clock has passed has ended, whoever looked and whoever did not
+            self.clock = packet.ts
+        if self.clock is None or packet.ts > self.clock:
             self.clock = packet.ts
         yield from self._expire()
         key = self._key(packet)
