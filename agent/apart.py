@@ -32,19 +32,19 @@ class Outputs:
         self._written[identity] = option
 
     def keep_from(self, inputs: Iterable[Path]) -> None:
-        """Raise UsageError where one of the outputs is among the files a run reads."""
+        """Raise UsageError where one of the outputs is among the files a run reads, by name or as standard input."""
         for path in inputs:
-            if str(path) == STDIN:
-                continue
-            option = self._written.get(_identity(str(path)) or "")
+            is_stdin = str(path) == STDIN
+            option = self._written.get(_identity(0 if is_stdin else str(path)) or "")
             if option is not None:
-                raise UsageError(f"{option}: would overwrite {path}, which this run reads")
+                shown = "the file on standard input" if is_stdin else path
+                raise UsageError(f"{option}: would overwrite {shown}, which this run reads")
 
 
-def _identity(name: str) -> _Identity | None:
-    """Return what two names of one file share; None for what exists and is no regular file."""
+def _identity(name: str | int) -> _Identity | None:
+    """Return what two names (or a descriptor) of one file share; None for what exists and is no regular file."""
     try:
         found = os.stat(name)
     except (OSError, ValueError):
-        return os.path.realpath(name) if "\0" not in name else None
+        return os.path.realpath(name) if isinstance(name, str) and "\0" not in name else None
     return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None

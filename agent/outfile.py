@@ -63,7 +63,11 @@ class WholeFile:
         if self._draft is not None:
             self._draft.unlink(missing_ok=True)
         if self.text is not sys.stdout and not isinstance(error, OSError):
-            self.text.close()
+            try:
+                self.text.close()  # what was not committed may go out here: into a pipe, onto a full device
+            except OSError as exc:
+                if error is None and not isinstance(exc, BrokenPipeError):
+                    raise cannot_write(self._name, exc) from exc
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise cannot_write(self._name, error) from error
 

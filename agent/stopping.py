@@ -9,7 +9,7 @@ FIRST_SIGNAL_CODE = 128  # what a shell reports for a process a signal ended
 
 
 class StopRequest:
-    """A context in which the first signal only asks; the second ends the process at once, as without it."""
+    """A context in which the first signal only asks; the second ends the process, but lets it take its drafts away."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,9 +35,17 @@ class StopRequest:
     ) -> None:
         self._restore()
 
-    def _ask(self, number: int, _frame: FrameType | None) -> None:
-        self.signal_number = number
-        self._restore()
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        is_second = self.signal_number != 0
+        previous = self._previous.get(number)
+        if is_second:
+            self._restore()
+        else:
+            self.signal_number = number
+        if is_second and callable(previous):
+            previous(number, frame)
+        elif is_second:
+            raise SystemExit(FIRST_SIGNAL_CODE + number)  # SIGTERM: by itself it would leave half-written files
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -14,6 +14,8 @@ from agent.capture.report import CaptureReport
 from flowfeatures.frames import FrameBlock
 
 ETHERNET_BYTES: Final = 14
+MAX_RING_BYTES: Final = 1 << 30
+"""A kernel refuses no ring for its size: one beyond the memory there is makes it kill processes, ours or others'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,10 @@ class CaptureSettings:
             raise ValueError(f"block_bytes: {self.block_bytes}, wanted a multiple of 4096 from 65536 to 16777216")
         if not 2 <= self.block_count <= 4096:
             raise ValueError(f"block_count: {self.block_count}, wanted 2 to 4096")
+        if self.block_count > (most := MAX_RING_BYTES // self.block_bytes):
+            raise ValueError(
+                f"block_count: {self.block_count}, wanted at most {most} of {self.block_bytes} octets each"
+            )
         if not 1 <= self.retire_timeout_ms <= 1000:
             raise ValueError(f"retire_timeout_ms: {self.retire_timeout_ms}, wanted 1 to 1000")
         if self.fanout_group is not None and not 0 <= self.fanout_group <= 65535:

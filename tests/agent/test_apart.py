@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,21 @@ def test_nor_is_it_under_another_name(capture: Path, tmp_path: Path, link: str):
 
     with pytest.raises(UsageError):
         outputs(tmp_path / "other").keep_from([capture])
+
+
+def test_nor_is_it_as_standard_input(capture: Path):
+    script = f"""if True:
+        from pathlib import Path
+        from agent.apart import Outputs
+        outputs = Outputs()
+        outputs.add("--output", {str(capture)!r})
+        outputs.keep_from([Path("-")])
+    """
+
+    with capture.open() as stdin:
+        done = subprocess.run([sys.executable, "-c", script], stdin=stdin, capture_output=True, text=True, check=False)
+
+    assert "--output: would overwrite the file on standard input, which this run reads" in done.stderr
 
 
 def test_two_outputs_are_two_files_also_before_they_exist(tmp_path: Path):

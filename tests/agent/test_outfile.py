@@ -94,6 +94,15 @@ def test_a_full_disk_is_said_in_one_line():
         fill()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_so_is_one_that_shows_only_when_what_was_not_committed_is_closed():
+    with (
+        pytest.raises(OutputError, match="/dev/full: cannot be written: No space left"),
+        WholeFile("/dev/full") as file,
+    ):
+        file.text.write("a,b\n")
+
+
 def test_results_that_stdout_does_not_take_are_an_output_error(monkeypatch: pytest.MonkeyPatch):
     class Full(io.StringIO):
         def flush(self) -> None:

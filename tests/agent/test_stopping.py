@@ -29,6 +29,17 @@ def test_the_second_ctrl_c_interrupts():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_sigterm_after_another_signal_ends_the_process_by_way_of_its_cleaning_up(first: int):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), first)
+
+        with pytest.raises(SystemExit, match="143"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert stop.signal_number == first
+
+
 def test_afterwards_signals_do_what_they_did_before():
     before = [signal.getsignal(number) for number in StopRequest.SIGNALS]
 

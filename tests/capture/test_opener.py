@@ -69,7 +69,7 @@ def test_a_program_has_no_number_that_the_kernels_form_cannot_hold(text: str):
 
 @pytest.mark.parametrize("text", ["port 1\0 and not port 2", "port 1\udcff", "ip" + " and ip" * 600])
 def test_a_filter_that_the_compiler_would_misread_or_be_lost_in_is_refused(text: str):
-    with pytest.raises(UsageError, match="a filter of .* characters, .*: wanted printable ones, at most 4096"):
+    with pytest.raises(UsageError, match=r"a filter of .* characters, .*: wanted printable ones, at most 4096"):
         ScapyOpener().compiled(text, link_type=1)
 
 
@@ -121,6 +121,7 @@ def test_an_interface_that_is_not_there_is_named():
         {"block_bytes": 65537},
         {"block_bytes": 4096},
         {"block_count": 1},
+        {"block_count": 65, "block_bytes": 1 << 24},
         {"retire_timeout_ms": 0},
         {"fanout_group": 65536},
         {"fanout_group": -1},
