@@ -21,6 +21,7 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
     ├── OutputError          73  a file asked for on the command line cannot be created or written
     ├── LabError             71  the test network could not be built, or a tool in it failed
     ├── CaptureError         71  the kernel refuses to capture an interface (agent/capture/errors.py)
+    │   └── RingRefused      71  it gives no ring, or none of this size
     └── NeedsRoot            77  network namespaces and raw sockets need root
 """
 

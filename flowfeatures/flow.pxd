@@ -11,7 +11,7 @@ cdef struct Flow:
     uint64_t[5] key             # canonical: low end's address, high end's address, ports + protocol + VLANs
     uint32_t tag                # of the key's hash
     uint32_t counters           # index; NO_COUNTERS while all its packets are notes
-    int64_t start_us            # from here to `partials`: what a cut at the active timeout sets to zero
+    int64_t start_us            # from here to `packet_label`: what a cut at the active timeout sets to zero
     int64_t last_us
     int64_t closed_us
     uint32_t packets

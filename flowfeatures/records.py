@@ -1,4 +1,4 @@
-"""The memory layout of a flow record. `flow.pxd` declares the same in C; `table.pyx` refuses to load if they differ."""
+"""The memory layout of a flow record. `flow.pxd` says the same in C; `lifetimes.pyx` refuses to load if they differ."""
 
 import numpy as np
 

@@ -27,8 +27,8 @@ class FlowSettings:
     vlan_in_key: bool = False
     """Keep flows of different VLANs apart. Off: a mirror port often tags one direction only."""
     max_flows: int = 65_536
-    """Live flows kept (250 octets each, 1,000 from the fourth packet on). Beyond it half-open ones leave first, then
-    those of few packets, then the oldest; and timeouts are shortened until 7 in 10 are left."""
+    """Live flows kept (some 270 octets each, 1,000 from the fourth packet on). Beyond it half-open ones leave first,
+    then those of few packets, then the oldest; and timeouts are shortened until 7 in 10 are left."""
 
     def __post_init__(self) -> None:
         ten_years_s = 10 * 366 * 86_400

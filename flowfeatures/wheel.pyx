@@ -1,7 +1,7 @@
 """When flows next need attention: a timer wheel, and a small heap for what is due within the current millisecond.
 
 Setting and clearing a timer takes constant time, whatever the number of flows; a timer moves to a nearer level at most
-twice, then into the heap, which gives the exact order by (due time, arrival). docs/decisions/0005 says what it gained.
+twice, then into the heap, which gives the exact order by (due time, arrival). docs/decisions/0017 says what it gained.
 
 The trap: the wheel only turns forward. A timer set before what has been collected goes straight into the heap, so a
 clock that was set back costs a logarithm, never a wrong order.

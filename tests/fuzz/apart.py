@@ -18,7 +18,7 @@ from flowfeatures import FlowFeaturesError, FlowMeter, FlowSettings, open_captur
 from tests.fuzz.properties import broken
 
 MORE_BYTES = 512 << 20
-"""Address space beyond what is mapped before: a mapped capture, a table of 65,536 flows, and some."""
+"""Address space beyond what is mapped before: a table of 65,536 flows, its records, and some."""
 LIMIT_S = 20
 CPU_S = 10
 
