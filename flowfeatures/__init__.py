@@ -18,9 +18,18 @@ columns.
     with open_capture("capture.pcap") as capture:
         flows = to_pandas(chain(meter.read(capture), meter.flush()))
 
-To read the code, begin with `meter.py`: it is the loop. One packet passes `files` or `frames` (blocks of raw frames),
-`packet` (header fields), `table` (its biflow, which is `flow`), `vector` (the columns of a record) and `window` (the
-records of one device). Knows no model and opens no socket.
+To read the code, begin with `meter.py`: it is the loop. Then go with a packet; what stands in brackets can wait.
+
+    1 open     frames: a block that points at raw frames, filled by files (streams, unpacking: where octets come from;
+               octets: a window of them; walk, pcap, pcapng: frames in it), by ring, or at hand (frame_arguments)
+    2 decode   packet: header fields
+    3 meter    table: a packet finds its flow (key, pool); flow: what it changes; counters (moments): what it adds up;
+               lifetimes (wheel): when flows leave, and why
+    4 vector   vector: the columns of a record (columns, records: their names and layout)
+    5 window   window: the last records of one device (homes, recent, batch)
+    beside     settings, errors, extras; addresses, community; table_columns, table_csv, table_pandas, table_parquet
+
+A `.pxd` holds the structs of the `.pyx` beside it, and is often the better beginning. Knows no model, opens no socket.
 """
 
 from flowfeatures.addresses import address_bytes, address_text, mac_text

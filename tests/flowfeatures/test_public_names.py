@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def promised(stub: Path) -> Iterator[tuple[str, ...]]:
             yield (node.name,)
         if isinstance(node, ast.ClassDef):
             yield from ((node.name, inner.name) for inner in node.body if isinstance(inner, ast.FunctionDef))
+
+
+def test_the_order_of_reading_names_every_module():
+    order = flowfeatures.__doc__.partition("To read the code")[2]
+    modules = {path.stem for path in PACKAGE.iterdir() if path.suffix in {".py", ".pyx", ".pxd"}} - {"__init__"}
+
+    assert modules - set(re.findall(r"\w+", order)) == set()
 
 
 @pytest.mark.parametrize("name", [name for name, _ in spoken() if "." not in name])
