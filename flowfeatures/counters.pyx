@@ -4,9 +4,10 @@
 fourth packet: until then its packets stand as notes in the flow itself, and are counted when a record is wanted.
 """
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
 from libc.string cimport memset
 
+from flowfeatures.memory cimport enlarge
 from flowfeatures.moments cimport moments_add, u128
 from flowfeatures.prefetch cimport prefetch
 
@@ -153,17 +154,12 @@ cdef class CounterPool:
 
     cdef int make_room(self) except -1:
         """Allocate a chunk where nothing is vacant."""
+        cdef size_t chunks
         if self.has_room():
             return 0
-        self.chunks = <Counters**> enlarge(self.chunks, (self.chunk_count + 1) * sizeof(Counters*))
-        self.vacant = <uint32_t*> enlarge(self.vacant, <size_t> (self.chunk_count + 1) * CHUNK * sizeof(uint32_t))
-        self.chunks[self.chunk_count] = <Counters*> enlarge(NULL, CHUNK * sizeof(Counters))
+        chunks = <size_t> self.chunk_count + 1
+        self.chunks = <Counters**> enlarge(self.chunks, chunks * sizeof(Counters*), "flow counters")
+        self.vacant = <uint32_t*> enlarge(self.vacant, chunks * CHUNK * sizeof(uint32_t), "flow counters")
+        self.chunks[self.chunk_count] = <Counters*> enlarge(NULL, CHUNK * sizeof(Counters), "flow counters")
         self.chunk_count += 1
         return 0
-
-
-cdef void* enlarge(void* memory, size_t octets) except NULL:
-    cdef void* larger = realloc(memory, octets)
-    if larger == NULL:
-        raise MemoryError(f"flow counters: {octets} octets")
-    return larger

@@ -1,5 +1,14 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef enum:
+    MAX_FRAME_BYTES = 1 << 20   # no link layer we decode goes beyond a quarter of it
+
+cdef extern from *:             # times lie between 1970 and the end of the year 9999, beyond which no calendar prints
+    """
+    #define PENSTOCK_LAST_US 253402300799999999LL
+    """
+    const int64_t LAST_US "PENSTOCK_LAST_US"
+
 
 cdef struct Frame:
     const uint8_t* octets       # link header first; valid until the source is asked for its next block

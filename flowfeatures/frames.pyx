@@ -13,9 +13,7 @@ from flowfeatures.frame_arguments import link_number, pairs, whole_numbers
 
 cdef enum:
     MAX_FRAMES = 0x7FFFFFFF
-    MAX_FRAME_BYTES = 1 << 20           # as in capture files: no link layer we decode goes beyond a quarter of it
 
-cdef int64_t LAST_US = 253_402_300_799_999_999      # the end of year 9999, beyond which no calendar prints
 cdef int64_t MOST_WIRE_BYTES = 0xFFFFFFFF - 4       # the decoder adds the tag that was taken out
 
 
@@ -85,7 +83,7 @@ cdef class FrameBlock:
                 block.frames[at].octets = <const uint8_t*> octets.buf
                 size = octets.len
             if size > MAX_FRAME_BYTES:
-                raise ValueError(f"frames[{at}]: {size} octets, wanted at most {MAX_FRAME_BYTES}")
+                raise ValueError(f"frames[{at}]: {size} octets, wanted at most {<int> MAX_FRAME_BYTES}")
             block.frames[at].captured = <uint32_t> size
         block.kept = kept
         block.first_number = first_of(first_number)

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 from flowfeatures.counters cimport NO_COUNTERS
 from flowfeatures.flow cimport Meta, play, start_again
+from flowfeatures.frames cimport LAST_US
 from flowfeatures.key cimport sip13
 from flowfeatures.packet cimport TCP
 from flowfeatures.pool cimport ALL, EMBRYO, HALF_OPEN, NOBODY, at
@@ -28,9 +29,6 @@ cdef enum:
     EMERGENCY_IDLE_US = 5_000_000
     EMERGENCY_HALF_OPEN_US = 1_000_000
     SMALLEST_EMERGENCY = 10     # a table this small has none
-
-LATEST_US = 253_402_300_799_999_999
-"""Packet times lie between 1970 and the end of the year 9999, beyond which no calendar prints."""
 
 if sizeof(Meta) != FLOW_META.itemsize or sizeof(Record) != RECORD.itemsize:
     raise ImportError(
@@ -79,8 +77,8 @@ cdef class Lifetimes:
     def advance(self, now_us):
         """Move the clock forward to now_us; return whether all that is due has left. False: take the records first."""
         cdef bint done
-        if not 0 <= now_us <= LATEST_US:
-            raise ValueError(f"now_us: {now_us}, wanted microseconds between 0 and {LATEST_US} (the year 9999)")
+        if not 0 <= now_us <= LAST_US:
+            raise ValueError(f"now_us: {now_us}, wanted microseconds between 0 and {LAST_US} (the year 9999)")
         self.take_hold()
         try:
             if not self.clock_started or now_us > self.clock_us:

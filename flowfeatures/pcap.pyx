@@ -3,9 +3,9 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from flowfeatures.errors import CaptureTruncated
-from flowfeatures.frames cimport FrameBlock
+from flowfeatures.frames cimport MAX_FRAME_BYTES, FrameBlock
 from flowfeatures.octets cimport Octets
-from flowfeatures.walk cimport MAX_FRAME_BYTES, Interface, Walk, time_us
+from flowfeatures.walk cimport Interface, Walk, time_us
 
 MAGIC = {       # octets as they stand in the file: (big endian, decimal digits of the fraction)
     b"\xa1\xb2\xc3\xd4": (True, 6), b"\xd4\xc3\xb2\xa1": (False, 6),

@@ -7,9 +7,9 @@ blocks must be held whole, so a length beyond MAX_BLOCK_BYTES is refused; whethe
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowfeatures.errors import CaptureTruncated
-from flowfeatures.frames cimport FrameBlock
+from flowfeatures.frames cimport MAX_FRAME_BYTES, FrameBlock
 from flowfeatures.octets cimport Octets
-from flowfeatures.walk cimport MAX_FRAME_BYTES, Interface, Walk, time_us
+from flowfeatures.walk cimport Interface, Walk, time_us
 
 MAGIC = b"\x0a\x0d\x0d\x0a"
 

@@ -4,9 +4,10 @@ Open addressing with backward-shift deletion: no tombstones. Nothing is allocate
 that between them.
 """
 
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from flowfeatures.memory cimport enlarge
 from flowfeatures.prefetch cimport prefetch
 
 
@@ -136,10 +137,12 @@ cdef class FlowPool:
 
     cdef int make_room(self) except -1:
         """Grow what is full: flows by a chunk, the index by doubling."""
+        cdef size_t chunks
         if not self.vacant_count and self.made == self.chunk_count * CHUNK:
-            self.chunks = <Flow**> enlarge(self.chunks, (self.chunk_count + 1) * sizeof(Flow*))
-            self.vacant = <uint32_t*> enlarge(self.vacant, <size_t> (self.chunk_count + 1) * CHUNK * sizeof(uint32_t))
-            self.chunks[self.chunk_count] = <Flow*> enlarge(NULL, CHUNK * sizeof(Flow))
+            chunks = <size_t> self.chunk_count + 1
+            self.chunks = <Flow**> enlarge(self.chunks, chunks * sizeof(Flow*), "flow pool")
+            self.vacant = <uint32_t*> enlarge(self.vacant, chunks * CHUNK * sizeof(uint32_t), "flow pool")
+            self.chunks[self.chunk_count] = <Flow*> enlarge(NULL, CHUNK * sizeof(Flow), "flow pool")
             self.chunk_count += 1
         if <uint64_t> (self.live() + 1) * 2 > self.mask + 1:
             self.double_slots()
@@ -182,10 +185,3 @@ cdef class FlowPool:
                 self.slots[hole] = self.slots[place]
                 hole = place
         self.slots[hole].flow = 0
-
-
-cdef void* enlarge(void* memory, size_t octets) except NULL:
-    cdef void* larger = realloc(memory, octets)
-    if larger == NULL:
-        raise MemoryError(f"flow pool: {octets} octets")
-    return larger

@@ -3,9 +3,6 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from flowfeatures.frames cimport FrameBlock
 from flowfeatures.octets cimport Octets
 
-cdef enum:
-    MAX_FRAME_BYTES = 1 << 20       # no link layer we decode goes beyond a quarter of it
-
 
 cdef struct Interface:
     uint32_t link_type

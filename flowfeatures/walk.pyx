@@ -7,10 +7,8 @@ that a frame of the block points to. What is wrong is raised once the frames bef
 from libc.stdlib cimport free, realloc
 
 from flowfeatures.errors import CaptureFormatError, CaptureTruncated, UnknownLinkType
-from flowfeatures.frames cimport Frame
+from flowfeatures.frames cimport LAST_US, Frame
 from flowfeatures.packet import LINK_TYPES
-
-cdef int64_t LAST_US = 253_402_300_799_999_999   # the end of year 9999, beyond which no calendar prints
 
 cdef extern from *:
     """

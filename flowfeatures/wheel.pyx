@@ -7,7 +7,9 @@ The trap: the wheel only turns forward. A timer set before what has been collect
 clock that was set back costs a logarithm, never a wrong order.
 """
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free
+
+from flowfeatures.memory cimport enlarge
 
 cdef enum:
     TICK_BITS = 10              # a tick is 1,024 us
@@ -40,18 +42,10 @@ cdef class Wheel:
 
     cdef int make_room(self, uint32_t flows) except -1:
         """Make room for flow indices below `flows`."""
-        cdef void* larger
-        if flows <= self.capacity:
-            return 0
-        larger = realloc(self.timers, flows * sizeof(Timer))
-        if larger == NULL:
-            raise MemoryError(f"timers of {flows} flows")
-        self.timers = <Timer*> larger
-        larger = realloc(self.near, flows * sizeof(uint32_t))
-        if larger == NULL:
-            raise MemoryError(f"timers of {flows} flows")
-        self.near = <uint32_t*> larger
-        self.capacity = flows
+        if flows > self.capacity:
+            self.timers = <Timer*> enlarge(self.timers, flows * sizeof(Timer), "timers")
+            self.near = <uint32_t*> enlarge(self.near, flows * sizeof(uint32_t), "timers")
+            self.capacity = flows
         return 0
 
     cdef void enter(self, uint32_t flow, uint64_t arrival) noexcept nogil:
