@@ -1,3 +1,5 @@
+# What makes packets one flow: the direction-free key, and the keyed hash that places it and names its flows.
+
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy
 

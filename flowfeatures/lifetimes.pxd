@@ -43,11 +43,11 @@ cdef class Lifetimes:
     cdef void evict(self) noexcept nogil
     cdef bint records_fit(self) noexcept nogil
 
-    cdef void on_alarm(self, uint32_t index, int64_t due_us) noexcept nogil
+    cdef void on_timer(self, uint32_t index, int64_t due_us) noexcept nogil
     cdef void cut(self, uint32_t index, int64_t left_us) noexcept nogil
     cdef void vanish(self, uint32_t index) noexcept nogil
     cdef bint end_all(self) noexcept nogil
     cdef void begin_emergency(self) noexcept nogil
     cdef int64_t deadline(self, const Flow* flow, uint8_t* reason) noexcept nogil
-    cdef int64_t next_alarm(self, const Flow* flow) noexcept nogil
+    cdef int64_t next_due(self, const Flow* flow) noexcept nogil
     cdef uint64_t flow_id(self, const Flow* flow) noexcept nogil

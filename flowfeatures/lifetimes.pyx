@@ -147,20 +147,20 @@ cdef class Lifetimes:
             if self.wheel.near_count > 2:
                 self.pool.prefetch_slot(at(self.pool, self.wheel.near[1]).tag)
                 self.pool.prefetch_slot(at(self.pool, self.wheel.near[2]).tag)
-            self.on_alarm(index, self.wheel.timers[index].due_us)
+            self.on_timer(index, self.wheel.timers[index].due_us)
         return True
 
     cdef void hasten(self, uint32_t index) noexcept nogil:
         """Set the flow's timer earlier where its next deadline has come nearer."""
-        cdef int64_t due_us = self.next_alarm(at(self.pool, index))
+        cdef int64_t due_us = self.next_due(at(self.pool, index))
         if self.wheel.timers[index].place == UNSET or due_us < self.wheel.timers[index].due_us:
             self.wheel.set(index, due_us)
 
-    cdef void on_alarm(self, uint32_t index, int64_t due_us) noexcept nogil:
+    cdef void on_timer(self, uint32_t index, int64_t due_us) noexcept nogil:
         """End, cut, forget or report the flow if that is due at due_us; else wait on."""
         cdef Flow* flow = at(self.pool, index)
         cdef uint8_t reason = 0
-        if self.next_alarm(flow) <= due_us:
+        if self.next_due(flow) <= due_us:
             if self.deadline(flow, &reason) > due_us:
                 self.leave(flow, PARTIAL, due_us)
                 flow.partials += 1
@@ -172,7 +172,7 @@ cdef class Lifetimes:
             else:
                 self.end(index, reason, due_us)
                 return
-        self.wheel.set(index, self.next_alarm(flow))
+        self.wheel.set(index, self.next_due(flow))
 
     cdef int64_t deadline(self, const Flow* flow, uint8_t* reason) noexcept nogil:
         """Return when the flow ends and why; the earliest counts, on a tie in the order active, idle, linger."""
@@ -197,7 +197,7 @@ cdef class Lifetimes:
             reason[0] = END_OF_FLOW
         return due_us
 
-    cdef int64_t next_alarm(self, const Flow* flow) noexcept nogil:
+    cdef int64_t next_due(self, const Flow* flow) noexcept nogil:
         """Return when the flow next needs attention: its deadline or its next timed partial record."""
         cdef uint8_t reason = 0
         cdef int64_t due_us = self.deadline(flow, &reason)
@@ -237,6 +237,7 @@ cdef class Lifetimes:
         return sip13(&self.id_key, words, 6) >> 11
 
     cdef void end(self, uint32_t index, uint8_t reason, int64_t left_us) noexcept nogil:
+        """Let the flow leave its last record, and go."""
         self.leave(at(self.pool, index), reason, left_us)
         self.vanish(index)
 
@@ -312,4 +313,5 @@ cdef class Lifetimes:
             index = at(self.pool, index).next[ALL]
 
     cdef bint records_fit(self) noexcept nogil:
+        """Return whether the record buffer has room for all that one packet can make leave."""
         return self.record_count + RECORDS_PER_PACKET <= RECORDS_AT_ONCE

@@ -1,3 +1,5 @@
+# Count, sum, sum of squares, least and greatest of a series, added to one value at a time.
+
 from libc.stdint cimport int64_t, uint64_t
 
 

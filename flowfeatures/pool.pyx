@@ -32,6 +32,7 @@ cdef class FlowPool:
         free(self.slots)
 
     cdef uint32_t live(self) noexcept nogil:
+        """Return how many flows are given out, dormant ones included."""
         return self.made - self.vacant_count
 
     cdef uint32_t capacity(self) noexcept nogil:
