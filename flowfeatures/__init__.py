@@ -23,8 +23,8 @@ To read the code, begin with `meter.py`: it is the loop. Then go with a packet; 
     1 open     frames: a block that points at raw frames, filled by files (streams, unpacking: where octets come from;
                octets: a window of them; walk, pcap, pcapng: frames in it), by ring, or at hand (frame_arguments)
     2 decode   packet: header fields
-    3 meter    table: a packet finds its flow (key, pool, memory, prefetch); flow: what it changes; counters (moments): what it adds up;
-               lifetimes (wheel): when flows leave, and why
+    3 meter    table: a packet finds its flow (key, pool, memory, prefetch); flow: what it changes; counters: what it
+               adds up (moments); lifetimes: when flows leave, and why (wheel)
     4 vector   vector: the columns of a record (columns, records: their names and layout)
     5 window   window: the last records of one device (homes, recent, batch)
     beside     settings, errors, extras; addresses, community; table_columns, table_csv, table_pandas, table_parquet
