@@ -19,8 +19,7 @@ from typing import Any, Final
 
 from agent.capture.bpf import NOTHING, Program, attach, keeping
 from agent.capture.errors import CaptureError
-from agent.capture.interface import LOOPBACK, hardware_type, index_of, is_up, link_type_of
-from agent.capture.offload import driver_of, offloads_on
+from agent.capture.interface import LOOPBACK, hardware_type, index_of, link_type_of
 from agent.capture.opener import Opener, find_opener
 from agent.capture.report import CaptureReport
 from agent.capture.ring_socket import (
@@ -127,27 +126,14 @@ class PortableSource:
 
     def report(self) -> CaptureReport:
         """Return what a person should know of this capture; the meter adds its super-frames."""
-        counts, settings = self.counts(), self.settings
-        is_absent = index_of(settings.interface) is None
-        return CaptureReport(
-            interface=settings.interface,
+        return CaptureReport.of(
+            self.settings,
+            self.counts(),
             source="portable",
             opener=self._opener.name,
             link=LINK_TYPES[self._link_type],
-            driver=driver_of(settings.interface),
-            filter=settings.filter,
-            snap_length_bytes=settings.snap_length_bytes,
-            seen=counts.seen,
-            read=counts.read,
-            dropped=counts.dropped,
-            malformed=counts.malformed,
-            abandoned=counts.abandoned,
-            standing=counts.standing,
             rebinds=self.rebinds,
             link_downs=self.link_downs,
-            is_absent=is_absent,
-            is_down=not is_absent and not is_up(settings.interface),
-            offloads=offloads_on(settings.interface),
         )
 
     def close(self) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from agent.capture.offload import advice
+from agent.capture.interface import index_of, is_up
+from agent.capture.offload import advice, driver_of, offloads_on
+
+if TYPE_CHECKING:
+    from agent.capture.source import CaptureSettings, Counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,29 @@ class CaptureReport:
     is_down: bool = False
     offloads: tuple[str, ...] = ()
     super_frames: int = 0
+
+    @classmethod
+    def of(cls, settings: CaptureSettings, counts: Counts, **others: Any) -> CaptureReport:
+        """Return the report of an interface as it is now and a source's counts; `others` are fields of this class."""
+        interface = settings.interface
+        is_absent = index_of(interface) is None
+        return cls(
+            interface=interface,
+            driver=driver_of(interface),
+            filter=settings.filter,
+            snap_length_bytes=settings.snap_length_bytes,
+            seen=counts.seen,
+            read=counts.read,
+            dropped=counts.dropped,
+            outgoing=counts.outgoing,
+            malformed=counts.malformed,
+            abandoned=counts.abandoned,
+            standing=counts.standing,
+            is_absent=is_absent,
+            is_down=not is_absent and not is_up(interface),
+            offloads=offloads_on(interface),
+            **others,
+        )
 
     def warnings(self) -> list[str]:
         """Return, one line each, what makes the counts differ from those of the wire, and what helps."""

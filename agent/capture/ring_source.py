@@ -13,8 +13,7 @@ from typing import Final
 
 from agent.capture.bpf import Program, cut_to, keeping
 from agent.capture.errors import CaptureError
-from agent.capture.interface import index_of, is_up, link_type_of
-from agent.capture.offload import driver_of, offloads_on
+from agent.capture.interface import index_of, link_type_of
 from agent.capture.opener import Opener, find_opener
 from agent.capture.report import CaptureReport
 from agent.capture.ring_socket import RingSocket
@@ -95,34 +94,21 @@ class RingSource:
 
     def report(self) -> CaptureReport:
         """Return what a person should know of this capture; the meter adds its super-frames."""
-        counts, settings = self.counts(), self.settings
+        counts, settings = self.counts(), self.settings  # counting also asks the kernel how often the ring was full
         ring_full, link_downs = self._past_ring_full, self._past_link_downs
         if self._socket is not None:
             ring_full, link_downs = ring_full + self._socket.ring_full, link_downs + self._socket.link_downs
-        is_absent = index_of(settings.interface) is None
-        return CaptureReport(
-            interface=settings.interface,
+        return CaptureReport.of(
+            settings,
+            counts,
             source="ring",
             opener=self._opener.name,
             link=LINK_TYPES[self._link_type],
-            driver=driver_of(settings.interface),
-            filter=settings.filter,
-            snap_length_bytes=settings.snap_length_bytes,
             ring_bytes=settings.block_bytes * settings.block_count,
             fanout_group=settings.fanout_group,
-            seen=counts.seen,
-            read=counts.read,
-            dropped=counts.dropped,
-            outgoing=counts.outgoing,
-            malformed=counts.malformed,
-            abandoned=counts.abandoned,
-            standing=counts.standing,
             ring_full=ring_full,
             rebinds=self.rebinds,
             link_downs=link_downs,
-            is_absent=is_absent,
-            is_down=not is_absent and not is_up(settings.interface),
-            offloads=offloads_on(settings.interface),
         )
 
     def close(self) -> None:
