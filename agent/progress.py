@@ -5,12 +5,11 @@ Where nobody knows how many bytes there will be, it counts packets.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import TextIO
 
-from agent.terminal import is_terminal
+from agent.terminal import StatusLine
 
 EVERY_S = 0.1
 BAR_WIDTH = 30
@@ -22,16 +21,15 @@ class ProgressBar:
 
     def __init__(self, total_bytes: int, *, stream: TextIO, now_s: Callable[[], float] = time.monotonic) -> None:
         self._total_bytes = total_bytes
-        self._stream = stream
+        self._line = StatusLine(stream)
         self._now_s = now_s
         self._began_s = now_s()
         self._drawn_s = float("-inf")
-        self._is_on = is_terminal(stream)
 
     def show(self, done_bytes: int, *, packets: int) -> None:
         """Draw the bar, at most every EVERY_S."""
         now_s = self._now_s()
-        if not self._is_on or now_s - self._drawn_s < EVERY_S:
+        if not self._line.is_on or now_s - self._drawn_s < EVERY_S:
             return
         self._drawn_s = now_s
         line = f"{packets:,} packets"
@@ -39,15 +37,12 @@ class ProgressBar:
             ratio = min(1.0, done_bytes / self._total_bytes)
             bar = "#" * round(ratio * BAR_WIDTH)
             line = f"[{bar:<{BAR_WIDTH}}] {ratio:4.0%}  {line}  {self._left(ratio, now_s - self._began_s)}"
-        self._stream.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
-        self._stream.flush()
+        self._line.draw(line)
 
     def clear(self) -> None:
         """Wipe the line, so that what is printed next does not stand behind the bar."""
-        if self._is_on and self._drawn_s > float("-inf"):
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._drawn_s = float("-inf")
+        self._line.clear()
+        self._drawn_s = float("-inf")
 
     def _left(self, ratio: float, elapsed_s: float) -> str:
         if ratio <= 0 or elapsed_s < ETA_AFTER_S:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TextIO
 
 RED, YELLOW, BOLD, DIM = "31", "33", "1", "2"
@@ -11,6 +12,31 @@ RED, YELLOW, BOLD, DIM = "31", "33", "1", "2"
 def is_terminal(stream: TextIO) -> bool:
     """Return whether a person reads the stream and the terminal can move its cursor."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class StatusLine:
+    """One line that is drawn over and over; nothing where the stream is no terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.is_on = is_terminal(stream)
+        self._stream = stream
+        self._is_drawn = False
+
+    def draw(self, text: str) -> None:
+        """Put the text in the place of what was drawn before, cut to the terminal's width."""
+        if self.is_on:
+            self._write(text[: shutil.get_terminal_size().columns - 1])
+            self._is_drawn = True
+
+    def clear(self) -> None:
+        """Wipe the line, so that what is printed next does not stand behind it."""
+        if self._is_drawn:
+            self._write("")
+            self._is_drawn = False
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"\r\x1b[K{text}")
+        self._stream.flush()
 
 
 class Paint:
