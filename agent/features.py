@@ -120,7 +120,7 @@ def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
     """Capture until the time is over or a signal asks for the end, which is no error here."""
     from agent.capture.live import LiveCapture
     from agent.capture.live_line import LiveLine
-    from agent.capture.opening import open_live
+    from agent.capture.open_live import open_live
     from agent.capture.source import CaptureSettings
 
     meter = FlowMeter(settings, flow_id_key=secrets.token_bytes(16))

@@ -120,7 +120,7 @@ def test_a_setting_that_cannot_be_is_refused_with_what_can(wrong: dict[str, int]
 @needs_scapy
 def test_importing_the_capture_loads_no_scapy_and_a_filter_only_what_it_needs():
     script = (
-        "import sys, agent.capture.opening, agent.capture.live; from agent.capture.opener import ScapyOpener;"
+        "import sys, agent.capture.open_live, agent.capture.live; from agent.capture.opener import ScapyOpener;"
         "before = [name for name in sys.modules if name.startswith('scapy')];"
         "ScapyOpener().compiled('udp', link_type=1);"
         "print(before, 'scapy.all' in sys.modules, any(name.startswith('scapy.layers') for name in sys.modules))"

@@ -9,8 +9,8 @@ import pytest
 
 from agent.capture.accounting import Accounting
 from agent.capture.errors import RingRefused
+from agent.capture.open_live import open_live
 from agent.capture.opener import NativeOpener
-from agent.capture.opening import open_live
 from agent.capture.portable import PortableSource
 from agent.capture.ring_source import RingSource
 from agent.capture.source import CaptureSettings
@@ -99,7 +99,7 @@ def test_it_takes_over_where_the_kernel_refuses_a_ring(wire: Wire, monkeypatch: 
     def refused(*_: object, **__: object) -> RingSource:
         raise RingRefused("eth0: no ring")
 
-    monkeypatch.setattr("agent.capture.opening.RingSource", refused)
+    monkeypatch.setattr("agent.capture.open_live.RingSource", refused)
     with open_live(CaptureSettings(interface="eth0")) as source:
         assert source.report().source == "portable"
 
