@@ -14,6 +14,7 @@ from agent.capture.report import CaptureReport
 from flowfeatures.frames import FrameBlock
 
 ETHERNET_BYTES: Final = 14
+MOST_RING_BYTES: Final = 1 << 30  # the kernel takes what is asked for, at the cost of whoever else needs memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,9 @@ class CaptureSettings:
             raise ValueError(f"block_bytes: {self.block_bytes}, wanted a multiple of 4096 from 65536 to 16777216")
         if not 2 <= self.block_count <= 4096:
             raise ValueError(f"block_count: {self.block_count}, wanted 2 to 4096")
+        if self.block_bytes * self.block_count > MOST_RING_BYTES:
+            most = MOST_RING_BYTES // self.block_bytes
+            raise ValueError(f"block_count: {self.block_count}, wanted at most {most} of {self.block_bytes} octets")
         if not 1 <= self.retire_timeout_ms <= 1000:
             raise ValueError(f"retire_timeout_ms: {self.retire_timeout_ms}, wanted 1 to 1000")
         if self.fanout_group is not None and not 0 <= self.fanout_group <= 65535:
