@@ -20,9 +20,9 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
     │   └── OutboxError      74  the outbox on disk cannot be opened, read or written
     ├── OutputError          73  a file asked for on the command line cannot be created or written
     ├── LabError             71  the test network could not be built, or a tool in it failed
-    ├── CaptureError         71  the kernel refuses to capture an interface (agent/capture/errors.py)
-    │   └── RingRefused      71  it gives no ring, or none of this size
     └── NeedsRoot            77  network namespaces and raw sockets need root
+
+Errors that one package alone raises stand there, under this base; docs/exit-codes.md has them all.
 """
 
 from __future__ import annotations

@@ -5,10 +5,11 @@
     decoded            = metered + shed packets
     windows due        = scored + shed windows
 
-Each number is counted where it happens and none is derived from the others, so a sum that does not come out even means
-that something was lost. Two tolerances are stated, not assumed: `meanwhile` frames arrived while the ring was being
-counted, `in_hand` frames were handed out and are being decoded. Both are 0 once a capture was stopped and read to its
-end, between two blocks of a quiet wire, and in replay.
+Each number is counted where it happens, so a sum that does not come out even means that something was lost. The one
+exception: as long as nobody sheds packets, `metered` is the meter's `decoded`, and the third sum says nothing. Two
+tolerances are stated, not assumed: `meanwhile` frames arrived while the ring was being counted, `in_hand` frames were
+handed out and are being decoded. Both are 0 once a capture was stopped and read to its end, between two blocks of a
+quiet wire, and in replay.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The errors of a live interface that no other error fits; their place in the tree is drawn in contracts/errors.py."""
+"""The errors of a live interface that no other error fits.
+
+CaptureError             71  the kernel refuses to capture an interface
+└── RingRefused          71  it gives no ring, or none of this size
+"""
 
 from __future__ import annotations
 

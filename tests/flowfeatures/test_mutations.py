@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from flowfeatures import FlowFeaturesError, FlowMeter, FlowSettings, open_capture
+from flowfeatures import FlowMeter, FlowSettings
 from tests.flowfeatures.difference import disagreements
 from tests.flowfeatures.meters import measure
 from tests.fuzz.captures import captures
 from tests.fuzz.mutations import mutated
 from tests.fuzz.properties import broken
+from tests.fuzz.reading import read_to_the_end
 from tests.oracle.meter import WTMC, Settings
 
 CASES = 20_000
@@ -38,22 +39,6 @@ def parts(first: int, count: int) -> list[range]:
     return [range(start, start + CASES_A_TEST) for start in range(first, first + count, CASES_A_TEST)]
 
 
-def measured_to_the_end(path: Path, how: FlowSettings) -> tuple[list, dict, int | None]:
-    """Return all records, the counters, and how many frames were read; None where the capture was not opened."""
-    meter, chunks, frames = FlowMeter(how), [], None
-    try:
-        with open_capture(path) as capture:
-            try:
-                for chunk in meter.read(capture):
-                    chunks.append(chunk)
-            finally:
-                frames = capture.frames_read
-    except FlowFeaturesError:
-        pass
-    chunks.extend(meter.flush())
-    return chunks, meter.counters, frames
-
-
 def check(numbers: range, folder: Path) -> Iterator[str]:
     """Yield what is wrong with these cases."""
     path = folder / "case"
@@ -62,8 +47,9 @@ def check(numbers: range, folder: Path) -> Iterator[str]:
         with path.open("r+b" if path.exists() else "wb") as file:  # a new file a case costs more than all the rest
             file.write(content)
             file.truncate()
-        chunks, counters, frames = measured_to_the_end(path, ENGINE_WAYS[number % len(WAYS)])
-        problems = broken(chunks, counters, frames=frames)
+        meter = FlowMeter(ENGINE_WAYS[number % len(WAYS)])
+        chunks, frames, _ = read_to_the_end(path, meter)
+        problems = broken(chunks, meter.counters, frames=frames)
         if not problems and number % ORACLE_EVERY == 0:
             how = WAYS[number // ORACLE_EVERY % len(WAYS)]
             oracle, engine = (measure(path, meter=meter, settings=how) for meter in ("oracle", "engine"))
@@ -104,8 +90,9 @@ def test_seeds_hold_what_the_mutator_starts_from(tmp_path: Path):
     for name, content in captures().items():
         path = tmp_path / name
         path.write_bytes(content)
-        chunks, counters, frames = measured_to_the_end(path, FlowSettings(partials=True))
-        counted[name] = counters["decoded"]
-        assert broken(chunks, counters, frames=frames) == []
+        meter = FlowMeter(FlowSettings(partials=True))
+        chunks, frames, _ = read_to_the_end(path, meter)
+        counted[name] = meter.counters["decoded"]
+        assert broken(chunks, meter.counters, frames=frames) == []
 
     assert {name for name, decoded in counted.items() if decoded < 10} == {"pcap_empty"}

@@ -14,8 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-from flowfeatures import FlowFeaturesError, FlowMeter, FlowSettings, open_capture
+from flowfeatures import FlowMeter, FlowSettings
 from tests.fuzz.properties import broken
+from tests.fuzz.reading import read_to_the_end
 
 MORE_BYTES = 512 << 20
 """Address space beyond what is mapped before: a table of 65,536 flows, its records, and some."""
@@ -25,16 +26,9 @@ CPU_S = 10
 
 def read(path: Path) -> dict[str, object]:
     """Read one capture to its end or its error; return what became of it."""
-    meter, chunks, frames, refused = FlowMeter(FlowSettings(partials=True)), [], None, None
-    try:
-        with open_capture(path) as capture:
-            try:
-                chunks += meter.read(capture)
-            finally:
-                frames = capture.frames_read
-    except FlowFeaturesError as exc:
-        refused = f"{type(exc).__name__}: {exc}"
-    chunks += meter.flush()
+    meter = FlowMeter(FlowSettings(partials=True))
+    chunks, frames, error = read_to_the_end(path, meter)
+    refused = None if error is None else f"{type(error).__name__}: {error}"
     problems = broken(chunks, meter.counters, frames=frames)
     return {"refused": refused, "counters": meter.counters} | ({"broke": problems} if problems else {})
 

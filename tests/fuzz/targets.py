@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import zstandard
 
-from flowfeatures import FlowFeaturesError, FlowMeter, open_capture
+from flowfeatures import FlowMeter
 from tests.fuzz.captures import captures, packets_at, traffic
 from tests.fuzz.properties import broken
+from tests.fuzz.reading import read_to_the_end
 from tests.fuzz.script import (
     CLOCK,
     FRAME,
@@ -147,16 +148,9 @@ def make_files() -> Run:
 
 def meter_of_file(path: str, number: int) -> None:
     """Read a capture to its end or its error under the settings of this number; complain of what does not hold."""
-    meter, chunks, frames = FlowMeter(SETTINGS[number % len(SETTINGS)], hash_seed=bytes(16)), [], None
-    try:
-        with open_capture(path) as capture:
-            try:
-                chunks += meter.read(capture)
-            finally:
-                frames = capture.frames_read
-    except FlowFeaturesError as exc:
-        str(exc)
-    chunks += meter.flush()
+    meter = FlowMeter(SETTINGS[number % len(SETTINGS)], hash_seed=bytes(16))
+    chunks, frames, error = read_to_the_end(path, meter)
+    str(error)
     complain(broken(chunks, meter.counters, frames=frames))
 
 
