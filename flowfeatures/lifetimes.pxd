@@ -15,6 +15,9 @@ cdef enum:                      # columns.END_REASONS
     LACK_OF_RESOURCES = 5
 
 
+cdef bytes sixteen_octets(key, str name)
+
+
 cdef class Lifetimes:
     cdef readonly object settings
     cdef int64_t active_us, linger_us, half_open_us, tcp_idle_us, other_idle_us

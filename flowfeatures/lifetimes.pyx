@@ -50,13 +50,19 @@ cdef int64_t microseconds(seconds) except -1:
     return INT64_MAX if seconds == float("inf") else round(seconds * 1e6)
 
 
+cdef bytes sixteen_octets(key, str name):
+    """Return a key's octets: bytes(16), where somebody gave a number, would be sixteen zeros."""
+    cdef bytes octets = bytes(memoryview(key))
+    if len(octets) != 16:
+        raise ValueError(f"{name} has 16 octets, got {len(octets)}")
+    return octets
+
+
 cdef class Lifetimes:
     """The flows of one table, their timers and the records that have left. `FlowTable` adds the packets."""
 
     def __cinit__(self, settings, flow_id_key, *_):
-        cdef bytes names = bytes(flow_id_key)
-        if len(names) != 16:
-            raise ValueError(f"flow_id_key has 16 octets, got {len(names)}")
+        cdef bytes names = sixteen_octets(flow_id_key, "flow_id_key")
         memcpy(&self.id_key, <const char*> names, 16)
         self.settings = settings
         self.active_us = microseconds(settings.active_timeout_s)

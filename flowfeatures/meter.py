@@ -95,8 +95,8 @@ class FlowMeter:
     def counters(self) -> dict[str, Any]:
         """Return what was counted so far.
 
-        packets = decoded + the sum of undecoded (by reason); flows opened, records left (partial ones among them),
-        super_frames (IP packets above 1,500 octets), evicted_flows (table full), emergencies (times its filling up has
-        shortened the timeouts), live_flows.
+        packets = decoded + the sum of undecoded (by reason); decoded = metered, each in its flow; flows opened, records
+        left (partial ones among them), super_frames (IP packets above 1,500 octets), evicted_flows (table full),
+        emergencies (times its filling up has shortened the timeouts), live_flows.
         """
         return self._table.counters

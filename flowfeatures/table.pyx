@@ -16,7 +16,7 @@ from flowfeatures.counters cimport NO_COUNTERS, Note, account
 from flowfeatures.flow cimport NOTES, Flow, live_on, open_flow, play, take_note
 from flowfeatures.frames cimport FrameBlock
 from flowfeatures.key cimport flow_key, sip13
-from flowfeatures.lifetimes cimport END_OF_FLOW, PARTIAL
+from flowfeatures.lifetimes cimport END_OF_FLOW, PARTIAL, sixteen_octets
 from flowfeatures.packet cimport ACK, DECODED, SYN, TCP, decode
 from flowfeatures.pool cimport EMBRYO, HALF_OPEN, NOBODY, at
 from flowfeatures.prefetch cimport prefetch
@@ -33,9 +33,7 @@ cdef class FlowTable(Lifetimes):
     """All live flows of one observation point. `hash_seed` places them, `flow_id_key` names them; 16 octets each."""
 
     def __cinit__(self, settings, flow_id_key, hash_seed = None):
-        cdef bytes seed = os.urandom(16) if hash_seed is None else bytes(hash_seed)
-        if len(seed) != 16:
-            raise ValueError(f"hash_seed has 16 octets, got {len(seed)}")
+        cdef bytes seed = os.urandom(16) if hash_seed is None else sixteen_octets(hash_seed, "hash_seed")
         memcpy(&self.hash_key, <const char*> seed, 16)
         self.vlan_in_key = settings.vlan_in_key
         self.batch = <Arrival*> calloc(BATCH, sizeof(Arrival))
@@ -83,6 +81,7 @@ cdef class FlowTable(Lifetimes):
         return {
             "packets": self.decoded + sum(undecoded.values()),
             "decoded": self.decoded,
+            "metered": self.metered,
             "undecoded": undecoded,
             "super_frames": self.super_frames,
             "flows": self.arrivals,
@@ -134,6 +133,7 @@ cdef class FlowTable(Lifetimes):
             self.advance_clock(&arrival.packet)
             if not self.sweep() or not self.records_fit():
                 return i
+            self.decoded += 1
             self.add(arrival, labels[number + i] if number + i < label_count else 0)
         return count
 
@@ -156,7 +156,6 @@ cdef class FlowTable(Lifetimes):
         cdef Flow* flow
         cdef bint fwd, was_closed, steps_back
         cdef Note note
-        self.decoded += 1
         self.super_frames += packet.ip_bytes > SUPER_FRAME_BYTES
         if index != NOBODY and at(self.pool, index).tcp_state == 3 and packet.flags & SYN:
             self.end(index, END_OF_FLOW, self.clock_us)
@@ -176,6 +175,7 @@ cdef class FlowTable(Lifetimes):
                 play(flow, self.sums.at(flow.counters))
             account(self.sums.at(flow.counters), &note)
         live_on(flow, packet, fwd)
+        self.metered += 1
         if label:
             flow.packet_label = label
         if flow.rank:

@@ -5,11 +5,10 @@
     decoded            = metered + shed packets
     windows due        = scored + shed windows
 
-Each number is counted where it happens, so a sum that does not come out even means that something was lost. The one
-exception: as long as nobody sheds packets, `metered` is the meter's `decoded`, and the third sum says nothing. Two
-tolerances are stated, not assumed: `meanwhile` frames arrived while the ring was being counted, `in_hand` frames were
-handed out and are being decoded. Both are 0 once a capture was stopped and read to its end, between two blocks of a
-quiet wire, and in replay.
+Each number is counted where it happens and none is derived from the others, so a sum that does not come out even means
+that something was lost. Two tolerances are stated, not assumed: `meanwhile` frames arrived while the ring was being
+counted, `in_hand` frames were handed out and are being decoded. Both are 0 once a capture was stopped and read to its
+end, between two blocks of a quiet wire, and in replay.
 """
 
 from __future__ import annotations
@@ -37,13 +36,9 @@ class Accounting:
 
     @classmethod
     def of(cls, kernel: Counts, meter: Mapping[str, Any], **others: int) -> Accounting:
-        """Return the accounts of a source's counts and a meter's counters; `others` are fields of this class.
-
-        The meter accounts each packet it decodes, so `metered` is its `decoded` unless something said otherwise.
-        """
-        decoded = int(meter["decoded"])
-        others.setdefault("metered", decoded - others.get("shed_packets", 0))
-        return cls(kernel=kernel, decoded=decoded, undecoded=dict(meter["undecoded"]), **others)
+        """Return the accounts of a source's counts and a meter's counters; `others` are fields of this class."""
+        counted = {name: int(meter[name]) for name in ("decoded", "metered")}
+        return cls(kernel=kernel, undecoded=dict(meter["undecoded"]), **counted, **others)
 
     def check(self) -> list[str]:
         """Return the sums that do not come out even, one line each with its numbers; empty where all do.

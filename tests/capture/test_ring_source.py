@@ -97,14 +97,16 @@ def test_the_accounts_come_out_even_while_frames_stand_in_the_ring(wire: Wire):
     with ring() as source:
         wire.send(datagrams(700))
         heard = Heard(block=FrameBlock(100))
-        standing = []
+        standing, unread = [], []
 
-        for _ in range(7):
+        while heard.packets < 700:
             assert even(source, heard.meter)
             standing.append(source.counts().standing)
+            unread.append(700 - heard.packets)
             heard.listen(source, heard.packets + 1)
 
-    assert standing == [700, 600, 500, 400, 300, 200, 100]
+    assert standing == unread
+    assert len(standing) >= 7
 
 
 def test_what_the_kernel_dropped_is_counted(wire: Wire):
