@@ -34,6 +34,14 @@ class Frame(NamedTuple):
     target_port: int
 
 
+FlowKey = tuple[str, tuple[int, int], tuple[int, int]]  # protocol and both (address, port), the lower first
+
+
+def flow_key(proto: str, one: tuple[int, int], other: tuple[int, int]) -> FlowKey:
+    """Return the name of a flow that is the same for both directions."""
+    return (proto, one, other) if one <= other else (proto, other, one)
+
+
 def number_of(address: str) -> int:
     """Return an IPv4 address as an integer.
 
@@ -45,6 +53,11 @@ def number_of(address: str) -> int:
 
 def read_frames(path: Path) -> Iterator[Frame]:
     """Give the IPv4 packets of a capture; raises GroundTruthError where it is no pcap of Ethernet frames."""
+    return (frame for frame, _ in read_with_octets(path))
+
+
+def read_with_octets(path: Path) -> Iterator[tuple[Frame, bytes]]:
+    """Give the IPv4 packets of a capture, each with what was kept of its Ethernet frame."""
     blob = path.read_bytes()
     if len(blob) < 24 or blob[:4] not in _MAGICS:
         raise GroundTruthError(f"{path}: not a classic pcap file")
@@ -55,10 +68,11 @@ def read_frames(path: Path) -> Iterator[Frame]:
     record, at = struct.Struct(order + "IIII"), 24
     while at + 16 <= len(blob):
         seconds, fraction, length, _ = record.unpack_from(blob, at)
-        frame = _decode(blob[at + 16 : at + 16 + length], seconds + fraction * fraction_s)
+        octets = blob[at + 16 : at + 16 + length]
+        frame = _decode(octets, seconds + fraction * fraction_s)
         at += 16 + length
         if frame is not None:
-            yield frame
+            yield frame, octets
 
 
 def _decode(frame: bytes, time_s: float) -> Frame | None:

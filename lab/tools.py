@@ -24,6 +24,7 @@ TOOL_PACKAGES = {
     "mosquitto": "mosquitto",
     "mosquitto_passwd": "mosquitto",
     "mosquitto_pub": "mosquitto-clients",
+    "nft": "nftables",
     "nginx": "nginx-light",
     "nmap": "nmap",
     "openssl": "openssl",
