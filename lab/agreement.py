@@ -13,7 +13,7 @@ from typing import Any
 
 from contracts.errors import GroundTruthError
 from lab.flows import FLOW_FILE, Flow, read_flows, trace
-from lab.frames import Frame, read_frames
+from lab.frames import Frame, number_of, read_claims, read_frames
 from lab.matching import Matcher
 
 MOST_NAMED = 5  # flows of a kind of problem that are named, the rest are counted
@@ -51,7 +51,7 @@ def check(capture: Path, truth: Path) -> list[str]:
     entry = read_entry(capture, truth)
     intervals = entry.get("intervals", [])
     frames = list(read_frames(capture))
-    problems = _of_times(intervals, frames)
+    problems = [*_of_times(intervals, frames), *_of_claims(intervals, capture)]
     if entry.get("flow_file"):
         written = read_flows(capture.with_name(FLOW_FILE))
         problems += _of_senders(written)
@@ -74,10 +74,33 @@ def _of_times(intervals: list[dict[str, Any]], frames: list[Frame]) -> list[str]
     problems = []
     for number, interval in enumerate(intervals):
         name = f"interval {number} ({interval['class']}, {interval.get('tool', 'unknown tool')})"
-        if not labelled[number]:
+        if not labelled[number] and not matchers[number].is_arp:
             problems.append(f"{name}: no packet from attacker to victim")
         if strays[number]:
             problems.append(f"{name}: {strays[number]} packets from attacker to victim outside it")
+    return problems
+
+
+def _of_claims(intervals: list[dict[str, Any]], capture: Path) -> list[str]:
+    """Compare ARP replies in which an attacker claims an address that is not its own with the intervals that say so."""
+    lies: dict[str, list[tuple[float, float]]] = {}
+    for interval in intervals:
+        if interval.get("layer") == "arp":
+            lies.setdefault(interval["mac"], []).append((interval["start"], interval["end"]))
+    if not lies:
+        return []
+    own = {i["mac"]: number_of(i["attacker"][0]) for i in intervals if i.get("layer") == "arp"}
+    told = [claim for claim in read_claims(capture) if claim.mac in lies and claim.address != own[claim.mac]]
+    problems = []
+    for mac, spans in lies.items():
+        times = [claim.time_s for claim in told if claim.mac == mac]
+        problems += [
+            f"arp_spoof by {mac}: no lie from {start:.0f} to {end:.0f}"
+            for start, end in spans
+            if not any(start <= time_s <= end for time_s in times)
+        ]
+        strays = sum(not any(start <= time_s <= end for start, end in spans) for time_s in times)
+        problems += [f"arp_spoof by {mac}: {strays} lies outside its intervals"] if strays else []
     return problems
 
 

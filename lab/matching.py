@@ -15,6 +15,7 @@ class Matcher:
     """Which packets an interval of the ground truth speaks of."""
 
     def __init__(self, interval: dict[str, Any]) -> None:
+        self.is_arp = interval.get("layer") == "arp"  # speaks of claims, and of no packet with addresses
         self.start_s, self.end_s = float(interval["start"]), float(interval["end"])
         self._attacker = _ranges(interval["attacker"])
         self._victim = _ranges(interval["victim"])
@@ -33,7 +34,7 @@ class Matcher:
         )
 
     def _fits(self, frame: Frame) -> bool:
-        return self._proto is None or frame.proto == self._proto
+        return not self.is_arp and (self._proto is None or frame.proto == self._proto)
 
     def _goes(self, attacker: int, victim: int, port: int) -> bool:
         if self._ports and port not in self._ports:

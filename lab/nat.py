@@ -19,7 +19,7 @@ from lab.plan import GATEWAY, Activity, Attack, Forward, Host, Plan, Service
 EXPOSED_SHARE = 0.5  # of the devices, two at least
 EXPOSED_SILENT = 2  # so many of the silent addresses, too
 FORWARDED_SHARE = 0.8  # of the TCP services of the others
-FORWARDED = ("telnet", "ssh", "web", "small_web", "mqtt", "media", "ftp", "modbus")
+FORWARDED = ("telnet", "ssh", "web", "small_web", "mqtt", "mqtt_tls", "media", "ftp", "modbus", "toy_site", "rsync")
 
 
 def draw_nat(rng: random.Random, plan: Plan) -> Plan:
@@ -144,11 +144,17 @@ def attack_through(plan: Plan, attack: Attack) -> Attack:
     if not plan.has_nat or plan.host(attack.attacker).is_inside:
         return attack
     public, home = dict(plan.exposed), ipaddress.IPv4Network(plan.lan)
-    named = [word for word in attack.argv if _lies_in(word, home)]
-    kept = [word for word in named if word in public]
-    if named and (not kept or (len(kept) < len(named) and len(named) == 1)):
+    argv: list[str] = []
+    named = kept = 0
+    for word in attack.argv:  # a word may be a list of addresses
+        parts = word.split(",")
+        inside = [part for part in parts if _lies_in(part, home)]
+        aimed = [public.get(part, part) for part in parts if part in public or part not in inside]
+        named += len(inside)
+        kept += sum(part in public for part in inside)
+        argv += [",".join(aimed)] if aimed else []
+    if named and not kept:
         raise NoVictim(attack.technique)
-    argv = tuple(public.get(word, word) for word in attack.argv if word not in named or word in public)
     host = next((device for device in plan.devices if device.name == attack.victim), None)
     ports = attack.ports
     if host is not None and host.address not in public:
@@ -158,7 +164,7 @@ def attack_through(plan: Plan, attack: Attack) -> Attack:
         if not set(ports) <= set(own):
             raise NoVictim(attack.technique)
         ports = tuple(own[port] for port in ports)
-    return dataclasses.replace(attack, argv=argv, ports=ports)
+    return dataclasses.replace(attack, argv=tuple(argv), ports=ports)
 
 
 def _lies_in(word: str, network: ipaddress.IPv4Network) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab import habits, roles
-from lab.attacks import TECHNIQUES, NoVictim, Scene
+from lab.attacks import ORDINARY, TECHNIQUES, NoVictim, Scene
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan, Service
 
 INTERNET_PREFIXES = ("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24", "198.18.0.0/15")  # RFC 5737, RFC 2544
@@ -186,9 +186,9 @@ def _draw_attacks(rng: random.Random, plan: Plan, *, attacks: Sequence[str] | No
         # The three that every recording is about come up more often than the rest.
         weights = [
             3 if name in ("telnet_hydra", "telnet_bot", "syn_flood", "port_scan", "mirai_search") else 1
-            for name in TECHNIQUES
+            for name in ORDINARY
         ]
-        wanted = [rng.choices(list(TECHNIQUES), weights)[0] for _ in range(count)]
+        wanted = [rng.choices(ORDINARY, weights)[0] for _ in range(count)]
     else:
         wanted = list(attacks)
     drawn: list[Attack] = []
@@ -207,7 +207,7 @@ def _draw_one(rng: random.Random, scene: Scene, *, name: str, earlier: Sequence[
             attack = TECHNIQUES[name](scene)
         except NoVictim:
             if not is_fixed or attempt > 20:
-                name = rng.choice(list(TECHNIQUES))
+                name = rng.choice(ORDINARY)
             continue
         ends = {attack.attacker, attack.victim}
         if attempt > 30 or not any(ends == {other.attacker, other.victim} for other in earlier):

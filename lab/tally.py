@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.agreement import read_entry
 from lab.flows import FLOW_FILE, Flow, read_flows, trace
-from lab.frames import read_frames
+from lab.frames import number_of, read_claims, read_frames
 
 NOBODY = "(nobody's)"
 
@@ -46,7 +46,7 @@ def tally(capture: Path, truth: Path) -> list[Row]:
         flows = read_flows(capture.with_name(FLOW_FILE))
     else:
         flows = trace(read_frames(capture), intervals, sent={})
-    return rows_of(flows, intervals)
+    return rows_of(flows, intervals) + _lies(capture, intervals)
 
 
 def rows_of(flows: Iterable[Flow], intervals: Sequence[dict[str, Any]]) -> list[Row]:
@@ -72,6 +72,20 @@ def rows_of(flows: Iterable[Flow], intervals: Sequence[dict[str, Any]]) -> list[
             kinds = sorted({sender for sender in flow.senders if not sender.startswith("attack ")})
             count("benign", " or ".join(kinds) or NOBODY, flow, benign)
     return sorted(rows.values(), key=lambda row: (row.label == "benign", row.label, row.name))
+
+
+def _lies(capture: Path, intervals: Sequence[dict[str, Any]]) -> list[Row]:
+    """Return the rows of attacks that have ARP packets and no flow."""
+    rows: dict[str, Row] = {}
+    claims = list(read_claims(capture)) if any(each.get("layer") == "arp" for each in intervals) else []
+    for interval in (each for each in intervals if each.get("layer") == "arp"):
+        own, start_s, end_s = number_of(interval["attacker"][0]), interval["start"], interval["end"]
+        name = str(interval.get("attack_kind", interval.get("tool")))
+        row = rows.setdefault(name, Row(str(interval["class"]), name))
+        lies = [c for c in claims if c.mac == interval["mac"] and c.address != own and start_s <= c.time_s <= end_s]
+        row.packets += len(lies)
+        row.spans += [(lies[0].time_s, lies[-1].time_s)] if lies else []
+    return list(rows.values())
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from lab import habits, roles
 from lab.attacks import TECHNIQUES, NoVictim
+from lab.benign.offers import with_offers
 from lab.nat import HomeScene, activities_through, attack_through, draw_nat
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan
 from lab.plan_file import PlanFile
@@ -33,7 +34,7 @@ def draw(file: PlanFile, seed: int, *, minutes: float | None = None) -> Plan:
     plan = _draw_home(rng, file, seed)
     plan = dataclasses.replace(plan, duration_s=60.0 * (minutes or file.minutes))
     attacks = _draw_attacks(rng, file, plan)
-    activities = [activity for activity in habits.draw_activities(rng, plan) if file.benign[activity.kind] > 0]
+    activities = habits.draw_activities(rng, plan, [kind for kind, weight in file.benign.items() if weight > 0])
     sure = [each for each in activities_through(plan, _paced(activities, file)) if not in_doubt(plan, each, attacks)]
     lonely = {attack.attacker for attack in attacks} - {activity.host for activity in sure}
     sure += [look for name in sorted(lonely) for look in _look_in(plan, name, attacks)]
@@ -67,6 +68,7 @@ def _draw_home(rng: random.Random, file: PlanFile, seed: int) -> Plan:
         name=file.name,
         beyond=beyond,
     )
+    plan = with_offers(plan)
     return draw_nat(rng, plan) if file.nat else plan
 
 

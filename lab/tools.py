@@ -12,13 +12,18 @@ import shutil
 from contracts.errors import MissingTool, NeedsRoot
 
 TOOL_PACKAGES = {
+    "arpspoof": "dsniff",
     "busybox": "busybox-static",
+    "coap-client-notls": "libcoap3-bin",
+    "coap-server-notls": "libcoap3-bin",
     "curl": "curl",
     "dig": "bind9-dnsutils",
     "dnsmasq": "dnsmasq-base",
     "ethtool": "ethtool",
     "hping3": "hping3",
     "hydra": "hydra",
+    "iodine": "iodine",
+    "iodined": "iodine",
     "ip": "iproute2",
     "iperf3": "iperf3",
     "mosquitto": "mosquitto",
@@ -29,6 +34,8 @@ TOOL_PACKAGES = {
     "nmap": "nmap",
     "openssl": "openssl",
     "ping": "iputils-ping",
+    "rsync": "rsync",
+    "slowhttptest": "slowhttptest",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",

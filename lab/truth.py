@@ -67,14 +67,17 @@ def spoofed_sources(plan: Plan, *, proto: str | None) -> list[str]:
 def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     """Return the ground-truth interval of an attack as its tool's start and end bound it."""
     attack = outcome.attack
-    attacker = spoofed_sources(plan, proto=attack.proto) if attack.spoofed else [plan.address(attack.attacker)]
+    # A lie about addresses has no flow: the interval names who met, and no flow of theirs lies in it.
+    is_arp = attack.proto == "arp"
+    is_spoofed = attack.spoofed and not is_arp
+    attacker = spoofed_sources(plan, proto=attack.proto) if is_spoofed else [plan.address(attack.attacker)]
     return {
         "start": round(outcome.started_s, 6),
         "end": round(outcome.ended_s, 6),
         "class": attack.label,
         "attacker": attacker,
         "victim": _addresses(plan, attack.victim),
-        "proto": attack.proto,
+        **({"layer": "arp", "mac": plan.host(attack.attacker).mac} if is_arp else {"proto": attack.proto}),
         "ports": list(attack.ports),
         "technique": attack.mitre,
         "spoofed": attack.spoofed,
