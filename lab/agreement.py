@@ -65,7 +65,11 @@ def _of_times(intervals: list[dict[str, Any]], frames: list[Frame]) -> list[str]
     sent_in: dict[tuple[object, ...], list[int]] = {}
     for frame in frames:
         if (sent := sent_in.get(frame[1:])) is None:
-            sent = sent_in[frame[1:]] = [number for number, matcher in enumerate(matchers) if matcher.is_sent(frame)]
+            sent = sent_in[frame[1:]] = [
+                number
+                for number, (matcher, interval) in enumerate(zip(matchers, intervals, strict=True))
+                if (matcher.is_exchanged if interval.get("is_answer") else matcher.is_sent)(frame)
+            ]
         if not sent:
             continue
         at_its_time = [n for n in sent if matchers[n].start_s <= frame.time_s <= matchers[n].end_s]

@@ -15,11 +15,12 @@ from typing import Any
 
 from lab import habits, roles
 from lab.attacks import ORDINARY, TECHNIQUES, NoVictim, Scene
-from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan, Service
+from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Activity, Attack, Host, Plan, Service
 
 INTERNET_PREFIXES = ("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24", "198.18.0.0/15")  # RFC 5737, RFC 2544
 BEFORE_S, AFTER_S = 12.0, 12.0  # benign traffic alone at both ends of a recording
 SILENT_ADDRESSES = 4
+WITH_GATEWAY = ("start_up", "lease")  # activities that deal with the gateway without naming it
 OUTSIDE = tuple((name, name) for name in roles.OUTSIDE_ROLES)  # each is named as its role
 
 
@@ -239,8 +240,13 @@ def in_doubt(plan: Plan, activity: Activity, attacks: Sequence[Attack]) -> bool:
         if attack.attacker not in ends:
             continue
         others = ends - {attack.attacker}
+        if activity.kind in WITH_GATEWAY:
+            others.add(GATEWAY)
         if attack.victim in others:
-            return True
+            # Who attacks one port of the gateway still asks it for names.
+            apart = attack.victim == GATEWAY and attack.ports and ports != {None} and not ports & set(attack.ports)
+            if not apart or activity.kind in WITH_GATEWAY:
+                return True
         meets_all = attack.victim == ANY_HOST or (attack.victim == EVERY_HOME_HOST and others & at_home)
         is_covered = not attack.ports or ports & set(attack.ports)
         if meets_all and is_covered and (attack.proto != "icmp" or activity.kind == "ping"):

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from lab import habits, roles
 from lab.attacks import TECHNIQUES, NoVictim
 from lab.benign.offers import with_offers
+from lab.company import draw_company
 from lab.nat import HomeScene, activities_through, attack_through, draw_nat
-from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan
+from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Activity, Attack, Host, Plan
 from lab.plan_file import PlanFile
 from lab.scenario import AFTER_S, BEFORE_S, INTERNET_PREFIXES, OUTSIDE, draw_hosts, draw_lan, draw_mac, in_doubt
 from lab.truth import TAIL_S
@@ -25,6 +26,8 @@ LANES = 2  # so many attacks at once, at most
 LEAST_GAP_S = 4.0
 BEYOND = 6  # so many prefixes of the internet the outside hosts come from
 TRIALS = 40
+GATEWAY_SHARE = 3  # so many devices the gateway counts for where a victim is drawn
+OUTSIDE_VICTIMS = {"command": 1, "target": 1, "cloud": 4, "broker": 1}  # the first is where bots call
 NOT_PUBLIC = (0, 10, 100, 127, 169, 172, 192, 198, 203)  # first numbers with private or reserved parts
 
 
@@ -35,6 +38,7 @@ def draw(file: PlanFile, seed: int, *, minutes: float | None = None) -> Plan:
     plan = dataclasses.replace(plan, duration_s=60.0 * (minutes or file.minutes))
     attacks = _draw_attacks(rng, file, plan)
     activities = habits.draw_activities(rng, plan, [kind for kind, weight in file.benign.items() if weight > 0])
+    activities += [company for company in draw_company(plan) if file.benign[company.kind] > 0]
     sure = [each for each in activities_through(plan, _paced(activities, file)) if not in_doubt(plan, each, attacks)]
     lonely = {attack.attacker for attack in attacks} - {activity.host for activity in sure}
     sure += [look for name in sorted(lonely) for look in _look_in(plan, name, attacks)]
@@ -167,6 +171,15 @@ class _Turns:
         outside = [host for host in plan.hosts if host.role.startswith("stranger")]
         self._inside = rng.sample(inside, len(inside))
         self._outside = rng.sample(outside, len(outside))
+        # The gateway is a victim like any device, and a more frequent one, as it is of benign activities.
+        gateway = Host(GATEWAY, GATEWAY, True, plan.gateway_address, plan.gateway_mac, services=plan.gateway_services)
+        self._gateway = (gateway,) * GATEWAY_SHARE
+
+    def _draw_outside(self) -> Iterator[Host]:
+        """Give outside hosts that may be victims or masters, some at one of their further addresses."""
+        for name, count in OUTSIDE_VICTIMS.items():
+            for _ in range(count):
+                yield dataclasses.replace(self._plan.host(name), address=self._rng.choice(self._plan.addresses(name)))
 
     def draw(self, name: str) -> Attack | None:
         """Return an attack by one of those whose turn it is, or None where none of them can."""
@@ -175,8 +188,8 @@ class _Turns:
                 rng=self._rng,
                 lan=self._plan.lan,
                 gateway_address=self._plan.gateway_address,
-                devices=self._plan.devices,
-                outside=tuple(self._plan.host(name) for name in ("cloud", "target", "command")),
+                devices=self._plan.devices + self._gateway,
+                outside=tuple(self._draw_outside()),
                 attackers_inside=tuple(self._inside[:2]),
                 attackers_outside=tuple(self._outside[:2]),
                 silent=self._plan.silent,

@@ -17,13 +17,14 @@ from typing import Any
 
 from contracts.errors import GroundTruthError
 from lab.flows import FLOW_FILE, trace, write_flows
-from lab.frames import FlowKey, read_frames
+from lab.frames import FlowKey, number_of, read_frames
 from lab.matching import Matcher
 from lab.plan import ANY_HOST, AWAY_PREFIX, EVERY_HOME_HOST, Attack, Plan
 
 TAIL_S = 20.0  # how long after its tool an attack may still cause packets: SYN+ACKs are repeated for 15 s at most
 SLACK_S = 0.001
-NOT_UNICAST = ("0.0.0.0/8", "224.0.0.0/3")
+NOT_UNICAST = ("0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32")
+GROUP_PORTS = frozenset({67, 68, 1900, 5353, 5355, 6666, 56700})  # of what hosts say to groups and to everyone
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,15 @@ def everyone_but(*networks: str) -> list[str]:
     return [str(network) for network in sorted(left)]
 
 
-def spoofed_sources(plan: Plan, *, proto: str | None) -> list[str]:
+def spoofed_sources(plan: Plan, *, proto: str | None, ports: Sequence[int] = ()) -> list[str]:
     """Return the addresses a spoofed packet may come from that nobody in the lab has or speaks to.
 
-    Over TCP and ICMP that includes multicast and the like, which no benign activity has as an end there; without a
-    protocol the victim's own announcements and DHCP would match them.
+    That includes multicast and the like, which no benign activity has as an end over TCP and ICMP, nor on ports that no
+    group is spoken to on; else the victim's own announcements and DHCP would match.
     """
     spoken_to = [plan.lan, plan.internet, AWAY_PREFIX, *plan.beyond]
-    return everyone_but(*spoken_to, *([] if proto in ("tcp", "icmp") else NOT_UNICAST))
+    no_groups = proto in ("tcp", "icmp") or (ports and not GROUP_PORTS & set(ports))
+    return everyone_but(*spoken_to, *([] if no_groups else NOT_UNICAST))
 
 
 def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
@@ -70,7 +72,9 @@ def interval_of(plan: Plan, outcome: Outcome) -> dict[str, Any]:
     # A lie about addresses has no flow: the interval names who met, and no flow of theirs lies in it.
     is_arp = attack.proto == "arp"
     is_spoofed = attack.spoofed and not is_arp
-    attacker = spoofed_sources(plan, proto=attack.proto) if is_spoofed else [plan.address(attack.attacker)]
+    attacker = (
+        spoofed_sources(plan, proto=attack.proto, ports=attack.ports) if is_spoofed else [plan.address(attack.attacker)]
+    )
     return {
         "start": round(outcome.started_s, 6),
         "end": round(outcome.ended_s, 6),
@@ -95,7 +99,19 @@ def _addresses(plan: Plan, victim: str) -> list[str]:
         return [ANY_HOST]
     if victim == EVERY_HOME_HOST:
         return [plan.lan]
-    return [victim if victim in plan.silent else plan.address(victim)]
+    return [victim] if victim in plan.silent else list(plan.addresses(victim))
+
+
+def _near_sources(plan: Plan, attack: Attack, sent: Mapping[FlowKey, set[str]]) -> list[str]:
+    """Return the sources of a spoofed attack in the lab's own prefixes, at addresses that nobody has."""
+    held = {number_of(address) for host in plan.hosts for address in plan.addresses(host.name)}
+    held |= {number_of(address) for address in (plan.gateway_address, plan.wan_address, *plan.silent)}
+    held |= {number_of(public) for _, public in plan.exposed}
+    spoken_to = [ipaddress.IPv4Network(prefix) for prefix in (plan.lan, plan.internet, *plan.beyond)]
+    name = f"attack {plan.attacks.index(attack)} {attack.drawn_as or attack.technique}"
+    ends = {end for key, senders in sent.items() if name in senders for end, _ in key[1:]} - held
+    near = [ipaddress.IPv4Address(end) for end in ends]
+    return sorted(f"{each}/32" for each in near if any(each in network for network in spoken_to))
 
 
 def write_truth(
@@ -106,12 +122,22 @@ def write_truth(
     if not frames:
         raise GroundTruthError(f"{capture}: no packet was recorded")
     intervals = [interval_of(plan, outcome) for outcome in outcomes]
+    for interval, outcome in zip(intervals, outcomes, strict=True):
+        if outcome.attack.spoofed and sent:
+            interval["attacker"] += _near_sources(plan, outcome.attack, sent)
     times = [frame.time_s for frame in frames]
-    for interval in intervals:
+    answers = [
+        {**each, "proto": "icmp", "ports": [], "is_answer": True} for each in intervals if each.get("proto") == "udp"
+    ]
+    kept = []
+    for interval in (*intervals, *answers):
         matcher, ended_s = Matcher(interval), interval["end"]
-        first, last = bisect.bisect_left(times, ended_s), bisect.bisect_right(times, ended_s + TAIL_S)
-        tail = [frame.time_s for frame in frames[first:last] if matcher.is_exchanged(frame)]
-        interval["end"] = round(max([ended_s, *tail]) + SLACK_S, 6)
+        first, last = bisect.bisect_left(times, interval["start"]), bisect.bisect_right(times, ended_s + TAIL_S)
+        exchanged = [frame.time_s for frame in frames[first:last] if matcher.is_exchanged(frame)]
+        interval["end"] = round(max([ended_s, *exchanged]) + SLACK_S, 6)
+        if exchanged or "is_answer" not in interval:
+            kept.append(interval)
+    intervals = sorted(kept, key=lambda each: each["start"])
     entry: dict[str, Any] = {
         "file": capture.name,
         "attack": "mixed" if intervals else "benign",

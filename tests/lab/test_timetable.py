@@ -111,7 +111,10 @@ def test_nobody_talks_kindly_to_the_one_they_attack(plans):
         for attack in plan.attacks:
             for activity in plan.activities:
                 ends = {activity.host, *activity.peers}
-                assert not (attack.attacker in ends and attack.victim in ends - {attack.attacker})
+                meet = attack.attacker in ends and attack.victim in ends - {attack.attacker}
+                port = activity.settings.get("port")
+                # The gateway alone may be asked for names by who attacks another of its ports.
+                assert not meet or (attack.victim == GATEWAY and attack.ports and port and port not in attack.ports)
 
 
 def test_attacks_that_could_be_taken_for_each_other_lie_apart(plans):
@@ -131,3 +134,16 @@ def test_what_a_plan_names_can_be_played(plans):
         assert {activity.kind for activity in plan.activities} <= set(ACTIVITIES)
         assert {service.kind for _, service in services_of(plan)} <= set(SERVICES)
         assert {peer for activity in plan.activities for peer in activity.peers} <= hosts
+
+
+def test_gateway_and_devices_are_attacked_and_the_hosts_outside_have_benign_company_too():
+    attacked, visited = set(), set()
+    for seed in SEEDS:
+        plan = draw(read_plan("train"), seed)
+        attacked |= {attack.victim.rstrip("0123456789") for attack in plan.attacks}
+        visited |= {peer for activity in plan.activities for peer in activity.peers}
+        strangers = {host.name for host in plan.hosts if host.role.startswith("stranger")}
+        assert strangers <= {activity.host for activity in plan.activities}
+
+    assert {GATEWAY, "hub", "camera", "cloud", "command", "target"} <= attacked
+    assert {GATEWAY, "command", "target"} <= visited
