@@ -43,6 +43,7 @@ KINDS: dict[str, Callable[[Told], None]] = {
         web.web_scan,
         web.injection,
         packets.search_internet,
+        packets.spoofed_datagrams,
         packets.reflected,
         packets.reflected_names,
         leaks.beacon,

@@ -18,18 +18,11 @@ from lab.scenario import draw_plan
 SEED = 0  # its home has every service that a kind wants
 ANSWERED = ("mqtt_tls", "https_push", "coap_read", "coap_write", "coap_observe", "firmware", "backup", "web_admin")
 GROUPS = {"mdns_browse": ("224.0.0.251", 5353), "ssdp_search": ("239.255.255.250", 1900), "lease": ("*", 67)}
-LEAST_TOOLS = ("rsync", "coap-client-notls", "coap-server-notls", "iodined")
-
-
-def lacking():
-    path = os.environ.get("PATH", "") + ":" + tools.SYSTEM_PATH
-    return [tool for tool in LEAST_TOOLS if tools.shutil.which(tool, path=path) is None] + list(tools.missing())
-
 
 pytestmark = [
     pytest.mark.needs_root,
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(bool(lacking()), reason=f"not installed: {', '.join(lacking())} (see lab/apt.txt)"),
+    pytest.mark.skipif(bool(tools.missing()), reason=f"not installed: {', '.join(tools.missing())} (see lab/apt.txt)"),
 ]
 
 
