@@ -180,16 +180,8 @@ class _Habits:
                 subscribes=self.some(0.3),
             )
         else:
-            self.does(
-                host,
-                "mqtt_call",
-                name,
-                every_s=(1.5, 15),
-                port=service.port,
-                guarded=guarded,
-                qos=rng.choice([0, 1]),
-                size_bytes=rng.randint(4, 300),
-            )
+            size = {"qos": rng.choice([0, 1]), "size_bytes": rng.randint(4, 300)}
+            self.does(host, "mqtt_call", name, every_s=(1.5, 15), port=service.port, guarded=guarded, **size)
 
     def person(self, host: Host) -> None:
         """A person's device: pages, names in bursts, films, a look at the devices, speed tests."""

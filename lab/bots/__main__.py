@@ -1,8 +1,9 @@
 """Runs one kind of attack: `python -m lab.bots KIND --target ADDRESS --count N --rate R ...`.
 
 Every kind is bounded by a count and a rate that the command line must give, carries nothing that would harm, and
-refuses to run anywhere but in a namespace that a lab made, or against an address that the lab has not. The one kind that
-names addresses of others, `search_internet`, sends to nobody: the lab's internet throws away what it has no host for.
+refuses to run anywhere but in a namespace that a lab made, or against an address that the lab has not. The one kind
+that names addresses of others, `search_internet`, reaches nobody: the internet of a lab throws away what it has no host
+for.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ KINDS: dict[str, Callable[[Told], None]] = {
         web.web_scan,
         web.injection,
         packets.search_internet,
+        packets.spoofed_datagrams,
         packets.reflected,
         packets.reflected_names,
         leaks.beacon,

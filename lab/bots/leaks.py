@@ -90,8 +90,9 @@ def web_beacon(told: Told) -> None:
 def iodine_tunnel(told: Told) -> None:
     """Let iodine carry datagrams through DNS to the far end's own network; it ends with this program's namespace."""
     options = ("-f", "-r", "-T", told.record_type, "-P", told.password, "-I", "1")
+    # The lab ends this program at its limit, and what it started must end with it.
     process = subprocess.Popen(
-        [find("iodine"), *options, told.target, told.domain],
+        [find("setpriv"), "--pdeathsig", "TERM", find("iodine"), *options, told.target, told.domain],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -99,8 +100,9 @@ def iodine_tunnel(told: Told) -> None:
     end_s = time.monotonic() + TUNNEL_PATIENCE_S
     while time.monotonic() < end_s and process.poll() is None and not _is_routed(told.inner):
         time.sleep(0.2)
+    is_up = process.poll() is None and _is_routed(told.inner)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        while process.poll() is None and _is_routed(told.inner) and told.pace.turn():
+        while is_up and process.poll() is None and told.pace.turn():
             with contextlib.suppress(OSError):
                 client.sendto(told.rng.randbytes(told.size_bytes), (told.inner, 9))
     process.terminate()

@@ -83,12 +83,12 @@ def mirai_life(told: Told) -> None:
     """Live until all turns are used up: some for the search, the rest for the attack on command."""
     with contextlib.suppress(OSError):
         fetch(told)
-    done = threading.Event()
-    master = threading.Thread(target=obey, args=(told, done), daemon=True)
-    master.start()
     turns = told.pace.left
     searching = Pace(count=int(turns * (1 - ORDER_SHARE)), per_s=told.pace.per_s, rng=told.rng)
     told.pace.left = turns - searching.left
+    done = threading.Event()
+    master = threading.Thread(target=obey, args=(told, done), daemon=True)
+    master.start()
     search(told, searching)
     done.wait(told.hold_s * 2)
     done.set()

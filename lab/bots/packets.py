@@ -69,6 +69,16 @@ def search_internet(told: Told) -> None:
         raw.sendto(_ip_packet(source=own, target=target, proto=6, body=body, rng=told.rng), (target, 0))
 
 
+def spoofed_datagrams(told: Told) -> None:
+    """Send datagrams of `size_bytes` to one port, each from a drawn address and port."""
+    raw = _raw()
+    while told.pace.turn():
+        head = struct.pack(">HHHH", told.rng.randrange(1024, 65536), told.port, 8 + told.size_bytes, 0)
+        body = head + told.rng.randbytes(told.size_bytes)
+        source = _random_address(told.rng)
+        raw.sendto(_ip_packet(source=source, target=told.target, proto=17, body=body, rng=told.rng), (told.target, 0))
+
+
 def _flood_of_answers(told: Told, answer: Callable[[], bytes]) -> None:
     """Send answers nobody asked for, as reflectors do: few sources, one source port, any target port."""
     raw = _raw()
