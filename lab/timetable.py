@@ -39,7 +39,9 @@ def draw(file: PlanFile, seed: int, *, minutes: float | None = None) -> Plan:
     attacks = _draw_attacks(rng, file, plan)
     activities = habits.draw_activities(rng, plan, [kind for kind, weight in file.benign.items() if weight > 0])
     activities += [company for company in draw_company(plan) if file.benign[company.kind] > 0]
-    sure = [each for each in activities_through(plan, _paced(activities, file)) if not in_doubt(plan, each, attacks)]
+    # Doubts are about the devices' own ports, which the gateway may offer outside under others.
+    sure = [each for each in _paced(activities, file) if not in_doubt(plan, each, attacks)]
+    sure = activities_through(plan, sure)
     lonely = {attack.attacker for attack in attacks} - {activity.host for activity in sure}
     sure += [look for name in sorted(lonely) for look in _look_in(plan, name, attacks)]
     return dataclasses.replace(plan, attacks=attacks, activities=tuple(sure))
@@ -228,4 +230,4 @@ def _look_in(plan: Plan, name: str, attacks: Sequence[Attack]) -> Iterator[Activ
                 candidates.append(Activity("http_poll", name, (host.name,), settings, 2.0))
     inside = {host.name for host in plan.devices}
     candidates.sort(key=lambda each: plan.host(name).is_inside == (each.peers[0] in inside))  # what crosses the bridge
-    yield from [each for each in activities_through(plan, candidates) if not in_doubt(plan, each, attacks)][:1]
+    yield from activities_through(plan, [each for each in candidates if not in_doubt(plan, each, attacks)])[:1]

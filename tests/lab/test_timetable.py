@@ -147,3 +147,18 @@ def test_gateway_and_devices_are_attacked_and_the_hosts_outside_have_benign_comp
 
     assert {GATEWAY, "hub", "camera", "cloud", "command", "target"} <= attacked
     assert {GATEWAY, "command", "target"} <= visited
+
+
+def test_a_visit_to_a_forwarded_port_is_in_doubt_by_the_port_behind_it():
+    for seed in range(40):
+        plan = draw(read_plan("train"), seed)
+        behind = {(forward.host, forward.public_port): forward.port for forward in plan.forwards}
+        exposed = {home for home, _ in plan.exposed}
+        wide = {a.attacker: set(a.ports) for a in plan.attacks if a.victim == EVERY_HOME_HOST}
+        for activity in plan.activities:
+            for peer in activity.peers if activity.host in wide else ():
+                device = next((each for each in plan.devices if each.name == peer), None)
+                if device and device.address not in exposed and not plan.host(activity.host).is_inside:
+                    port = behind[peer, activity.settings["port"]]
+                    assert port not in wide[activity.host]
+                    assert wide[activity.host]
