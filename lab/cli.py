@@ -31,10 +31,11 @@ EXAMPLES = """examples:
   penstock-lab check --leakage out/seed-7
   penstock-lab tools
 
-exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool is
-missing (its apt line is printed), 71 the network could not be built or the recording lost packets, 77 not root
+exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool or
+scikit-learn is missing (the line that brings it is printed), 71 the network could not be built or the recording lost packets, 77 not root
 """
 MOST_MINUTES = 24 * 60
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT_NAMES = {"telnet": "telnet_hydra"}
 
 
@@ -262,7 +263,12 @@ def _tools(arguments: argparse.Namespace) -> int:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)  # unwinds, so that the network is removed
+    """Unwind, so that the network is removed; a second signal does not disturb that."""
+    for each in ENDINGS:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 COMMANDS = {
@@ -282,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDINGS if arguments.command in ("record", "series") else ():
         signal.signal(number, _end)
     try:
         return COMMANDS[arguments.command](arguments)

@@ -29,6 +29,7 @@ FOLDS, TREES, LEAST_ATTACKS = 5, 200, 5
 MOST_PER_ATTACK, MOST_PER_HABIT = 40, 40  # flows looked at
 DAY_S = 86_400
 TCP_SYN, TCP_ACK = 2, 16
+FIRST_GROUP = 224 << 24  # the first multicast address; broadcasts lie above it
 ARTEFACTS = (
     "source vendor",
     "target vendor",
@@ -152,8 +153,8 @@ def _see(capture: Path, truth: Path) -> list[_Seen]:
         source, target = number_of(flow.source[0]), number_of(flow.target[0])
         key = flow_key(flow.proto, (source, flow.source[1]), (target, flow.target[1]))
         octets = openings.get((key, round(flow.start_s, 6)))
-        if octets is None or not intervals:
-            continue
+        if octets is None or not intervals or target >= FIRST_GROUP or not source:
+            continue  # what is said to a group or to everyone has no host as its target
         artefacts = (
             float(int.from_bytes(octets[6:9], "big")),
             float(int.from_bytes(octets[0:3], "big")),

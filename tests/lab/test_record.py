@@ -237,11 +237,33 @@ def test_a_lab_that_is_stopped_in_the_middle_of_an_attack_leaves_nothing(how, tm
     assert len(marked_processes(mark)) > 10
 
     lab.send_signal(how)
+    time.sleep(0.3)
+    lab.send_signal(how)  # an impatient second one must not keep it from cleaning up
     code = lab.wait(timeout=60)
 
     assert code in (130, 143)
     assert namespaces_of(lab.pid) + folders_of(lab.pid) + marked_processes(mark) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_series_that_is_stopped_stops_the_labs_it_runs(tmp_path):
+    pytest.importorskip("tomllib")
+    mark = f"{os.getpid()}-series"
+    (tmp_path / "list").write_text("1 --plan soak --minutes 1\n2 --plan soak --minutes 1\n")
+    options = ["series", "-o", str(tmp_path / "out"), "--list", str(tmp_path / "list")]
+    where = {"cwd": Path(__file__).parents[2], "env": {**os.environ, "LAB_TEST_MARK": mark}}
+    series = subprocess.Popen([sys.executable, "-m", "lab.cli", *options], stderr=subprocess.PIPE, **where)
+    built = 0
+    while built < 2:
+        assert series.poll() is None
+        built += b"network of" in series.stderr.readline()
+
+    series.terminate()
+    code = series.wait(timeout=60)
+
+    assert code == 143
+    assert marked_processes(mark) == []
+    assert not list((tmp_path / "out").glob("*/*"))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
