@@ -169,7 +169,7 @@ def _see(capture: Path, truth: Path) -> list[_Seen]:
         # A benign flow is held out with the attack that is nearest in time, so that time alone teaches nothing.
         nearest = min(range(len(middles)), key=lambda at: abs(middles[at] - flow.start_s))
         group = (str(capture), nearest if flow.interval is None else flow.interval)
-        share = group if flow.interval is not None else (str(capture), flow.source[0], flow.senders)
+        share = group if flow.interval is not None else (str(capture), flow.senders)
         seen.append(_Seen(artefacts, _syn_traits(octets), flow.interval is not None, group, share))
     return seen
 

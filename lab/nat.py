@@ -101,12 +101,20 @@ def at_home(plan: Plan, address: str, port: int) -> tuple[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class HomeScene(Scene):
-    """A scene whose outside attackers see no more of the home than the gateway lets in."""
+    """A scene whose outside attackers see no more of the home than the gateway lets in.
+
+    With `outward` its inside attackers turn to hosts outside, where there is one that will do, as bots do.
+    """
 
     plan: Plan = dataclasses.field(kw_only=True)
+    outward: bool = dataclasses.field(default=False, kw_only=True)
 
     def victim(self, kind: str, *, attacker: Host, inside_too: bool = True) -> tuple[Host, Service]:
-        """Draw a home device with a service of a kind that the attacker can reach; raises NoVictim."""
+        """Draw a host with a service of a kind that the attacker can reach; raises NoVictim."""
+        if attacker.is_inside and self.outward:
+            away = [(host, service) for host in self.outside for service in host.services if service.kind == kind]
+            if away:
+                return self.rng.choice(away)
         if attacker.is_inside or not self.plan.has_nat:
             return super().victim(kind, attacker=attacker, inside_too=inside_too)
         plan, public = self.plan, dict(self.plan.exposed)
@@ -128,7 +136,9 @@ class HomeScene(Scene):
         return self.rng.choice(found)
 
     def device(self, *, attacker: Host) -> Host:
-        """Draw a home device other than the attacker, from outside an exposed one under its public address."""
+        """Draw a host other than the attacker, from outside an exposed one under its public address."""
+        if attacker.is_inside and self.outward:
+            return self.rng.choice(self.outside)
         if attacker.is_inside or not self.plan.has_nat:
             return super().device(attacker=attacker)
         public = dict(self.plan.exposed)

@@ -188,12 +188,15 @@ class Capture:
         return self._log.read()
 
     def __exit__(self, *error: object) -> None:
+        is_cut_short = self._process.poll() is not None
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=20)
         said = self._said().decode()
         self._log.close()
         counts = {name: int(count) for count, name in re.findall(r"(\d+) packets? (captured|dropped by kernel)", said)}
         self.packets = counts.get("captured", 0)
+        if is_cut_short and error == (None, None, None):
+            raise LabError("tcpdump ended before the recording did: the capture is cut short")
         if counts.get("dropped by kernel") and error == (None, None, None):
             raise LabError(f"tcpdump lost {counts['dropped by kernel']} packets: the machine is too busy, record again")
 

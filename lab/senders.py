@@ -24,7 +24,7 @@ from lab.plan import Plan
 from lab.tools import find
 
 FIRST_ACTIVITY, FIRST_ATTACK, LAST = 20_000, 40_000, 59_999  # group ids, which no account of a machine has
-MOST_FLOWS = 262_144  # per host
+MOST_FLOWS = 65_536  # per host and protocol, for which a kernel sets a megabyte aside; what is beyond has no sender
 TALK = "ip saddr . th sport . ip daddr . th dport . meta skgid"  # five at most: nft packs types into 32 bits
 PING = "ip saddr . ip daddr . meta l4proto . meta skgid"
 SETS = {"tcp": TALK, "udp": TALK, "other": PING}

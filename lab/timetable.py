@@ -26,7 +26,8 @@ LANES = 2  # so many attacks at once, at most
 LEAST_GAP_S = 4.0
 BEYOND = 6  # so many prefixes of the internet the outside hosts come from
 TRIALS = 40
-GATEWAY_SHARE = 3  # so many devices the gateway counts for where a victim is drawn
+OUTSIDE_SHARE, OUTWARD_TRIALS = 0.45, 10  # of the attacks, if so many draws of a technique bring it about
+GATEWAY_SHARE = 6  # so many devices the gateway counts for where a victim is drawn
 OUTSIDE_VICTIMS = {"command": 1, "target": 1, "cloud": 4, "broker": 1}  # the first is where bots call
 NOT_PUBLIC = (0, 10, 100, 127, 169, 172, 192, 198, 203)  # first numbers with private or reserved parts
 
@@ -176,6 +177,7 @@ class _Turns:
         # The gateway is a victim like any device, and a more frequent one, as it is of benign activities.
         gateway = Host(GATEWAY, GATEWAY, True, plan.gateway_address, plan.gateway_mac, services=plan.gateway_services)
         self._gateway = (gateway,) * GATEWAY_SHARE
+        self._drawn = self._met_outside = 0
 
     def _draw_outside(self) -> Iterator[Host]:
         """Give outside hosts that may be victims or masters, some at one of their further addresses."""
@@ -184,29 +186,49 @@ class _Turns:
                 yield dataclasses.replace(self._plan.host(name), address=self._rng.choice(self._plan.addresses(name)))
 
     def draw(self, name: str) -> Attack | None:
-        """Return an attack by one of those whose turn it is, or None where none of them can."""
+        """Return an attack by one of those whose turn it is, or None where none of them can.
+
+        Where the technique allows, so many victims are outside that being at home says little.
+        """
+        wants_outside = self._met_outside < OUTSIDE_SHARE * self._drawn
+        found: list[Attack] = []
         for _ in range(TRIALS):
-            scene = HomeScene(
-                rng=self._rng,
-                lan=self._plan.lan,
-                gateway_address=self._plan.gateway_address,
-                devices=self._plan.devices + self._gateway,
-                outside=tuple(self._draw_outside()),
-                attackers_inside=tuple(self._inside[:2]),
-                attackers_outside=tuple(self._outside[:2]),
-                silent=self._plan.silent,
-                plan=self._plan,
-            )
             try:
-                attack = attack_through(self._plan, TECHNIQUES[name](scene))
+                found.append(attack_through(self._plan, TECHNIQUES[name](self._scene(outward=wants_outside))))
             except NoVictim:
                 continue
-            for queue in (self._inside, self._outside):
-                for host in [host for host in queue if host.name == attack.attacker]:
-                    queue.remove(host)
-                    queue.append(host)
-            return dataclasses.replace(attack, drawn_as=name)
-        return None
+            if found[-1].proto == "arp" and self._is_outward(found[-1]):
+                found.pop()  # nobody lies about addresses beyond a router
+                wants_outside = False
+            elif self._is_outward(found[-1]) == wants_outside or len(found) == OUTWARD_TRIALS:
+                break
+        if not found:
+            return None
+        attack = found[-1]
+        self._drawn += 1
+        self._met_outside += self._is_outward(attack)
+        for queue in (self._inside, self._outside):
+            for host in [host for host in queue if host.name == attack.attacker]:
+                queue.remove(host)
+                queue.append(host)
+        return dataclasses.replace(attack, drawn_as=name)
+
+    def _is_outward(self, attack: Attack) -> bool:
+        return attack.victim == ANY_HOST or any(h.name == attack.victim and not h.is_inside for h in self._plan.hosts)
+
+    def _scene(self, *, outward: bool) -> HomeScene:
+        return HomeScene(
+            rng=self._rng,
+            lan=self._plan.lan,
+            gateway_address=self._plan.gateway_address,
+            devices=self._plan.devices + self._gateway,
+            outside=tuple(self._draw_outside()),
+            attackers_inside=tuple(self._inside[:2]),
+            attackers_outside=tuple(self._outside[:2]),
+            silent=self._plan.silent,
+            plan=self._plan,
+            outward=outward,
+        )
 
 
 def _clash(one: Attack, other: Attack) -> bool:

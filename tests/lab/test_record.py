@@ -18,7 +18,7 @@ from contracts.errors import LabError
 from lab import tools
 from lab.agreement import check
 from lab.network import NAMESPACE_PREFIX, NETNS_FOLDER, Network, entered
-from lab.record import record
+from lab.record import Capture, record
 from lab.scenario import draw_plan
 
 pytestmark = [
@@ -194,6 +194,22 @@ def test_no_interface_joins_or_splits_packets(hidden):
         said = dict(line.strip().split(": ")[:2] for line in asked.communicate()[0].decode().splitlines()[1:])
         switches = ("tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload")
         assert {said[name].split()[0] for name in switches} == {"off"}
+
+
+def test_a_capture_that_was_cut_short_is_an_error(hidden, tmp_path):
+    def cut_short():
+        with Capture(hidden, tmp_path / "x.pcap", snap_bytes=64):
+            (line,) = [each for each in processes_in(hidden, "gateway") if b"tcpdump" in each.read_bytes()]
+            os.kill(int(line.parent.name), signal.SIGKILL)
+            time.sleep(0.2)
+
+    with pytest.raises(LabError, match="tcpdump ended before the recording did"):
+        cut_short()
+
+
+def processes_in(network, host):
+    asked = subprocess.run(["ip", "netns", "pids", network.namespace(host)], capture_output=True, text=True, check=True)
+    return [Path("/proc", pid, "cmdline") for pid in asked.stdout.split()]
 
 
 def start_lab(folder, *options, mark="none"):
