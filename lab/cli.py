@@ -32,7 +32,8 @@ EXAMPLES = """examples:
   penstock-lab tools
 
 exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool or
-scikit-learn is missing (the line that brings it is printed), 71 the network could not be built or the recording lost packets, 77 not root
+scikit-learn is missing (the line that brings it is printed), 71 the network could not be built or the recording lost
+packets, 77 not root
 """
 MOST_MINUTES = 24 * 60
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -2,7 +2,7 @@
 
 A forest sees of each flow only MAC vendors, addresses, first TTL, place in the capture and time of day, and must tell
 the flows of attacks it was not shown: folds are made by attack, and what was benign meanwhile is held out with it.
-Every attack weighs the same, and so does every benign kind of every host. The trap: traits of the tools (a SYN's window
+Every attack weighs the same, and so does every benign habit of every host. The trap: traits of the tools (a SYN's window
 and options) are no artefacts of the lab, but they name tools; they are looked at apart. Needs scikit-learn.
 """
 
@@ -169,7 +169,7 @@ def _see(capture: Path, truth: Path) -> list[_Seen]:
         # A benign flow is held out with the attack that is nearest in time, so that time alone teaches nothing.
         nearest = min(range(len(middles)), key=lambda at: abs(middles[at] - flow.start_s))
         group = (str(capture), nearest if flow.interval is None else flow.interval)
-        share = group if flow.interval is not None else (str(capture), flow.senders)
+        share = group if flow.interval is not None else (str(capture), flow.source[0], flow.senders)
         seen.append(_Seen(artefacts, _syn_traits(octets), flow.interval is not None, group, share))
     return seen
 

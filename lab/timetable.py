@@ -1,15 +1,17 @@
 """Draws a plan from a plan file and a seed: a home behind NAT, its habits, and attacks in two lanes.
 
 Techniques come in rounds: each that the file gives a weight once, in a drawn order, before any comes again. The trap:
-whoever attacks must not be known by who he is, so attackers take turns among the devices of the home and the
-strangers outside, all of whom lead a benign life too, at addresses far apart.
+addresses must not tell attacks from the rest, so attackers take turns among the devices of the home and the strangers
+outside, all of whom lead a benign life too, and a victim is met by attacks about as often as by benign activities.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from lab import habits, roles
@@ -26,9 +28,9 @@ LANES = 2  # so many attacks at once, at most
 LEAST_GAP_S = 4.0
 BEYOND = 6  # so many prefixes of the internet the outside hosts come from
 TRIALS = 40
-OUTSIDE_SHARE, OUTWARD_TRIALS = 0.45, 10  # of the attacks, if so many draws of a technique bring it about
+OUTWARD, CANDIDATES = 0.5, 12  # how often bots turn outward where they may, and of how many draws one is taken
 GATEWAY_SHARE = 6  # so many devices the gateway counts for where a victim is drawn
-OUTSIDE_VICTIMS = {"command": 1, "target": 1, "cloud": 4, "broker": 1}  # the first is where bots call
+OUTSIDE_VICTIMS = {"command": 1, "target": 1, "cloud": 4, "broker": 1, "clock": 1}  # the first is where bots call
 NOT_PUBLIC = (0, 10, 100, 127, 169, 172, 192, 198, 203)  # first numbers with private or reserved parts
 
 
@@ -37,9 +39,9 @@ def draw(file: PlanFile, seed: int, *, minutes: float | None = None) -> Plan:
     rng = random.Random(f"{file.name}:{seed}")
     plan = _draw_home(rng, file, seed)
     plan = dataclasses.replace(plan, duration_s=60.0 * (minutes or file.minutes))
-    attacks = _draw_attacks(rng, file, plan)
     activities = habits.draw_activities(rng, plan, [kind for kind, weight in file.benign.items() if weight > 0])
     activities += [company for company in draw_company(plan) if file.benign[company.kind] > 0]
+    attacks = _draw_attacks(rng, file, plan, activities)
     # Doubts are about the devices' own ports, which the gateway may offer outside under others.
     sure = [each for each in _paced(activities, file) if not in_doubt(plan, each, attacks)]
     sure = activities_through(plan, sure)
@@ -130,14 +132,14 @@ def _rounds(rng: random.Random, weights: Mapping[str, float]) -> Iterator[str]:
         yield from (name for _, name in keyed)
 
 
-def _draw_attacks(rng: random.Random, file: PlanFile, plan: Plan) -> tuple[Attack, ...]:
+def _draw_attacks(rng: random.Random, file: PlanFile, plan: Plan, activities: Sequence[Activity]) -> tuple[Attack, ...]:
     count = round(file.attacks_per_minute * plan.duration_s / 60)
     if not count:
         return ()
     room_s = plan.duration_s - BEFORE_S - AFTER_S
     used_s = [0.0] * LANES
     lanes: list[list[Attack]] = [[] for _ in range(LANES)]
-    turns = _Turns(rng, plan)
+    turns = _Turns(rng, plan, activities)
     for trial, name in zip(range(4 * count), _rounds(rng, file.attacks), strict=False):
         lane = used_s.index(min(used_s))
         attack = turns.draw(name)
@@ -165,9 +167,9 @@ def _spread(rng: random.Random, attacks: Sequence[Attack], *, free_s: float) -> 
 
 
 class _Turns:
-    """Draws attacks whose attackers take turns."""
+    """Draws attacks whose attackers take turns, and whose victims are met as often as by benign activities."""
 
-    def __init__(self, rng: random.Random, plan: Plan) -> None:
+    def __init__(self, rng: random.Random, plan: Plan, activities: Sequence[Activity]) -> None:
         self._rng = rng
         self._plan = plan
         inside = [host for host in plan.devices if host.role != "hub"]
@@ -177,44 +179,43 @@ class _Turns:
         # The gateway is a victim like any device, and a more frequent one, as it is of benign activities.
         gateway = Host(GATEWAY, GATEWAY, True, plan.gateway_address, plan.gateway_mac, services=plan.gateway_services)
         self._gateway = (gateway,) * GATEWAY_SHARE
-        self._drawn = self._met_outside = 0
-
-    def _draw_outside(self) -> Iterator[Host]:
-        """Give outside hosts that may be victims or masters, some at one of their further addresses."""
-        for name, count in OUTSIDE_VICTIMS.items():
-            for _ in range(count):
-                yield dataclasses.replace(self._plan.host(name), address=self._rng.choice(self._plan.addresses(name)))
+        habits_met = [peer for activity in activities for peer in activity.peers[:1]]
+        self._share = {name: count / len(habits_met) for name, count in Counter(habits_met).items()}
+        self._met: Counter[str] = Counter()
 
     def draw(self, name: str) -> Attack | None:
-        """Return an attack by one of those whose turn it is, or None where none of them can.
-
-        Where the technique allows, so many victims are outside that being at home says little.
-        """
-        wants_outside = self._met_outside < OUTSIDE_SHARE * self._drawn
+        """Return an attack by one of those whose turn it is, or None where none of them can."""
         found: list[Attack] = []
         for _ in range(TRIALS):
-            try:
-                found.append(attack_through(self._plan, TECHNIQUES[name](self._scene(outward=wants_outside))))
-            except NoVictim:
-                continue
-            if found[-1].proto == "arp" and self._is_outward(found[-1]):
-                found.pop()  # nobody lies about addresses beyond a router
-                wants_outside = False
-            elif self._is_outward(found[-1]) == wants_outside or len(found) == OUTWARD_TRIALS:
+            with contextlib.suppress(NoVictim):
+                scene = self._scene(outward=self._rng.random() < OUTWARD)
+                found.append(attack_through(self._plan, TECHNIQUES[name](scene)))
+                if found[-1].proto == "arp" and not self._is_at_home(found[-1]):
+                    found.pop()  # nobody lies about addresses beyond a router
+            if len(found) == CANDIDATES:
                 break
         if not found:
             return None
-        attack = found[-1]
-        self._drawn += 1
-        self._met_outside += self._is_outward(attack)
+        attack = min(found, key=self._overmet)
+        self._met[attack.victim] += 1
         for queue in (self._inside, self._outside):
             for host in [host for host in queue if host.name == attack.attacker]:
                 queue.remove(host)
                 queue.append(host)
         return dataclasses.replace(attack, drawn_as=name)
 
-    def _is_outward(self, attack: Attack) -> bool:
-        return attack.victim == ANY_HOST or any(h.name == attack.victim and not h.is_inside for h in self._plan.hosts)
+    def _overmet(self, attack: Attack) -> float:
+        """Return how much more than by benign activities its victim would be met by attacks."""
+        return (self._met[attack.victim] + 1) / (self._met.total() + 1) - self._share.get(attack.victim, 0.0)
+
+    def _is_at_home(self, attack: Attack) -> bool:
+        return attack.victim == GATEWAY or any(host.name == attack.victim for host in self._plan.devices)
+
+    def _draw_outside(self) -> Iterator[Host]:
+        """Give outside hosts that may be victims or masters, some at one of their further addresses."""
+        for name, count in OUTSIDE_VICTIMS.items():
+            for _ in range(count):
+                yield dataclasses.replace(self._plan.host(name), address=self._rng.choice(self._plan.addresses(name)))
 
     def _scene(self, *, outward: bool) -> HomeScene:
         return HomeScene(

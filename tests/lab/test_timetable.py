@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from collections import Counter
 
 import pytest
 
@@ -162,3 +163,29 @@ def test_a_visit_to_a_forwarded_port_is_in_doubt_by_the_port_behind_it():
                     port = behind[peer, activity.settings["port"]]
                     assert port not in wide[activity.host]
                     assert wide[activity.host]
+
+
+def test_no_host_is_met_by_attacks_far_more_often_than_by_benign_activities():
+    for seed in SEEDS:
+        plan = draw(read_plan("train"), seed)
+        met = Counter(attack.victim for attack in plan.attacks)
+        peers = Counter(peer for activity in plan.activities for peer in activity.peers[:1])
+        shares = {name: count / met.total() - peers[name] / peers.total() for name, count in met.items()}
+        hosts = {name: share for name, share in shares.items() if name == GATEWAY or name in _names(plan)}
+        assert max(hosts.values()) < 0.25, hosts
+
+
+def test_a_lie_about_addresses_is_told_at_home():
+    victims = [
+        (plan, attack.victim)
+        for plan in (draw(read_plan("train"), seed) for seed in range(20))
+        for attack in plan.attacks
+        if attack.proto == "arp"
+    ]
+
+    assert len(victims) >= 5
+    assert all(name == GATEWAY or plan.host(name).is_inside for plan, name in victims)
+
+
+def _names(plan):
+    return {host.name for host in plan.hosts}
