@@ -2,8 +2,8 @@
 
 A forest sees of each flow only MAC vendors, addresses, first TTL, place in the capture and time of day, and must tell
 the flows of attacks it was not shown: folds are made by attack, and what was benign meanwhile is held out with it.
-Every attack weighs the same, and so does every benign habit of every host. The trap: traits of the tools (a SYN's window
-and options) are no artefacts of the lab, but they name tools; they are looked at apart. Needs scikit-learn.
+Every attack weighs the same, and so does every benign habit of every host. The trap: traits of the tools (window and
+options of a SYN) are no artefacts of the lab, but they name tools; they are looked at apart. Needs scikit-learn.
 """
 
 from __future__ import annotations

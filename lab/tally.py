@@ -1,7 +1,8 @@
 """What a recording holds: packets, flows and seconds per attack technique and per benign kind.
 
 Benign flows are told apart by who sent them (`flows.csv`); what no activity of the lab sent, such as the answers of a
-kernel or a DHCP client, is counted as `(nobody's)`. Seconds are those in which a flow of the kind was open.
+kernel or a DHCP client, is counted as `(nobody's)`. Seconds are those that an attack's interval lasts, or that a benign
+kind has a flow open.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """The length of the union of its flows' times."""
+        """The length of the union of its spans."""
         total_s, end_s = 0.0, float("-inf")
         for start_s, stop_s in sorted(self.spans):
             total_s += max(0.0, stop_s - max(start_s, end_s))
@@ -46,32 +47,32 @@ def tally(capture: Path, truth: Path) -> list[Row]:
         flows = read_flows(capture.with_name(FLOW_FILE))
     else:
         flows = trace(read_frames(capture), intervals, sent={})
-    return rows_of(flows, intervals) + _lies(capture, intervals)
+    return sorted([*rows_of(flows, intervals), *_lies(capture, intervals)], key=_place)
+
+
+def _place(row: Row) -> tuple[bool, str, str]:
+    return row.label == "benign", row.label, row.name
 
 
 def rows_of(flows: Iterable[Flow], intervals: Sequence[dict[str, Any]]) -> list[Row]:
     """Return the rows for flows of these intervals."""
     rows: dict[tuple[str, str], Row] = {}
 
-    def count(label: str, name: str, flow: Flow, packets: int) -> None:
+    def count(label: str, name: str, packets: int, span: tuple[float, float]) -> None:
         row = rows.setdefault((label, name), Row(label, name))
         row.packets += packets
         row.flows += 1
-        row.spans.append((flow.start_s, flow.end_s))
+        row.spans.append(span)
 
     for flow in flows:
         if flow.interval is not None:
             interval = intervals[flow.interval]
-            count(
-                str(interval["class"]),
-                str(interval.get("attack_kind", interval.get("tool"))),
-                flow,
-                flow.attack_packets,
-            )
+            name = str(interval.get("attack_kind", interval.get("tool")))
+            count(str(interval["class"]), name, flow.attack_packets, (interval["start"], interval["end"]))
         if benign := flow.packets - flow.attack_packets:
             kinds = sorted({sender for sender in flow.senders if not sender.startswith("attack ")})
-            count("benign", " or ".join(kinds) or NOBODY, flow, benign)
-    return sorted(rows.values(), key=lambda row: (row.label == "benign", row.label, row.name))
+            count("benign", " or ".join(kinds) or NOBODY, benign, (flow.start_s, flow.end_s))
+    return sorted(rows.values(), key=_place)
 
 
 def _lies(capture: Path, intervals: Sequence[dict[str, Any]]) -> list[Row]:

@@ -256,7 +256,7 @@ def test_rows_count_attacks_by_technique_and_benign_flows_by_kind():
     rows = rows_of(trace(seen, intervals, sent=sent), intervals)
 
     assert [(r.label, r.name, r.packets, r.flows, r.seconds) for r in rows] == [
-        ("port_scan", "slow_scan", 2, 1, 1.0),
+        ("port_scan", "slow_scan", 2, 1, 1.5),
         ("benign", "(nobody's)", 1, 1, 0.0),
         ("benign", "http_poll", 2, 1, 10.0),
     ]
