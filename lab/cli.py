@@ -19,18 +19,24 @@ from contracts.terminal import brief, complain, printable
 PROGRAM = "penstock-lab"
 
 EXAMPLES = """examples:
-  sudo penstock-lab record -o out/seed-7 --seed 7
+  sudo penstock-lab record --plan train --seed 7 --minutes 15 -o out/seed-7
+  sudo penstock-lab record -o out/short --seed 7
   sudo penstock-lab record -o out/calm --seed 8 --attacks none --duration 300
   sudo penstock-lab record -o out/three --seed 9 --attacks telnet,syn_flood,port_scan --json
   sudo penstock-lab record -o lab/demo --demo --snap-bytes 128
   sudo penstock-lab series -o .cache/lab --seeds 1,2,3
-  penstock-lab plan --seed 7
-  penstock-lab check out/seed-7/capture.pcap out/seed-7/ground_truth.json
+  penstock-lab plans
+  penstock-lab plan --plan train --seed 7
+  penstock-lab check out/seed-7
+  penstock-lab check --leakage out/seed-7
   penstock-lab tools
 
-exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool is
-missing (its apt line is printed), 71 the network could not be built or the recording lost packets, 77 not root
+exit codes: 0 done, 1 check found a disagreement, 64 wrong usage, 65 not a capture or no ground truth, 69 a tool or
+scikit-learn is missing (the line that brings it is printed), 71 the network could not be built or the recording lost
+packets, 77 not root
 """
+MOST_MINUTES = 24 * 60
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SHORT_NAMES = {"telnet": "telnet_hydra"}
 
 
@@ -52,22 +58,29 @@ def _parser() -> argparse.ArgumentParser:
         help="bytes kept of each packet (default: all); the original length is kept in any case",
     )
     plan = commands.add_parser("plan", help="print the plan of a seed as JSON")
+    commands.add_parser("plans", help="list the plans that --plan knows by name")
     for command in (record, plan):
-        which = command.add_mutually_exclusive_group(required=True)
-        which.add_argument("--seed", type=int, metavar="N", help="what everything is drawn from")
+        command.add_argument("--seed", type=int, metavar="N", help="what everything is drawn from")
+        which = command.add_mutually_exclusive_group()
+        which.add_argument("--plan", metavar="NAME|FILE", help="what is drawn: a name `plans` lists, or a .toml file")
         which.add_argument("--demo", action="store_true", help="the plan of the committed demo capture")
-        command.add_argument("--duration", type=float, default=90.0, metavar="S", help="seconds at least (default 90)")
+        command.add_argument("--minutes", type=float, metavar="M", help="with --plan: so long (default: what it says)")
+        command.add_argument(
+            "--duration", type=float, metavar="S", help="without --plan: seconds at least (default 90)"
+        )
         command.add_argument("--attacks", metavar="LIST", help="techniques in their order, or none (default: drawn)")
-        command.add_argument("--count", type=int, default=4, metavar="N", help="attacks to draw (default 4)")
-        command.add_argument("--devices", type=int, default=0, metavar="N", help="devices at least 6 (default: drawn)")
-    series = commands.add_parser("series", help="record what training uses and is not there yet (root; hours)")
+        command.add_argument("--count", type=int, metavar="N", help="attacks to draw (default 4)")
+        command.add_argument("--devices", type=int, metavar="N", help="devices at least 6 (default: drawn)")
+    series = commands.add_parser("series", help="record what training uses and is not there yet (root; an hour)")
     series.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets a folder seed-N for each")
     series.add_argument("--list", type=Path, default=None, metavar="FILE", help="default: lab/recordings.txt")
     series.add_argument("--seeds", metavar="N,N", help="only these of the list")
+    series.add_argument("--at-once", type=int, default=2, metavar="N", help="labs that run at a time (default 2)")
     series.add_argument("--snap-bytes", type=int, default=128, metavar="N", help="default 128")
-    check = commands.add_parser("check", help="compare a capture with its ground truth")
-    check.add_argument("capture", type=Path, metavar="CAPTURE")
-    check.add_argument("truth", type=Path, metavar="GROUND_TRUTH")
+    check = commands.add_parser("check", help="compare recordings with their ground truth, and say what they hold")
+    check.add_argument("where", type=Path, metavar="DIR|CAPTURE", help="a recording, a folder of recordings, a capture")
+    check.add_argument("truth", type=Path, nargs="?", metavar="GROUND_TRUTH", help="of CAPTURE")
+    check.add_argument("--leakage", action="store_true", help="can attacks be told by the lab's artefacts alone?")
     tools = commands.add_parser("tools", help="say which tools are there, and the apt line for those that are not")
     for command in (record, check, tools):
         command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
@@ -90,15 +103,40 @@ def _draw(arguments: argparse.Namespace) -> Any:
     from lab.demo_plan import draw_demo_plan
     from lab.scenario import draw_plan
 
+    own = ("duration", "attacks", "count", "devices")
+    given = [f"--{name}" for name in own if getattr(arguments, name) is not None]
+    if arguments.plan and given:
+        raise UsageError(f"{', '.join(given)}: the plan decides that (--minutes does not)")
+    if arguments.minutes is not None and not (arguments.plan and 0 < arguments.minutes <= MOST_MINUTES):
+        raise UsageError(f"--minutes: with --plan, above 0, at most {MOST_MINUTES}")
+    if arguments.plan:
+        return _from_file(arguments)
     if arguments.demo:
         return draw_demo_plan()
+    if arguments.seed is None:
+        raise UsageError("--seed is needed, or --demo")
     return draw_plan(
         arguments.seed,
-        duration_s=arguments.duration,
+        duration_s=90.0 if arguments.duration is None else arguments.duration,
         attacks=_techniques(arguments.attacks),
-        count=arguments.count,
-        devices=arguments.devices,
+        count=4 if arguments.count is None else arguments.count,
+        devices=arguments.devices or 0,
     )
+
+
+def _from_file(arguments: argparse.Namespace) -> Any:
+    from lab.demo_plan import draw_demo_plan
+    from lab.plan_file import read_plan
+    from lab.timetable import draw
+
+    file = read_plan(arguments.plan)
+    if file.fixed:
+        if arguments.minutes is not None:
+            raise UsageError(f"--minutes: plan {file.name} is one plan that lasts what it lasts")
+        return draw_demo_plan()
+    if arguments.seed is None:
+        raise UsageError("--plan needs --seed")
+    return draw(file, arguments.seed, minutes=arguments.minutes)
 
 
 def _say(text: str) -> None:
@@ -106,26 +144,32 @@ def _say(text: str) -> None:
 
 
 def _record(arguments: argparse.Namespace) -> int:
+    from lab.agreement import check
+    from lab.progress import Progress
     from lab.record import record
+    from lab.tally import as_json, table, tally
     from lab.tools import require_all
-    from lab.truth import check
 
     require_all()
     plan = _draw(arguments)
     _say(f"recording {plan.duration_s:.0f} s")
-    done = record(plan, arguments.output, snap_bytes=arguments.snap_bytes, say=_say)
+    with Progress(plan.duration_s, say=_say) as progress:
+        done = record(plan, arguments.output, snap_bytes=arguments.snap_bytes, say=progress.say, began=progress.begin)
     problems = check(done.capture, done.truth)
+    rows = tally(done.capture, done.truth)
     summary = {
         "capture": str(done.capture),
         "ground_truth": str(done.truth),
         "packets": done.packets,
         "bytes": done.bytes,
         "attacks": [interval["tool"] for interval in done.intervals],
+        "labels": as_json(rows),
         "problems": problems,
     }
     if arguments.json:
         print(json.dumps(summary))
     else:
+        print(table(rows))
         print(f"{printable(str(done.capture))}: {done.packets} packets, {len(done.intervals)} attacks")
     for problem in problems:
         _say(problem)
@@ -133,22 +177,27 @@ def _record(arguments: argparse.Namespace) -> int:
 
 
 def _series(arguments: argparse.Namespace) -> int:
-    from lab.series import DEFAULT_LIST, folder_of, read_series, still_missing
+    from lab.series import DEFAULT_LIST, folder_of, read_series, record_all, still_missing
     from lab.tools import require_all
 
     require_all()
     series = read_series(arguments.list or DEFAULT_LIST)
     if arguments.seeds:
         series = {seed: series[seed] for seed in _seeds_of(arguments.seeds, known=series)}
+    if arguments.at_once < 1:
+        raise UsageError(f"--at-once {arguments.at_once}: expected 1 or more")
     missing = still_missing(series, arguments.output)
-    for number, seed in enumerate(missing, start=1):
-        _say(f"seed {seed}, {number} of {len(missing)}")
-        command = ["record", "-o", str(folder_of(seed, arguments.output)), "--seed", str(seed)]
-        code = _record(_parser().parse_args([*command, "--snap-bytes", str(arguments.snap_bytes), *series[seed]]))
-        if code:
-            return code
-    print(f"{printable(str(arguments.output))}: {len(series)} recordings, {len(missing)} of them new")
-    return 0
+    snap = ["--snap-bytes", str(arguments.snap_bytes)]
+    commands = {
+        seed: ["record", "-o", str(folder_of(seed, arguments.output)), "--seed", str(seed), *series[seed], *snap]
+        for seed in missing
+    }
+    for seed in missing:  # a mistake in the list is told before an hour has passed
+        _draw(_parser().parse_args(commands[seed]))
+    code = record_all(commands, at_once=arguments.at_once, say=_say)
+    if not code:
+        print(f"{printable(str(arguments.output))}: {len(series)} recordings, {len(missing)} of them new")
+    return code
 
 
 def _seeds_of(text: str, *, known: Collection[int]) -> list[int]:
@@ -163,16 +212,42 @@ def _plan(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> int:
-    from lab.truth import check
+def _plans(_: argparse.Namespace) -> int:
+    from lab.plan_file import read_plan, shipped
 
-    problems = check(arguments.capture, arguments.truth)
+    for name in shipped():
+        file = read_plan(name)
+        print(f"{name:<10} {file.minutes:>5g} min  {file.about}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from lab.agreement import check, recordings_of
+    from lab.tally import as_json, table, tally
+
+    pairs = [(arguments.where, arguments.truth)] if arguments.truth else recordings_of(arguments.where)
+    if arguments.leakage:
+        return _leakage(arguments, pairs)
+    results = [(capture, check(capture, truth), tally(capture, truth)) for capture, truth in pairs]
     if arguments.json:
-        print(json.dumps({"capture": str(arguments.capture), "problems": problems}))
+        found = [{"capture": str(path), "labels": as_json(rows), "problems": said} for path, said, rows in results]
+        print(json.dumps(found[0] if len(found) == 1 else {"recordings": found}))
     else:
-        said = problems or [f"{arguments.capture}: agrees with its ground truth"]
-        print("\n".join(map(printable, said)))
-    return 1 if problems else 0
+        for path, problems, rows in results:
+            said = problems or [f"{path}: agrees with its ground truth"]
+            print("\n".join([printable(line) for line in (*table(rows).splitlines(), *said)]))
+    return 1 if any(problems for _, problems, _ in results) else 0
+
+
+def _leakage(arguments: argparse.Namespace, pairs: Sequence[tuple[Path, Path]]) -> int:
+    from lab.leakage import MOST_AUC, look_for_leaks
+
+    found = look_for_leaks(pairs)
+    if arguments.json:
+        print(json.dumps(found.as_json()))
+    else:
+        print("\n".join(found.lines()))
+    return 1 if found.auc > MOST_AUC else 0
 
 
 def _tools(arguments: argparse.Namespace) -> int:
@@ -189,10 +264,22 @@ def _tools(arguments: argparse.Namespace) -> int:
 
 
 def _end(number: int, _: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)  # unwinds, so that the network is removed
+    """Unwind, so that the network is removed; a second signal does not disturb that."""
+    for each in ENDINGS:
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
-COMMANDS = {"record": _record, "series": _series, "plan": _plan, "check": _check, "tools": _tools}
+COMMANDS = {
+    "record": _record,
+    "series": _series,
+    "plan": _plan,
+    "plans": _plans,
+    "check": _check,
+    "tools": _tools,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -202,7 +289,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDINGS if arguments.command in ("record", "series") else ():
         signal.signal(number, _end)
     try:
         return COMMANDS[arguments.command](arguments)

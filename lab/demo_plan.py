@@ -98,4 +98,4 @@ def _draw_until(
     while True:
         attack = TECHNIQUES[name](scene)
         if not taken & {attack.attacker, attack.victim} and is_wanted(attack, plan):
-            return attack
+            return dataclasses.replace(attack, drawn_as=name)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from contracts.errors import GroundTruthError
 
 PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp"}
+ARP_REPLY, ARP_BYTES = bytes.fromhex("08060001080006040002"), 42  # type to operation; octets of a whole one
 _MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
     b"\xa1\xb2\xc3\xd4": (">", 1e-6),
@@ -34,6 +35,14 @@ class Frame(NamedTuple):
     target_port: int
 
 
+FlowKey = tuple[str, tuple[int, int], tuple[int, int]]  # protocol and both (address, port), the lower first
+
+
+def flow_key(proto: str, one: tuple[int, int], other: tuple[int, int]) -> FlowKey:
+    """Return the name of a flow that is the same for both directions."""
+    return (proto, one, other) if one <= other else (proto, other, one)
+
+
 def number_of(address: str) -> int:
     """Return an IPv4 address as an integer.
 
@@ -43,8 +52,36 @@ def number_of(address: str) -> int:
     return int(struct.unpack(">I", socket.inet_aton(address))[0])
 
 
+class Claim(NamedTuple):
+    """One ARP reply: a station says which address it has. `mac` is that of the frame's sender."""
+
+    time_s: float
+    mac: str
+    address: int
+    told: int
+
+
 def read_frames(path: Path) -> Iterator[Frame]:
     """Give the IPv4 packets of a capture; raises GroundTruthError where it is no pcap of Ethernet frames."""
+    return (frame for frame, _ in read_with_octets(path))
+
+
+def read_with_octets(path: Path) -> Iterator[tuple[Frame, bytes]]:
+    """Give the IPv4 packets of a capture, each with what was kept of its Ethernet frame."""
+    for time_s, octets in _read(path):
+        if (frame := _decode(octets, time_s)) is not None:
+            yield frame, octets
+
+
+def read_claims(path: Path) -> Iterator[Claim]:
+    """Give the ARP replies of a capture."""
+    for time_s, octets in _read(path):
+        if octets[12:22] == ARP_REPLY and len(octets) >= ARP_BYTES:
+            address, told = struct.unpack(">I6xI", octets[28:42])
+            yield Claim(time_s, octets[6:12].hex(":"), address, told)
+
+
+def _read(path: Path) -> Iterator[tuple[float, bytes]]:
     blob = path.read_bytes()
     if len(blob) < 24 or blob[:4] not in _MAGICS:
         raise GroundTruthError(f"{path}: not a classic pcap file")
@@ -55,10 +92,8 @@ def read_frames(path: Path) -> Iterator[Frame]:
     record, at = struct.Struct(order + "IIII"), 24
     while at + 16 <= len(blob):
         seconds, fraction, length, _ = record.unpack_from(blob, at)
-        frame = _decode(blob[at + 16 : at + 16 + length], seconds + fraction * fraction_s)
+        yield seconds + fraction * fraction_s, blob[at + 16 : at + 16 + length]
         at += 16 + length
-        if frame is not None:
-            yield frame
 
 
 def _decode(frame: bytes, time_s: float) -> Frame | None:

@@ -7,11 +7,18 @@ tests, monitors that open every device's port, peers that are away.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from contracts.errors import UsageError
+from contracts.terminal import brief
+from lab.benign import ACTIVITIES
+from lab.benign.rota import draw_chores, one_of_each, with_hours
 from lab.plan import AWAY_PREFIX, GATEWAY, Activity, Host, Plan
 from lab.roles import between
 
+# Where devices say something to all: mDNS, SSDP, LLMNR, two vendors' broadcasts.
+ALL = "255.255.255.255"
+GROUPS = (("224.0.0.251", 5353), ("239.255.255.250", 1900), ("224.0.0.252", 5355), (ALL, 6666), (ALL, 56700))
 AWAY_ADDRESS = AWAY_PREFIX.replace("0/24", "250")
 
 
@@ -60,15 +67,7 @@ class _Habits:
         if self.some(0.5):
             self.does(host, "lease", every_s=(20, 90))
         if self.some(0.6):
-            group, port = rng.choice(
-                [
-                    ("224.0.0.251", 5353),
-                    ("239.255.255.250", 1900),
-                    ("224.0.0.252", 5355),
-                    ("255.255.255.255", 6666),
-                    ("255.255.255.255", 56700),
-                ]
-            )
+            group, port = rng.choice(GROUPS)
             self.does(
                 host,
                 "announce",
@@ -181,16 +180,8 @@ class _Habits:
                 subscribes=self.some(0.3),
             )
         else:
-            self.does(
-                host,
-                "mqtt_call",
-                name,
-                every_s=(1.5, 15),
-                port=service.port,
-                guarded=guarded,
-                qos=rng.choice([0, 1]),
-                size_bytes=rng.randint(4, 300),
-            )
+            size = {"qos": rng.choice([0, 1]), "size_bytes": rng.randint(4, 300)}
+            self.does(host, "mqtt_call", name, every_s=(1.5, 15), port=service.port, guarded=guarded, **size)
 
     def person(self, host: Host) -> None:
         """A person's device: pages, names in bursts, films, a look at the devices, speed tests."""
@@ -253,33 +244,44 @@ class _Habits:
     def visits(self, host: Host) -> None:
         """A person looks after the devices: logs in, mistypes, looks at pictures, lets a monitor run."""
         rng = self.rng
+        self.looks_in(
+            host,
+            lambda: {
+                "telnet": "telnet_visit",
+                "ssh": "ssh_visit",
+                "ftp": "ftp_visit",
+                "media": "watch",
+                "small_web": rng.choice(["http_poll", "web_login", "http_burst"]),
+                "web": "web_login",
+            },
+            lambda: {
+                "mistakes": rng.choice([0.0, 0.3, 0.6]),
+                "commands": rng.randint(1, 5),
+                "length_s": rng.uniform(1, 8),
+                "file": "state",
+                "count": rng.randint(5, 25),
+                "parallel": 2,
+                "pause_s": 0.02,
+            },
+            every_s=(8, 60),
+        )
+
+    def looks_in(
+        self,
+        host: Host,
+        kinds: Callable[[], dict[str, str]],
+        settings: Callable[[], dict[str, object]],
+        *,
+        every_s: tuple[float, float],
+    ) -> None:
+        """Note that a host deals with some of the devices' services, each in the manner drawn for its kind."""
         for device in self.plan.devices:
             if device.name == host.name:
                 continue
             for service in device.services:
-                kinds = {
-                    "telnet": "telnet_visit",
-                    "ssh": "ssh_visit",
-                    "ftp": "ftp_visit",
-                    "media": "watch",
-                    "small_web": rng.choice(["http_poll", "web_login", "http_burst"]),
-                    "web": "web_login",
-                }
-                if service.kind in kinds and self.some(0.3):
-                    self.does(
-                        host,
-                        kinds[service.kind],
-                        device.name,
-                        every_s=(8, 60),
-                        port=service.port,
-                        mistakes=rng.choice([0.0, 0.3, 0.6]),
-                        commands=rng.randint(1, 5),
-                        length_s=rng.uniform(1, 8),
-                        file="state",
-                        count=rng.randint(5, 25),
-                        parallel=2,
-                        pause_s=0.02,
-                    )
+                manner = kinds().get(service.kind)
+                if manner and self.some(0.3):
+                    self.does(host, manner, device.name, every_s=every_s, port=service.port, **settings())
 
     def watchman(self, host: Host) -> None:
         """Home automation: opens the known port of each device in turn, and talks to those that speak its protocol."""
@@ -312,49 +314,33 @@ class _Habits:
                     registers=rng.randint(1, 60),
                     pause_s=rng.choice([0.1, 0.5]),
                 )
-            if port := device.port_of("datagram_echo"):
-                self.does(
-                    host,
-                    "datagram_talk",
-                    device.name,
-                    every_s=(1, 10),
-                    port=port,
-                    count=rng.randint(1, 5),
-                    per_s=10.0,
-                    size_bytes=rng.randint(10, 200),
-                )
-            if port := device.port_of("discovery_responder"):
-                self.does(
-                    host,
-                    "datagram_talk",
-                    device.name,
-                    every_s=(3, 20),
-                    port=port,
-                    count=rng.randint(1, 4),
-                    per_s=20.0,
-                    size_bytes=rng.randint(40, 110),
-                )
+            # Turns apart, datagrams a turn at most, a second, sizes: of vendors' protocols, and of discovery.
+            for kind, every_s, most, per_s, sizes in (
+                ("datagram_echo", (1.0, 10.0), 5, 10.0, (10, 200)),
+                ("discovery_responder", (3.0, 20.0), 4, 20.0, (40, 110)),
+            ):
+                if port := device.port_of(kind):
+                    count, size_bytes = rng.randint(1, most), rng.randint(*sizes)
+                    pace = {"count": count, "per_s": per_s, "size_bytes": size_bytes}
+                    self.does(host, "datagram_talk", device.name, every_s=every_s, port=port, **pace)
 
     def remote(self, host: Host) -> None:
         """Somebody of the household, away from home: looks in through the gateway."""
-        for device in self.plan.devices:
-            for service in device.services:
-                kinds = {"small_web": "http_poll", "media": "watch", "ssh": "ssh_visit", "web": "http_burst"}
-                if service.kind in kinds and self.some(0.3):
-                    self.does(
-                        host,
-                        kinds[service.kind],
-                        device.name,
-                        every_s=(6, 40),
-                        port=service.port,
-                        file="index.html",
-                        length_s=self.rng.uniform(1, 5),
-                        mistakes=0.2,
-                        commands=2,
-                        count=self.rng.randint(4, 30),
-                        parallel=3,
-                        pause_s=0.05,
-                    )
+        rng = self.rng
+        self.looks_in(
+            host,
+            lambda: {"small_web": "http_poll", "media": "watch", "ssh": "ssh_visit", "web": "http_burst"},
+            lambda: {
+                "file": "index.html",
+                "length_s": rng.uniform(1, 5),
+                "mistakes": 0.2,
+                "commands": 2,
+                "count": rng.randint(4, 30),
+                "parallel": 3,
+                "pause_s": 0.05,
+            },
+            every_s=(6, 40),
+        )
 
     def stranger(self, host: Host) -> None:
         """An outside host that attacks also asks for a page now and then, as everybody may."""
@@ -368,8 +354,22 @@ class _Habits:
         self.does(host, "http_poll", name, every_s=(8, 30), port=port, file="index.html")
 
 
-def draw_activities(rng: random.Random, plan: Plan) -> list[Activity]:
-    """Draw what every host of a plan does apart from attacking."""
+def draw_activities(rng: random.Random, plan: Plan, kinds: Collection[str] | None = None) -> list[Activity]:
+    """Draw what every host of a plan does apart from attacking.
+
+    `kinds` None draws the ordinary ones as chance has it. Names of kinds draw these alone, each at least once where a
+    host fits, with busy and idle hours; raises UsageError for a name that there is not.
+    """
+    if kinds is None:
+        return _ordinary(rng, plan)
+    unknown = sorted(set(kinds) - set(ACTIVITIES))
+    if unknown:
+        raise UsageError(f"no benign kind named {', '.join(map(brief, unknown))}; there are {', '.join(ACTIVITIES)}")
+    drawn = one_of_each(kinds, lambda again: _ordinary(again or rng, plan), plan=plan)
+    return [with_hours(activity, plan) for activity in (*drawn, *draw_chores(plan, kinds))]
+
+
+def _ordinary(rng: random.Random, plan: Plan) -> list[Activity]:
     habits = _Habits(rng, plan)
     by_role: dict[str, tuple[Callable[[Host], None], ...]] = {
         "camera": (habits.camera,),

@@ -1,9 +1,9 @@
 """A home network of Linux namespaces: gateway with a bridge, LAN hosts, and an internet side.
 
-Owns building, entering and removing; knows nothing of what the hosts do. Names carry the process id and a random tag,
-so two labs run side by side, and what a killed lab left is swept by the next one. Everything that runs in a namespace
-is ended with it, however it was started. The trap: setns() acts on one thread; a process or thread started from inside
-`entered` stays in that namespace, everything else does not.
+Owns building and removing; knows nothing of what the hosts do. Names carry the process id and a random tag, so two labs
+run side by side, and what a killed lab left is swept by the next one. Everything that runs in a namespace is ended with
+it, however it was started. The trap: the gateway's checksums and sizes are those of packets on a wire, so every
+interface has its offloads off, or captures would hold frames of 64 KiB that no cable carries.
 
     LAN host --cable-- br0 [gateway] wan0 --cable-- inet [internet] --cable-- internet host
 """
@@ -11,121 +11,28 @@ is ended with it, however it was started. The trap: setns() acts on one thread; 
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
+import ipaddress
 import json
 import os
 import secrets
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from contracts.errors import LabError
+from lab.namespaces import NAMESPACE_PREFIX, NETNS_FOLDER, entered, ip, make_run_folder, remove_namespace, sweep
+from lab.nat import ruleset, seen_from_outside
 from lab.plan import GATEWAY, Host, Plan
 from lab.tools import find
 
-NAMESPACE_PREFIX = "plab"
-NETNS_FOLDER = Path("/run/netns")
-CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None)
 OFFLOADS = ("tx", "rx", "tso", "gso", "gro")
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _setns(descriptor: int) -> None:
-    if _libc.setns(descriptor, CLONE_NEWNET) != 0:
-        raise LabError(f"setns failed: {os.strerror(ctypes.get_errno())}")
-
-
-@contextlib.contextmanager
-def entered(namespace: str) -> Iterator[None]:
-    """Let the calling thread, and what it starts, be in a namespace; come back at the end."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    try:
-        target = os.open(NETNS_FOLDER / namespace, os.O_RDONLY)
-        try:
-            _setns(target)
-        finally:
-            os.close(target)
-        try:
-            yield
-        finally:
-            _setns(home)
-    finally:
-        os.close(home)
-
-
-def _ip(arguments: Sequence[str], *, batch: Sequence[str] = ()) -> str:
-    done = subprocess.run(
-        [find("ip"), *arguments], input="\n".join(batch) + "\n", capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        reason = done.stderr.strip().splitlines()
-        raise LabError(f"ip {' '.join(arguments)}: {reason[0] if reason else done.returncode}")
-    return done.stdout
-
-
-def _namespace_pids(namespace: str) -> list[int]:
-    """Return the processes in a namespace; none where it is gone."""
-    with contextlib.suppress(LabError):
-        return [int(pid) for pid in _ip(["netns", "pids", namespace]).split() if int(pid) != os.getpid()]
-    return []
-
-
-def remove_namespace(namespace: str) -> None:
-    """End every process in a namespace and delete it; nothing happens where it is gone."""
-    for signal_number, patience_s in ((signal.SIGTERM, 1.0), (signal.SIGKILL, 2.0)):
-        for pid in _namespace_pids(namespace):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal_number)
-        deadline = time.monotonic() + patience_s
-        while _namespace_pids(namespace) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    with contextlib.suppress(LabError):
-        _ip(["netns", "del", namespace])
-
-
-def stale_names(names: Sequence[str], *, is_alive: Callable[[int], bool]) -> list[str]:
-    """Return those of the names that a lab made whose process is no longer there.
-
-    >>> stale_names(["plab7-ab-cam", "plab8-cd-cam", "other"], is_alive=lambda pid: pid == 8)
-    ['plab7-ab-cam']
-    """
-    stale = []
-    for name in names:
-        owner = name.removeprefix(NAMESPACE_PREFIX).split("-")[0]
-        if name.startswith(NAMESPACE_PREFIX) and owner.isdigit() and not is_alive(int(owner)):
-            stale.append(name)
-    return stale
-
-
-def sweep() -> list[str]:
-    """Remove what labs that were killed left behind, namespaces and run folders; return the names of both."""
-    temporary = Path(tempfile.gettempdir())
-    swept = []
-    for folder, remove in ((NETNS_FOLDER, remove_namespace), (temporary, _remove_run_folder)):
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        for name in stale_names(names, is_alive=lambda pid: Path(f"/proc/{pid}").exists()):
-            remove(name)
-            swept.append(name)
-    return swept
-
-
-def make_run_folder() -> Path:
-    """Return a new temporary folder whose name tells `sweep` whose it is; hosts' servers may read in it."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{NAMESPACE_PREFIX}{os.getpid()}-"))
-    folder.chmod(0o755)
-    return folder
-
-
-def _remove_run_folder(name: str) -> None:
-    shutil.rmtree(Path(tempfile.gettempdir(), name), ignore_errors=True)
 
 
 class Network:
@@ -165,17 +72,30 @@ class Network:
             remove_namespace(self._made[-1])
             self._made.pop()
 
+    def seen_by(self, host: Host) -> Network:
+        """Return this network with the addresses that a host knows the others under."""
+        if host.is_inside or not self.plan.has_nat:
+            return self
+        view = copy.copy(self)
+        view.plan = seen_from_outside(self.plan)
+        return view
+
     def start(
         self,
         host: str,
         argv: Sequence[str],
         *,
+        group: int | None = None,
         stdout: int | IO[bytes] = subprocess.DEVNULL,
         stderr: int | IO[bytes] = subprocess.DEVNULL,
         stdin: int = subprocess.DEVNULL,
         cwd: Path | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program on a host, in a session of its own so that Ctrl-C reaches the lab first."""
+        """Start a program on a host, in a session of its own so that Ctrl-C reaches the lab first.
+
+        It runs under a group id: the one given, or that of the calling thread.
+        """
+        group = group or _libc.setfsgid(-1)  # which changes nothing and tells
         with entered(self.namespace(host)):
             return subprocess.Popen(
                 [find(argv[0]) if "/" not in argv[0] else argv[0], *argv[1:]],
@@ -184,6 +104,7 @@ class Network:
                 stderr=stderr,
                 cwd=cwd,
                 start_new_session=True,
+                group=group or None,
             )
 
     def thread(self, host: str, target: Callable[[], None], *, name: str) -> threading.Thread:
@@ -199,7 +120,7 @@ class Network:
 
     def _add(self, name: str) -> None:
         namespace = self.namespace(name)
-        _ip(["netns", "add", namespace])
+        ip(["netns", "add", namespace])
         self._made.append(namespace)
 
     def _build(self) -> None:
@@ -212,34 +133,39 @@ class Network:
             self._link(number, host, links=links, cables=cables)
         gateway, internet = self.namespace(GATEWAY), self.namespace("internet")
         links.append(f"link add wan0 netns {gateway} type veth peer name gw0 netns {internet}")
-        _ip(["-batch", "-"], batch=links)
+        ip(["-batch", "-"], batch=links)
         self._configure_routers()
         for host in plan.hosts:
-            router = plan.gateway_address if host.is_inside else plan.internet_gateway
-            near = plan.lan if host.is_inside else plan.internet
-            stack = f"advmss {host.mss} window {host.receive_window_bytes}"
-            self._configure(
-                host.name,
-                [
-                    f"addr add {host.address}/{plan.prefix_length(host)} brd + dev eth0",
-                    "link set lo up",
-                    "link set eth0 up",
-                    f"route add default via {router} {stack}",
-                    f"route change {near} dev eth0 src {host.address} {stack}",
-                    *([] if host.is_inside else [f"route add {plan.lan} via {plan.wan_address} {stack}"]),
-                    *(f"addr add {alias}/32 dev eth0" for alias in host.aliases),
-                    *self._silence(host),
-                ],
-                interfaces=["eth0"],
-            )
+            self._configure(host.name, [*self._routes(host), *self._silence(host)], interfaces=["eth0"])
             self._settle(host)
         self._start_cables(cables)
+
+    def _routes(self, host: Host) -> list[str]:
+        """Return the commands that give a host its addresses and its way to the others."""
+        plan = self.plan
+        router = plan.gateway_address if host.is_inside else plan.internet_gateway
+        near = plan.lan if host.is_inside else plan.internet
+        stack = f"advmss {host.mss} window {host.receive_window_bytes}"
+        up, default = ["link set lo up", "link set eth0 up"], f"route add default via {router} {stack}"
+        aliases = [f"addr add {alias}/32 dev eth0" for alias in host.aliases]
+        if ipaddress.IPv4Address(host.address) not in ipaddress.IPv4Network(near):
+            way = f"route add {router}/32 dev eth0 src {host.address}"
+            return [f"addr add {host.address}/32 dev eth0", *up, way, f"{default} src {host.address}", *aliases]
+        through = not (host.is_inside or plan.has_nat)
+        return [
+            f"addr add {host.address}/{plan.prefix_length(host)} brd + dev eth0",
+            *up,
+            default,
+            f"route change {near} dev eth0 src {host.address} {stack}",
+            *([f"route add {plan.lan} via {plan.wan_address} {stack}"] if through else []),
+            *aliases,
+        ]
 
     def _link(self, number: int, host: Host, *, links: list[str], cables: list[dict[str, Any]]) -> None:
         side = self.namespace(GATEWAY if host.is_inside else "internet")
         own, between = self.namespace(host.name), self.namespace("cables")
         port, first = f"p{number}", f"link add eth0 address {host.mac} netns {own} type veth peer name"
-        if host.delay_ms <= 0:
+        if host.delay_ms <= 0 and host.loss_percent <= 0:
             links.append(f"{first} {port} netns {side}")
             return
         links.append(f"{first} a{number} netns {between}")
@@ -251,6 +177,7 @@ class Network:
                 "delay_ms": host.delay_ms,
                 "jitter_ms": host.jitter_ms,
                 "rate_mbit_per_s": host.rate_mbit_per_s,
+                "loss_percent": host.loss_percent,
             }
         )
 
@@ -281,16 +208,25 @@ class Network:
                 "link set wan0 up",
                 f"route add default via {plan.internet_gateway}",
                 *(f"neigh add {address} lladdr {plan.devices[0].mac} dev br0" for address in plan.silent),
+                *(f"addr add {public}/32 dev wan0" for _, public in plan.exposed),
             ],
             interfaces=["wan0"],
         )
+        if plan.has_nat:
+            with entered(self.namespace(GATEWAY)):
+                told = subprocess.run(
+                    [find("nft"), "-f", "-"], input=ruleset(plan), capture_output=True, text=True, check=False
+                )
+            if told.returncode:
+                raise LabError(f"nft: {(told.stderr.strip() or 'failed').splitlines()[0]}")
         # What has no host on the internet side goes nowhere, silently, as most of a random address range does.
         self._configure(
             "internet",
             [
                 f"addr add {plan.internet_gateway}/{length} dev inet",
                 "route add blackhole default",
-                f"route add {plan.lan} via {plan.wan_address}",
+                *(f"route add {prefix} dev inet" for prefix in plan.beyond),
+                *([] if plan.has_nat else [f"route add {plan.lan} via {plan.wan_address}"]),
             ],
             interfaces=[],
         )
@@ -306,7 +242,7 @@ class Network:
             )
 
     def _configure(self, name: str, batch: Sequence[str], *, interfaces: Sequence[str]) -> None:
-        _ip(["-n", self.namespace(name), "-batch", "-"], batch=batch)
+        ip(["-n", self.namespace(name), "-batch", "-"], batch=batch)
         for interface in interfaces:
             self._without_offloads(name, interface)
 
@@ -360,7 +296,7 @@ class Network:
         for cable in cables:
             for end in (cable["end_a"], cable["end_b"]):
                 self.write_sysctl("cables", {f"net/ipv6/conf/{end}/disable_ipv6": 1})
-                _ip(["-n", self.namespace("cables"), "link", "set", end, "up", "promisc", "on"])
+                ip(["-n", self.namespace("cables"), "link", "set", end, "up", "promisc", "on"])
                 self._without_offloads("cables", end)
         with entered(self.namespace("cables")):
             process = subprocess.Popen(
@@ -376,3 +312,6 @@ class Network:
         process.stdin.close()
         if process.stdout.readline().strip() != b"ready":
             raise LabError("the cables between the hosts could not be laid")
+
+
+__all__ = ["NAMESPACE_PREFIX", "NETNS_FOLDER", "Network", "entered", "make_run_folder", "sweep"]

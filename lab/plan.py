@@ -49,6 +49,7 @@ class Host:
     drops_closed_ports: bool = False
     services: tuple[Service, ...] = ()
     aliases: tuple[str, ...] = ()  # further addresses: a cloud is many hosts to those who watch
+    loss_percent: float = 0.0  # of the frames in each direction of its cable
 
     def port_of(self, kind: str) -> int | None:
         """Return the port of the host's first service of a kind."""
@@ -71,7 +72,8 @@ class Attack:
     """One attack, bounded in time by `limit_s` and in count by its own arguments.
 
     `argv` may hold {python} (the interpreter) and {words} (the file with `words`, one a line). `ports` empty and
-    `proto` None match all of what passes between attacker and victim; `spoofed` says the sources are drawn.
+    `proto` None match all of what passes between attacker and victim; `spoofed` says the sources are drawn. `ports` are
+    those of the victim itself, also where the gateway forwards others to them. `drawn_as` is its name in the catalogue.
     """
 
     technique: str
@@ -86,6 +88,16 @@ class Attack:
     ports: tuple[int, ...] = ()
     spoofed: bool = False
     words: tuple[str, ...] = ()
+    drawn_as: str = ""
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A port of the gateway's public address that leads to a device."""
+
+    public_port: int
+    host: str
+    port: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,11 @@ class Plan:
     activities: tuple[Activity, ...]
     attacks: tuple[Attack, ...]
     silent: tuple[str, ...] = ()  # home addresses that take packets and never answer
+    name: str = ""  # of the plan file it was drawn from
+    has_nat: bool = False  # the home is hidden behind the gateway's address; see `lab.nat`
+    forwards: tuple[Forward, ...] = ()
+    exposed: tuple[tuple[str, str], ...] = ()  # (home address, public address) that stand for each other, all ports
+    beyond: tuple[str, ...] = ()  # prefixes far apart in which the outside hosts have their addresses
 
     @property
     def internet_prefix_length(self) -> int:

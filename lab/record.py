@@ -6,6 +6,8 @@ devices. The trap: tcpdump drops silently from our side; what it says it lost is
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import random
 import re
 import shutil
@@ -22,9 +24,11 @@ from typing import Any
 
 from contracts.errors import LabError
 from lab.benign import ACTIVITIES, Actor
+from lab.flows import FLOW_FILE
 from lab.network import Network, make_run_folder
 from lab.plan import GATEWAY, Activity, Attack, Plan
 from lab.scenario import services_of
+from lab.senders import FIRST_ACTIVITY, FIRST_ATTACK, collect, take_group, watch
 from lab.services import SERVICES, Site
 from lab.tools import find, require_all
 from lab.truth import Outcome, write_truth
@@ -76,8 +80,9 @@ class Stage:
 
     def _life(self, number: int, activity: Activity) -> Callable[[], None]:
         def play() -> None:
+            take_group(FIRST_ACTIVITY + number)
             actor = Actor(
-                network=self.network,
+                network=self.network.seen_by(self.plan.host(activity.host)),
                 activity=activity,
                 folder=self.folder(activity.host),
                 stop=self.stop,
@@ -102,6 +107,7 @@ class Stage:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=PROJECT if argv[0] == sys.executable else self.run,
+                group=FIRST_ATTACK + number,
             )
         exit_code: int | None
         try:
@@ -182,20 +188,31 @@ class Capture:
         return self._log.read()
 
     def __exit__(self, *error: object) -> None:
+        is_cut_short = self._process.poll() is not None
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=20)
         said = self._said().decode()
         self._log.close()
         counts = {name: int(count) for count, name in re.findall(r"(\d+) packets? (captured|dropped by kernel)", said)}
         self.packets = counts.get("captured", 0)
+        if is_cut_short and error == (None, None, None):
+            raise LabError("tcpdump ended before the recording did: the capture is cut short")
         if counts.get("dropped by kernel") and error == (None, None, None):
             raise LabError(f"tcpdump lost {counts['dropped by kernel']} packets: the machine is too busy, record again")
 
 
-def record(plan: Plan, folder: Path, *, snap_bytes: int = 262144, say: Callable[[str], None]) -> Recording:
-    """Play a plan and write capture.pcap and ground_truth.json to a folder.
+def record(
+    plan: Plan,
+    folder: Path,
+    *,
+    snap_bytes: int = 262144,
+    say: Callable[[str], None],
+    began: Callable[[], None] = lambda: None,
+) -> Recording:
+    """Play a plan and write capture.pcap, flows.csv, plan.json and ground_truth.json to a folder.
 
-    Raises NeedsRoot, MissingTool, LabError. Nothing is left of the network, whatever happens.
+    `began` is called when the capture runs. Raises NeedsRoot, MissingTool, LabError. Nothing is left of the network,
+    whatever happens.
     """
     require_all()
     folder.mkdir(parents=True, exist_ok=True)
@@ -206,14 +223,23 @@ def record(plan: Plan, folder: Path, *, snap_bytes: int = 262144, say: Callable[
             say(f"network of {len(plan.devices)} devices on {plan.lan}")
             stage = Stage(network, run=run, say=say)
             stage.open()
+            watch(network)
             try:
                 with Capture(network, capture, snap_bytes=snap_bytes) as taken:
+                    began()
                     stage.live()
                     outcomes = stage.play_attacks()
             finally:
                 stage.stop.set()
-        entry = write_truth(plan, outcomes, capture=capture)[0]
-        for name in ("capture.pcap", "ground_truth.json"):
+            sent = collect(network)
+        entry = write_truth(plan, outcomes, capture=capture, sent=sent)[0]
+        (run / "plan.json").write_text(json.dumps(dataclasses.asdict(plan), indent=1) + "\n")
+        for name in (
+            "capture.pcap",
+            FLOW_FILE,
+            "plan.json",
+            "ground_truth.json",
+        ):  # the last one says that the others are whole
             shutil.copyfile(run / name, folder / name)
         return Recording(
             capture=folder / "capture.pcap",

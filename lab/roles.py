@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from lab.plan import Service
 
@@ -24,6 +24,7 @@ SOMETIMES = (
     "phone",
 )
 OUTSIDE_ROLES = ("cloud", "broker", "clock", "remote", "target", "command", "stranger1", "stranger2")
+ROLES = tuple(dict.fromkeys(ALWAYS + SOMETIMES))
 WEAK_ROLES = ("camera", "plug", "bulb", "printer", "recorder", "thermostat", "speaker", "sensor")
 BANNERS = ("", "BusyBox v1.19.4", "DVR login", "Welcome to HiLinux.", "(none) 3.10.14 mips")
 
@@ -36,6 +37,17 @@ def between(rng: random.Random, low: float, high: float) -> float:
 def draw_roles(rng: random.Random, devices: int) -> list[str]:
     """Draw the roles of so many devices, six of them always the same."""
     return list(ALWAYS) + [rng.choice(SOMETIMES) for _ in range(max(0, devices - len(ALWAYS)))]
+
+
+def draw_weighted_roles(rng: random.Random, devices: int, *, weights: Mapping[str, float]) -> list[str]:
+    """Draw the roles of so many devices: each that has a weight once while there is room, the rest by weight.
+
+    A hub is always there, since the home's habits turn about one.
+    """
+    wanted = [role for role, weight in weights.items() if weight > 0 and role != "hub"]
+    once = rng.sample(wanted, min(len(wanted), devices - 1))
+    more = rng.choices(wanted, [weights[role] for role in wanted], k=devices - 1 - len(once))
+    return ["hub", *once, *more]
 
 
 def _telnet(rng: random.Random) -> Service:
@@ -153,4 +165,14 @@ def draw_gateway_services(rng: random.Random, *, broker: bool) -> tuple[Service,
         services.append(Service("mqtt", 1883, {"guarded": False}))
     if rng.random() < 0.5:
         services.append(Service("web", 80, {"files": _files(rng)}))
+    return tuple(services)
+
+
+def draw_router_services(rng: random.Random) -> tuple[Service, ...]:
+    """Draw what a gateway serves that looks after itself: pages, a shell, sometimes an old telnet login or a broker."""
+    services = [*draw_gateway_services(rng, broker=rng.random() < 0.4), _ssh(rng)]
+    if not any(service.kind == "web" for service in services):
+        services.append(Service("web", 80, {"files": _files(rng)}))
+    if rng.random() < 0.6:
+        services.append(_telnet(rng))
     return tuple(services)

@@ -1,7 +1,7 @@
 """Draws a plan from a seed: the network, its hosts, and when which attack runs. What hosts do: `lab.habits`.
 
 Everything random comes from random.Random(seed), so the same arguments give the same plan. The trap: an attack's
-ground truth says "attacker to victim, this protocol, these ports, then"; `_in_doubt` finds the benign activities
+ground truth says "attacker to victim, this protocol, these ports, then"; `in_doubt` finds the benign activities
 that such a sentence would cover too, and they are left out.
 """
 
@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from lab import habits, roles
-from lab.attacks import TECHNIQUES, NoVictim, Scene
-from lab.plan import ANY_HOST, EVERY_HOME_HOST, Activity, Attack, Host, Plan, Service
+from lab.attacks import ORDINARY, TECHNIQUES, NoVictim, Scene
+from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Activity, Attack, Host, Plan, Service
 
 INTERNET_PREFIXES = ("203.0.113.0/24", "198.51.100.0/24", "192.0.2.0/24", "198.18.0.0/15")  # RFC 5737, RFC 2544
 BEFORE_S, AFTER_S = 12.0, 12.0  # benign traffic alone at both ends of a recording
 SILENT_ADDRESSES = 4
+WITH_GATEWAY = ("start_up", "lease")  # activities that deal with the gateway without naming it
+OUTSIDE = tuple((name, name) for name in roles.OUTSIDE_ROLES)  # each is named as its role
 
 
 def draw_lan(rng: random.Random) -> ipaddress.IPv4Network:
@@ -41,8 +43,12 @@ def _draw_addresses(rng: random.Random, network: ipaddress.IPv4Network, count: i
     return [str(ipaddress.IPv4Address(lowest + last)) for last in rng.sample(range(2, 254), count)]
 
 
-def _draw_mac(rng: random.Random) -> str:
-    first = rng.choice(["b8:27:eb", "24:0a:c4", "ec:fa:bc", "00:17:88", "18:b4:30", "50:c7:bf", "44:19:b6", "02:42:ac"])
+MAC_VENDORS = ("b8:27:eb", "24:0a:c4", "ec:fa:bc", "00:17:88", "18:b4:30", "50:c7:bf", "44:19:b6", "02:42:ac")
+
+
+def draw_mac(rng: random.Random, vendors: Sequence[str] = MAC_VENDORS) -> str:
+    """Draw a MAC of one of the vendors."""
+    first = rng.choice(vendors)
     return first + "".join(f":{rng.randrange(256):02x}" for _ in range(3))
 
 
@@ -78,29 +84,37 @@ def _draw_outside_link(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def _draw_hosts(
-    rng: random.Random, *, lan: ipaddress.IPv4Network, internet: str, devices: int
+def draw_hosts(
+    rng: random.Random,
+    *,
+    lan: ipaddress.IPv4Network,
+    internet: str,
+    inside_roles: Sequence[str],
+    outside: Sequence[tuple[str, str]] = OUTSIDE,
+    vendors: Sequence[str] = MAC_VENDORS,
 ) -> tuple[tuple[Host, ...], str, tuple[str, ...]]:
-    """Return the hosts, the gateway's address on the LAN, and home addresses where nobody answers."""
-    drawn = roles.draw_roles(rng, devices)
-    inside = _draw_addresses(rng, lan, len(drawn) + SILENT_ADDRESSES + 1)
+    """Return the hosts, the gateway's address on the LAN, and home addresses where nobody answers.
+
+    `outside` holds (name, role) of the hosts on the internet side.
+    """
+    inside = _draw_addresses(rng, lan, len(inside_roles) + SILENT_ADDRESSES + 1)
     gateway = str(lan.network_address + 1) if rng.random() < 0.7 else inside.pop()
     inside = [address for address in inside if address != gateway]
-    outside = _draw_addresses(rng, ipaddress.IPv4Network(internet), len(roles.OUTSIDE_ROLES) + 2)
-    outside = [address for address in outside if not address.endswith((".1", ".254"))]
+    free = _draw_addresses(rng, ipaddress.IPv4Network(internet), len(outside) + 2)
+    free = [address for address in free if not address.endswith((".1", ".254"))]
     hosts = []
     counts: dict[str, int] = {}
-    for role in (*drawn, *roles.OUTSIDE_ROLES):
-        is_inside = role not in roles.OUTSIDE_ROLES
+    named = [("", role) for role in inside_roles]
+    for name, role in (*named, *outside):
         counts[role] = counts.get(role, 0) + 1
-        link = _draw_inside_link(rng) if is_inside else _draw_outside_link(rng)
+        link = _draw_outside_link(rng) if name else _draw_inside_link(rng)
         hosts.append(
             Host(
-                name=role if not is_inside else f"{role}{counts[role]}",
+                name=name or f"{role}{counts[role]}",
                 role=role,
-                is_inside=is_inside,
-                address=(inside if is_inside else outside).pop(),
-                mac=_draw_mac(rng),
+                is_inside=not name,
+                address=(free if name else inside).pop(),
+                mac=draw_mac(rng, vendors),
                 drops_closed_ports=rng.random() < 0.3,
                 services=roles.draw_services(rng, role),
                 **_draw_kernel(rng),
@@ -137,7 +151,8 @@ def draw_plan(
     """
     rng = random.Random(seed)
     lan, internet = draw_lan(rng), rng.choice(INTERNET_PREFIXES)
-    hosts, gateway, silent = _draw_hosts(rng, lan=lan, internet=internet, devices=devices or rng.randint(6, 11))
+    inside_roles = roles.draw_roles(rng, devices or rng.randint(6, 11))
+    hosts, gateway, silent = draw_hosts(rng, lan=lan, internet=internet, inside_roles=inside_roles)
     outside_net = ipaddress.IPv4Network(internet)
     broker_on_gateway = rng.random() < 0.4
     plan = Plan(
@@ -145,7 +160,7 @@ def draw_plan(
         duration_s=duration_s,
         lan=str(lan),
         gateway_address=gateway,
-        gateway_mac=_draw_mac(rng),
+        gateway_mac=draw_mac(rng),
         gateway_services=roles.draw_gateway_services(rng, broker=broker_on_gateway),
         internet=internet,
         internet_gateway=str(outside_net.network_address + 1),
@@ -162,7 +177,7 @@ def draw_plan(
         plan,
         duration_s=max(duration_s, end_s),
         attacks=drawn,
-        activities=tuple(activity for activity in activities if not _in_doubt(plan, activity, drawn)),
+        activities=tuple(activity for activity in activities if not in_doubt(plan, activity, drawn)),
     )
 
 
@@ -172,9 +187,9 @@ def _draw_attacks(rng: random.Random, plan: Plan, *, attacks: Sequence[str] | No
         # The three that every recording is about come up more often than the rest.
         weights = [
             3 if name in ("telnet_hydra", "telnet_bot", "syn_flood", "port_scan", "mirai_search") else 1
-            for name in TECHNIQUES
+            for name in ORDINARY
         ]
-        wanted = [rng.choices(list(TECHNIQUES), weights)[0] for _ in range(count)]
+        wanted = [rng.choices(ORDINARY, weights)[0] for _ in range(count)]
     else:
         wanted = list(attacks)
     drawn: list[Attack] = []
@@ -193,11 +208,11 @@ def _draw_one(rng: random.Random, scene: Scene, *, name: str, earlier: Sequence[
             attack = TECHNIQUES[name](scene)
         except NoVictim:
             if not is_fixed or attempt > 20:
-                name = rng.choice(list(TECHNIQUES))
+                name = rng.choice(ORDINARY)
             continue
         ends = {attack.attacker, attack.victim}
         if attempt > 30 or not any(ends == {other.attacker, other.victim} for other in earlier):
-            return attack
+            return dataclasses.replace(attack, drawn_as=name)
     raise NoVictim(name)
 
 
@@ -216,7 +231,7 @@ def draw_scene(rng: random.Random, plan: Plan) -> Scene:
     )
 
 
-def _in_doubt(plan: Plan, activity: Activity, attacks: Sequence[Attack]) -> bool:
+def in_doubt(plan: Plan, activity: Activity, attacks: Sequence[Attack]) -> bool:
     """Would an attack's ground truth cover this activity too?"""
     ends = {activity.host, *activity.peers}
     ports = {activity.settings.get("port"), *activity.settings.get("ports", ())}
@@ -225,8 +240,13 @@ def _in_doubt(plan: Plan, activity: Activity, attacks: Sequence[Attack]) -> bool
         if attack.attacker not in ends:
             continue
         others = ends - {attack.attacker}
+        if activity.kind in WITH_GATEWAY:
+            others.add(GATEWAY)
         if attack.victim in others:
-            return True
+            # Who attacks one port of the gateway still asks it for names.
+            apart = attack.victim == GATEWAY and attack.ports and ports != {None} and not ports & set(attack.ports)
+            if not apart or activity.kind in WITH_GATEWAY:
+                return True
         meets_all = attack.victim == ANY_HOST or (attack.victim == EVERY_HOME_HOST and others & at_home)
         is_covered = not attack.ports or ports & set(attack.ports)
         if meets_all and is_covered and (attack.proto != "icmp" or activity.kind == "ping"):

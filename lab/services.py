@@ -6,45 +6,14 @@ telnet and SSH servers here lead to a menu that only prints, never to a shell, b
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
 import subprocess
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from lab.network import Network
-from lab.plan import PASSWORD, USER, Service
+from lab import small_servers, toy_servers
+from lab.plan import PASSWORD, USER
+from lab.site import Site
 from lab.tools import find
-
-IP_PKTINFO = 8  # linux/in.h; the socket module has no name for it before Python 3.14
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a server starts: network, host, and the folder it may write to."""
-
-    network: Network
-    host: str
-    service: Service
-    folder: Path
-    stop: threading.Event
-
-    def start(self, *argv: str) -> None:
-        """Start a program on the host; its output goes to a log in the folder."""
-        with (self.folder / f"{self.service.kind}-{self.service.port}.log").open("ab") as log:
-            self.network.start(self.host, argv, stdout=log, stderr=subprocess.STDOUT, cwd=self.folder)
-
-    def write(self, name: str, text: str, *, mode: int = 0o644) -> Path:
-        """Write a file of the server and return its path."""
-        path = self.folder / name
-        path.write_text(text)
-        path.chmod(mode)
-        return path
-
 
 LOGIN_SCRIPT = """#!{sh}
 tries=0
@@ -240,125 +209,48 @@ def bulk(site: Site) -> None:
     site.start("iperf3", "-s", "-p", str(site.service.port))
 
 
-def _tcp_server(site: Site, talk: Callable[[socket.socket], None]) -> None:
-    """Serve connections with `talk`, each in a thread, until the lab stops."""
-
-    def answer(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(30.0)
-            talk(connection)
-
-    def serve() -> None:
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("0.0.0.0", site.service.port))
-            listener.listen(64)
-            listener.settimeout(0.5)
-            while not site.stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    connection, _ = listener.accept()
-                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    site.network.thread(site.host, serve, name=f"{site.host}:{site.service.port}")
+def mqtt_tls(site: Site) -> None:
+    """Start mosquitto behind TLS, as clouds and careful homes have it."""
+    port = site.service.port
+    _certificate(site.folder)
+    lines = [
+        f"listener {port} 0.0.0.0",
+        f"certfile {site.folder}/tls.crt",
+        f"keyfile {site.folder}/tls.key",
+        "allow_anonymous true",
+        "persistence false",
+        "log_type error",
+        "user root",
+    ]
+    site.start("mosquitto", "-c", str(site.write(f"mosquitto-{port}.conf", "\n".join(lines) + "\n")))
 
 
-def _udp_server(site: Site, reply: Callable[[bytes], list[bytes]]) -> None:
-    """Answer datagrams with what `reply` makes of them, from the address they were sent to, until the lab stops."""
-
-    def serve() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-            server.bind(("0.0.0.0", site.service.port))
-            server.settimeout(0.5)
-            while not site.stop.is_set():
-                with contextlib.suppress(OSError):
-                    datagram, ancillary, _, sender = server.recvmsg(4096, socket.CMSG_SPACE(12))
-                    asked_at = ancillary[0][2][8:12]  # struct in_pktinfo: interface, local address, address asked at
-                    source = (socket.IPPROTO_IP, IP_PKTINFO, bytes(4) + asked_at + bytes(4))
-                    for answer in reply(datagram):
-                        server.sendmsg([answer], [source], 0, sender)
-
-    site.network.thread(site.host, serve, name=f"{site.host}:{site.service.port}/udp")
+def coap(site: Site) -> None:
+    """Start libcoap's server, with its time resource and some that clients may make."""
+    site.start("coap-server-notls", "-A", "0.0.0.0", "-p", str(site.service.port), "-d", "20", "-v", "1")
 
 
-def push_channel(site: Site) -> None:
-    """Serve long connections in small messages, both ways, as the cloud side of many devices does."""
-    size_bytes = int(site.service.settings["reply_bytes"])
-
-    def talk(connection: socket.socket) -> None:
-        while connection.recv(4096):
-            connection.sendall(bytes(size_bytes))
-
-    _tcp_server(site, talk)
-
-
-def media(site: Site) -> None:
-    """Serve a camera's TCP stream: frames at a steady rate for as long as the reader stays, 60 s at most."""
-    frame, frames_per_s = bytes(int(site.service.settings["frame_bytes"])), float(site.service.settings["frames_per_s"])
-
-    def talk(connection: socket.socket) -> None:
-        connection.recv(1024)
-        for _ in range(int(60 * frames_per_s)):
-            connection.sendall(frame)
-            time.sleep(1 / frames_per_s)
-
-    _tcp_server(site, talk)
+def rsync(site: Site) -> None:
+    """Start rsync's daemon with one folder that takes backups; it is removed with the lab."""
+    (site.folder / "backups").mkdir(exist_ok=True)
+    text = f"""use chroot = no
+uid = root
+gid = root
+pid file = {site.folder}/rsyncd.pid
+[backups]
+path = {site.folder}/backups
+read only = no
+"""
+    config = site.write("rsyncd.conf", text)
+    argv = ("--daemon", "--no-detach", f"--port={site.service.port}", f"--config={config}")
+    site.start("rsync", *argv)
 
 
-def ftp(site: Site) -> None:
-    """Serve FTP's login dialogue: the lab's password is right, then the only file is refused."""
-
-    def talk(connection: socket.socket) -> None:
-        connection.sendall(b"220 device FTP server ready.\r\n")
-        user, tries = "", 0
-        for raw in connection.makefile("rb"):
-            verb, _, argument = raw.decode("latin-1").strip().partition(" ")
-            if verb.upper() == "USER":
-                user, answer = argument, "331 Please specify the password."
-            elif verb.upper() == "PASS" and (user, argument) == (USER, PASSWORD):
-                answer = "230 Login successful."
-            elif verb.upper() == "PASS":
-                time.sleep(float(site.service.settings["delay_s"]))
-                tries, answer = tries + 1, "530 Login incorrect."
-            elif verb.upper() == "QUIT":
-                connection.sendall(b"221 Goodbye.\r\n")
-                return
-            else:
-                answer = "550 Not here."
-            connection.sendall(f"{answer}\r\n".encode())
-            if tries >= 3:
-                return
-
-    _tcp_server(site, talk)
-
-
-def modbus(site: Site) -> None:
-    """Serve Modbus/TCP function 3: as many registers as were asked for."""
-
-    def talk(connection: socket.socket) -> None:
-        while len(request := connection.recv(260)) >= 12:
-            count = min(struct.unpack(">H", request[10:12])[0], 125)
-            body = bytes([request[6], 3, 2 * count]) + bytes(2 * count)
-            connection.sendall(request[:4] + struct.pack(">H", len(body)) + body)
-
-    _tcp_server(site, talk)
-
-
-def time_server(site: Site) -> None:
-    """Answer NTP requests in form (mode 4, 48 bytes), without a clock behind it."""
-    _udp_server(site, lambda request: [b"\x24" + request[1:48].ljust(47, b"\0")])
-
-
-def datagram_echo(site: Site) -> None:
-    """Answer each datagram with one of `reply_bytes` (CoAP, QUIC-like and vendors' protocols)."""
-    _udp_server(site, lambda request: [request[:8] + bytes(int(site.service.settings["reply_bytes"]))])
-
-
-def discovery_responder(site: Site) -> None:
-    """Answer each datagram with several larger ones, as SSDP and SNMP agents do (what reflectors are made of)."""
-    count, size_bytes = int(site.service.settings["replies"]), int(site.service.settings["reply_bytes"])
-    _udp_server(site, lambda _: [bytes(size_bytes)] * count)
+def tunnel_end(site: Site) -> None:
+    """Start iodined: the far end of a tunnel through names, with a network of its own inside."""
+    settings = site.service.settings
+    argv = ("-f", "-c", "-P", PASSWORD, "-p", str(site.service.port), settings["inner"], settings["domain"])
+    site.start("iodined", *argv)
 
 
 SERVICES: dict[str, Callable[[Site], None]] = {
@@ -369,12 +261,23 @@ SERVICES: dict[str, Callable[[Site], None]] = {
     "mqtt": mqtt,
     "name_server": name_server,
     "bulk": bulk,
-    "push_channel": push_channel,
-    "command": push_channel,
-    "media": media,
-    "ftp": ftp,
-    "modbus": modbus,
-    "time_server": time_server,
-    "datagram_echo": datagram_echo,
-    "discovery_responder": discovery_responder,
+    "push_channel": small_servers.push_channel,
+    "command": small_servers.push_channel,
+    "media": small_servers.media,
+    "ftp": small_servers.ftp,
+    "modbus": small_servers.modbus,
+    "time_server": small_servers.time_server,
+    "datagram_echo": small_servers.datagram_echo,
+    "discovery_responder": small_servers.discovery_responder,
+    "mqtt_tls": mqtt_tls,
+    "coap": coap,
+    "rsync": rsync,
+    "tunnel_end": tunnel_end,
+    "toy_site": toy_servers.toy_site,
+    "botmaster": toy_servers.botmaster,
+    "loader": small_web,
+    "ssdp": toy_servers.ssdp,
+    "mdns": toy_servers.mdns,
 }
+
+__all__ = ["SERVICES", "Site"]

@@ -31,6 +31,7 @@ class Cable:
     delay_ms: float
     jitter_ms: float
     rate_mbit_per_s: float
+    loss_percent: float = 0.0
 
 
 class Direction:
@@ -44,7 +45,9 @@ class Direction:
         self._last_due_s = 0.0
 
     def due_s(self, now_s: float, *, frame_bytes: int) -> float | None:
-        """Return the time at which a frame leaves, or None where the queue is full and it is dropped."""
+        """Return the time at which a frame leaves, or None where it is lost or the queue is full."""
+        if self._cable.loss_percent and self._rng.random() * 100 < self._cable.loss_percent:
+            return None
         byte_s = 8e-6 / self._cable.rate_mbit_per_s
         start_s = max(now_s, self._line_free_s)
         if start_s - now_s > QUEUE_BYTES * byte_s:

@@ -1,11 +1,11 @@
-"""Too much of something: packets, connections, requests, answers nobody asked for, or connections held open."""
+"""Too much of something: packets, connections, requests, answers nobody asked for."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from lab.attacks.scene import Scene, bot, bot_attack
+from lab.attacks.technique import technique
 from lab.plan import Attack, Host
 
 MOST_FLOOD_PACKETS = 3000  # per attack: keeps a recording below some megabytes
@@ -24,9 +24,10 @@ def _flood(
     victim: Host,
     attacker: Host,
     payload_bytes: int = 0,
+    least_per_s: float = 30.0,
 ) -> Attack:
     """Draw rate and length of a flood by hping3."""
-    rate = scene.between(30.0, FLOOD_MOST_PER_S)
+    rate = scene.between(least_per_s, FLOOD_MOST_PER_S)
     count = int(min(MOST_FLOOD_PACKETS, rate * scene.duration_s()))
     argv = ["hping3", "-q", "-n", *flags, "-i", f"u{int(1e6 / rate)}", "-c", str(count)]
     argv += ["--rand-source"] if spoofed else []
@@ -63,6 +64,7 @@ def _port_of(scene: Scene, victim: Host) -> int:
 TCP_SERVICES = ("telnet", "ssh", "web", "small_web", "mqtt", "push_channel", "media", "ftp", "modbus")
 
 
+@technique("syn_flood", mitre="T1498.001", tool="hping3", per_s=(30.0, FLOOD_MOST_PER_S), spoofed="sometimes")
 def syn_flood(scene: Scene) -> Attack:
     """SYNs to one port, from the attacker's own address or from drawn ones, with or without a moving source port."""
     attacker = scene.attacker()
@@ -85,6 +87,7 @@ def syn_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("ack_flood", mitre="T1498.001", tool="hping3", per_s=(30.0, FLOOD_MOST_PER_S), spoofed="sometimes")
 def odd_flag_flood(scene: Scene) -> Attack:
     """ACKs, FINs, RSTs or everything at once, to a port that knows no such connection."""
     attacker = scene.attacker()
@@ -104,6 +107,7 @@ def odd_flag_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("udp_flood", mitre="T1498.001", tool="hping3", per_s=(30.0, FLOOD_MOST_PER_S))
 def udp_flood(scene: Scene) -> Attack:
     """Datagrams to one port or to many, small or large; closed ports answer with ICMP or not at all."""
     attacker = scene.attacker()
@@ -125,6 +129,7 @@ def udp_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("icmp_flood", mitre="T1498.001", tool="hping3", per_s=(30.0, FLOOD_MOST_PER_S), spoofed="sometimes")
 def icmp_flood(scene: Scene) -> Attack:
     """Echo requests, small or large."""
     attacker = scene.attacker()
@@ -143,6 +148,7 @@ def icmp_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("http_flood", mitre="T1499.002", tool="lab.bots", per_s=(30.0, 400.0), needs=("web", "small_web"))
 def http_flood(scene: Scene) -> Attack:
     """Requests for pages, far more than a person makes."""
     return bot_attack(
@@ -159,6 +165,7 @@ def http_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("mqtt_flood", mitre="T1499.002", tool="lab.bots", per_s=(20.0, 250.0), needs=("mqtt",))
 def mqtt_connect_flood(scene: Scene) -> Attack:
     """Connections to a broker, opened and left."""
     return bot_attack(
@@ -174,6 +181,7 @@ def mqtt_connect_flood(scene: Scene) -> Attack:
     )
 
 
+@technique("dos_malaria", mitre="T1499.002", tool="lab.bots", per_s=(100.0, 1000.0), needs=("mqtt",))
 def mqtt_publish_flood(scene: Scene) -> Attack:
     """Messages to a broker over few connections."""
     return bot_attack(
@@ -190,16 +198,15 @@ def mqtt_publish_flood(scene: Scene) -> Attack:
     )
 
 
-def reflection(scene: Scene) -> Attack:
-    """Large answers nobody asked for come in from many reflectors."""
+def _answers(scene: Scene, kind: str, *, port: int) -> Attack:
+    """Draw large answers nobody asked for, from many reflectors, to one home device."""
     attacker = scene.rng.choice(scene.attackers_outside)
     victim = scene.device(attacker=attacker)
     rate = scene.between(30.0, 1000.0)
-    port = scene.rng.choice([53, 123, 161, 389, 1900, 11211, 19, 500, 3702])
     argv = bot(
-        "reflected",
+        kind,
         target=victim.address,
-        port=port,
+        port=port or scene.rng.choice([53, 123, 161, 389, 1900, 11211, 19, 500, 3702]),
         count=min(2500, rate * scene.duration_s()),
         rate=rate,
         parallel=scene.rng.choice([4, 20, 100, 400]),
@@ -207,7 +214,7 @@ def reflection(scene: Scene) -> Attack:
         seed=scene.rng.randrange(10**6),
     )
     return Attack(
-        technique="reflected",
+        technique=kind,
         label="amplification",
         mitre="T1498.002",
         attacker=attacker.name,
@@ -220,20 +227,107 @@ def reflection(scene: Scene) -> Attack:
     )
 
 
-def slow_dos(scene: Scene) -> Attack:
-    """Connections to a web server or broker that are kept open by as little as possible."""
-    kind, service = scene.rng.choice(
-        [("slow_headers", "web"), ("slow_headers", "small_web"), ("slow_body", "web"), ("slow_mqtt", "mqtt")]
+REFLECTED = technique(
+    "amplification",
+    mitre="T1498.002",
+    tool="lab.bots",
+    per_s=(30.0, 1000.0),
+    sides=("outside",),
+    spoofed="always",
+)
+
+
+@REFLECTED
+def reflection(scene: Scene) -> Attack:
+    """Large answers nobody asked for come in from many reflectors, from one of the ports that reflect."""
+    return _answers(scene, "reflected", port=0)
+
+
+@REFLECTED
+def name_reflection(scene: Scene) -> Attack:
+    """Well-formed DNS answers of many records nobody asked for, from open resolvers."""
+    return _answers(scene, "reflected_names", port=53)
+
+
+@technique("udp_flood", mitre="T1498.001", tool="lab.bots", per_s=(5.0, 1000.0), spoofed="always")
+def spoofed_udp_flood(scene: Scene) -> Attack:
+    """Datagrams to one port from drawn sources, none of them multicast, as hping3 would draw."""
+    attacker = scene.attacker()
+    victim = _flooded(scene, attacker)
+    rate = scene.between(5.0, 1000.0)
+    argv = bot(
+        "spoofed_datagrams",
+        target=victim.address,
+        port=scene.rng.choice([53, 80, 123, 443, 5683, 27015, scene.rng.randrange(1024, 65000)]),
+        count=min(MOST_FLOOD_PACKETS, rate * scene.duration_s()),
+        rate=rate,
+        size=scene.rng.choice([1, 32, 512, 1400]),
+        seed=scene.rng.randrange(10**6),
     )
-    attack = bot_attack(
+    return Attack(
+        technique="spoofed_udp_flood",
+        label="udp_flood",
+        mitre="T1498.001",
+        attacker=attacker.name,
+        victim=victim.name,
+        starts_s=0.0,
+        limit_s=40.0,
+        argv=argv,
+        proto="udp",
+        spoofed=True,
+    )
+
+
+@technique("syn_flood", mitre="T1498.001", tool="hping3", per_s=(5.0, FLOOD_MOST_PER_S), spoofed="sometimes")
+def carpet_flood(scene: Scene) -> Attack:
+    """SYNs to one port after the other of a host, slow at times, so that no single port sees many."""
+    attacker = scene.attacker()
+    return _flood(
         scene,
-        kind,
-        service=service,
-        label="slow_dos",
+        technique="carpet_flood",
+        label="syn_flood",
+        flags=["-S", "-p", f"++{scene.rng.randrange(1, 20_000)}"],
+        proto="tcp",
+        ports=(),
+        spoofed=scene.rng.random() < 0.5,
+        victim=_flooded(scene, attacker),
+        attacker=attacker,
+        least_per_s=5.0,
+    )
+
+
+@technique("rst_flood", mitre="T1498.001", tool="hping3", per_s=(5.0, FLOOD_MOST_PER_S), spoofed="sometimes")
+def reset_flood(scene: Scene) -> Attack:
+    """Resets to a port, as somebody sends who wants to end the connections of others."""
+    attacker = scene.attacker()
+    victim = _flooded(scene, attacker)
+    port = _port_of(scene, victim)
+    return _flood(
+        scene,
+        technique="reset_flood",
+        label="rst_flood",
+        flags=["-R", "-p", str(port)],
+        proto="tcp",
+        ports=(port,),
+        spoofed=scene.rng.random() < 0.5,
+        victim=victim,
+        attacker=attacker,
+        least_per_s=5.0,
+    )
+
+
+@technique("http_flood", mitre="T1499.002", tool="lab.bots", per_s=(5.0, 200.0), needs=("web", "small_web"))
+def http_post_flood(scene: Scene) -> Attack:
+    """Forms sent to a page, far more than a person sends, each with some bytes to chew on."""
+    return bot_attack(
+        scene,
+        "http_posts",
+        service=scene.rng.choice(["web", "small_web"]),
+        label="http_flood",
         mitre="T1499.002",
         least_per_s=5,
-        most_per_s=60,
-        most=250,
-        hold=scene.between(15, 30),
+        most_per_s=200,
+        most=1000,
+        parallel=scene.rng.choice([2, 4, 8, 16]),
+        size=scene.rng.choice([40, 400, 4000]),
     )
-    return dataclasses.replace(attack, limit_s=35.0)

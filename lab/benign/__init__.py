@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lab.benign import datagrams, requests, visits
+from lab.benign import chores, datagrams, requests, visits
 from lab.benign.actor import Actor
 
 ACTIVITIES: dict[str, Callable[[Actor], None]] = {
@@ -40,5 +40,23 @@ ACTIVITIES: dict[str, Callable[[Actor], None]] = {
     "web_login": visits.web_login,
     "ftp_visit": visits.ftp_visit,
 }
+# Drawn only where they are asked for by name, so that the older plans mean what they meant.
+FURTHER: dict[str, Callable[[Actor], None]] = {
+    "mqtt_sessions": chores.mqtt_sessions,
+    "mqtt_tls": chores.mqtt_sessions,
+    "https_push": requests.http_push,
+    "coap_read": chores.coap_read,
+    "coap_write": chores.coap_write,
+    "coap_observe": chores.coap_observe,
+    "firmware": chores.firmware,
+    "backup": chores.backup,
+    "web_admin": chores.web_admin,
+    "inventory": chores.inventory,
+    "setpoint": chores.setpoint,
+    "mdns_browse": chores.mdns_browse,
+    "ssdp_search": chores.ssdp_search,
+}
+ORDINARY = tuple(ACTIVITIES)
+ACTIVITIES |= FURTHER
 
-__all__ = ["ACTIVITIES", "Actor"]
+__all__ = ["ACTIVITIES", "FURTHER", "ORDINARY", "Actor"]

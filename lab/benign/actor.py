@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.benign.hours import slowness
 from lab.network import Network
 from lab.plan import Activity, Host
 
@@ -31,9 +32,11 @@ class Actor:
     rng: random.Random
     own: Host = field(init=False)
     peers: tuple[str, ...] = field(init=False)
+    began_s: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.own = self.network.plan.host(self.activity.host)
+        self.began_s = time.monotonic()
         self.peers = tuple(self.rng.choice(self.network.plan.addresses(name)) for name in self.activity.peers)
 
     def __getitem__(self, setting: str) -> Any:
@@ -53,9 +56,22 @@ class Actor:
         return not self.stop.wait(max(0.0, seconds))
 
     def next_turn(self) -> bool:
-        """Wait for the next turn, `every_s` apart with the activity's own unsteadiness; False if the lab stops."""
+        """Wait for the next turn, `every_s` apart with the activity's own unsteadiness; False if the lab stops.
+
+        Where the activity has hours, the pause is cut into pieces, so that no busy time is slept through.
+        """
         unsteadiness = float(self.activity.settings.get("unsteadiness", 0.1))
-        return self.rest(float(self["every_s"]) * max(0.05, self.rng.gauss(1.0, unsteadiness)))
+        pause_s = float(self["every_s"]) * max(0.05, self.rng.gauss(1.0, unsteadiness))
+        hours = self.activity.settings.get("hours")
+        if not hours:
+            return self.rest(pause_s)
+        while pause_s > 1e-6:
+            factor = slowness(time.monotonic() - self.began_s, hours)
+            step_s = min(pause_s * factor, 1.0)
+            if not self.rest(step_s):
+                return False
+            pause_s -= step_s / factor
+        return True
 
     def run(self, *argv: str, limit_s: float = 30.0) -> None:
         """Run a program on the host to its end, or to the end of the lab or of the limit."""

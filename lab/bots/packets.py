@@ -9,6 +9,7 @@ import ipaddress
 import random
 import socket
 import struct
+from collections.abc import Callable
 
 from lab.bots.pace import Told
 
@@ -68,16 +69,47 @@ def search_internet(told: Told) -> None:
         raw.sendto(_ip_packet(source=own, target=target, proto=6, body=body, rng=told.rng), (target, 0))
 
 
-def reflected(told: Told) -> None:
-    """Send large answers nobody asked for, as reflectors do: few sources, one source port, any target port."""
+def spoofed_datagrams(told: Told) -> None:
+    """Send datagrams of `size_bytes` to one port, each from a drawn address and port."""
+    raw = _raw()
+    while told.pace.turn():
+        head = struct.pack(">HHHH", told.rng.randrange(1024, 65536), told.port, 8 + told.size_bytes, 0)
+        body = head + told.rng.randbytes(told.size_bytes)
+        source = _random_address(told.rng)
+        raw.sendto(_ip_packet(source=source, target=told.target, proto=17, body=body, rng=told.rng), (told.target, 0))
+
+
+def _flood_of_answers(told: Told, answer: Callable[[], bytes]) -> None:
+    """Send answers nobody asked for, as reflectors do: few sources, one source port, any target port."""
     raw = _raw()
     sources = [_random_address(told.rng) for _ in range(max(1, told.parallel))]
     first_port = told.rng.randrange(1024, 60000)
     aims_at_one_port = told.rng.random() < 0.5
     while told.pace.turn():
         port = first_port if aims_at_one_port else told.rng.randrange(1024, 65536)
-        payload = bytes(int(told.size_bytes * told.rng.uniform(0.8, 1.0)))
+        payload = answer()
         body = struct.pack(">HHHH", told.port, port, 8 + len(payload), 0) + payload
         packet = _ip_packet(source=told.rng.choice(sources), target=told.target, proto=17, body=body, rng=told.rng)
         if len(packet) <= 1500:
             raw.sendto(packet, (told.target, 0))
+
+
+def reflected(told: Told) -> None:
+    """Send large answers of no protocol in particular."""
+    _flood_of_answers(told, lambda: bytes(int(told.size_bytes * told.rng.uniform(0.8, 1.0))))
+
+
+def reflected_names(told: Told) -> None:
+    """Send DNS answers with as many address records as fit (RFC 1035: an A record with a pointer to the question)."""
+    question = b"\x07example\x03com\0" + struct.pack(">HH", 255, 1)
+
+    def answer() -> bytes:
+        count = max(1, int((told.size_bytes - 12 - len(question)) / 16 * told.rng.uniform(0.8, 1.0)))
+        head = struct.pack(">HHHHHH", told.rng.randrange(65536), 0x8180, 1, count, 0, 0)
+        records = (
+            struct.pack(">HHHIH", 0xC00C, 1, 1, 300, 4) + told.rng.getrandbits(32).to_bytes(4, "big")
+            for _ in range(count)
+        )
+        return head + question + b"".join(records)
+
+    _flood_of_answers(told, answer)

@@ -6,7 +6,8 @@ import pytest
 
 from contracts.errors import LabError
 from lab import network
-from lab.network import Network, stale_names
+from lab.namespaces import stale_names
+from lab.network import Network
 from lab.scenario import draw_plan
 
 
@@ -30,7 +31,7 @@ def test_a_network_that_cannot_be_finished_removes_what_it_had_made(monkeypatch)
             raise LabError("no veth here")
         return ""
 
-    monkeypatch.setattr(network, "_ip", ip)
+    monkeypatch.setattr(network, "ip", ip)
     monkeypatch.setattr(network, "sweep", list)
     monkeypatch.setattr(network, "remove_namespace", removed.append)
     lab = Network(draw_plan(1))
@@ -44,7 +45,7 @@ def test_a_network_that_cannot_be_finished_removes_what_it_had_made(monkeypatch)
 
 def test_removing_twice_removes_once(monkeypatch):
     removed = []
-    monkeypatch.setattr(network, "_ip", lambda arguments, *, batch=(): "")
+    monkeypatch.setattr(network, "ip", lambda arguments, *, batch=(): "")
     monkeypatch.setattr(network, "remove_namespace", removed.append)
     lab = Network(draw_plan(1))
     lab._add("gateway")

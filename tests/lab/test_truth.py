@@ -12,10 +12,11 @@ import pytest
 from contracts.classes import NAMES, class_of_label
 from contracts.errors import GroundTruthError
 from contracts.ground_truth import load
+from lab.agreement import check
 from lab.attacks import TECHNIQUES
 from lab.plan import ANY_HOST, AWAY_PREFIX
 from lab.scenario import draw_plan
-from lab.truth import TAIL_S, Outcome, check, everyone_but, interval_of, write_truth
+from lab.truth import TAIL_S, Outcome, everyone_but, interval_of, write_truth
 
 START_S = 1_700_000_000.0
 

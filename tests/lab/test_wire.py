@@ -47,3 +47,18 @@ def test_a_full_queue_drops(one_way):
 
     assert None not in due[:fits]
     assert due[-1] is None
+
+
+def test_a_cable_loses_the_share_of_frames_it_should_and_the_rest_is_not_delayed_by_them(one_way):
+    sound, lossy = one_way(), one_way(loss_percent=10.0)
+    due = [lossy.due_s(100.0 + n, frame_bytes=1000) for n in range(2000)]
+
+    assert 150 <= due.count(None) <= 250
+    assert {round(at - 100.0 - n, 6) for n, at in enumerate(due) if at is not None} == {0.011}
+    assert None not in [sound.due_s(100.0 + n, frame_bytes=1000) for n in range(2000)]
+
+
+def test_a_cable_that_loses_everything_delivers_nothing(one_way):
+    lossy = one_way(loss_percent=100.0)
+
+    assert [lossy.due_s(100.0 + n, frame_bytes=60) for n in range(20)] == [None] * 20
