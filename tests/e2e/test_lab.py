@@ -1,4 +1,4 @@
-"""The whole product against a real attack: the lab lives, the agent watches its bridge, a subscriber of a broker hears."""
+"""The whole product against a real attack: the lab lives, the agent watches its bridge, a subscriber hears of it."""
 
 from __future__ import annotations
 
