@@ -62,19 +62,22 @@ def check(capture: Path, truth: Path) -> list[str]:
 def _of_times(intervals: list[dict[str, Any]], frames: list[Frame]) -> list[str]:
     matchers = [Matcher(interval) for interval in intervals]
     labelled, strays = [0] * len(matchers), [0] * len(matchers)
-    sent_in: dict[tuple[object, ...], list[int]] = {}
+    known: dict[tuple[object, ...], tuple[list[int], list[int]]] = {}
     for frame in frames:
-        if (sent := sent_in.get(frame[1:])) is None:
-            sent = sent_in[frame[1:]] = [
-                number
-                for number, (matcher, interval) in enumerate(zip(matchers, intervals, strict=True))
-                if (matcher.is_exchanged if interval.get("is_answer") else matcher.is_sent)(frame)
-            ]
+        if (found := known.get(frame[1:])) is None:
+            exchanged = [number for number, matcher in enumerate(matchers) if matcher.is_exchanged(frame)]
+            sent = [n for n in exchanged if intervals[n].get("is_answer") or matchers[n].is_sent(frame)]
+            found = known[frame[1:]] = sent, exchanged
+        sent, exchanged = found
         if not sent:
             continue
-        at_its_time = [n for n in sent if matchers[n].start_s <= frame.time_s <= matchers[n].end_s]
-        for number in at_its_time or sent:
-            (labelled if at_its_time else strays)[number] += 1
+        now = {n for n in exchanged if matchers[n].start_s <= frame.time_s <= matchers[n].end_s}
+        for number in sent:
+            # What another attack explains is no stray: one that searches everywhere may itself be flooded.
+            if number in now:
+                labelled[number] += 1
+            elif not now:
+                strays[number] += 1
     problems = []
     for number, interval in enumerate(intervals):
         name = f"interval {number} ({interval['class']}, {interval.get('tool', 'unknown tool')})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 import struct
 
 import pytest
@@ -286,3 +287,22 @@ def test_a_short_frame_is_no_claim(tmp_path):
     path = write_pcap(tmp_path / "x.pcap", [(START_S, whole[:41]), (START_S, whole)])
 
     assert len(list(frames.read_claims(path))) == 1
+
+
+def test_an_answer_to_another_attack_is_no_stray_of_one_that_may_meet_anybody(tmp_path):
+    anybody = interval(0, 5, attacker=A, victim="any", ports=(23,), tool="search")
+    flooded = interval(20, 25, attacker="9.0.0.0/8", victim=A, ports=(), tool="flood")
+    seen = [
+        frame(1, A, C, target_port=23),
+        frame(21, "9.9.9.9", A, source_port=23),
+        frame(22, A, "9.9.9.9", target_port=23),
+    ]
+    capture = write_pcap(tmp_path / "capture.pcap", [(each.time_s, octets(each)) for each in seen])
+    truth = tmp_path / "ground_truth.json"
+
+    def problems(*intervals):
+        truth.write_text(json.dumps([{"file": "capture.pcap", "attack": "mixed", "intervals": intervals}]))
+        return check(capture, truth)
+
+    assert problems(anybody, flooded) == []
+    assert problems(anybody) == ["interval 0 (port_scan, search): 1 packets from attacker to victim outside it"]
