@@ -16,9 +16,10 @@ from typing import Any
 from contracts.errors import MissingExtra
 from contracts.program import Parser, folder, run_program
 from contracts.terminal import complain, printable
+from training.shapes import NAMES
 
 PROGRAM = "penstock-train"
-CHECKPOINT = Path(__file__).resolve().parents[1] / ".cache" / "checkpoints" / "gru"
+CHECKPOINTS = Path(__file__).resolve().parents[1] / ".cache" / "checkpoints"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,8 +35,9 @@ def _run(argv: Sequence[str] | None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog=PROGRAM, description="Teach and judge detectors.")
     commands = parser.add_subparsers(dest="command", required=True)
-    fit = commands.add_parser("fit", help="teach the network on the captures of training/splits.toml")
-    fit.add_argument("-o", "--output", type=Path, default=CHECKPOINT, metavar="DIR", help="checkpoint folder")
+    fit = commands.add_parser("fit", help="teach a network on the captures of training/splits.toml")
+    fit.add_argument("--network", choices=NAMES, default="gru", metavar="NAME", help=f"{', '.join(NAMES)} (gru)")
+    fit.add_argument("-o", "--output", type=Path, metavar="DIR", help="checkpoint folder (.cache/checkpoints/NAME)")
     fit.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
     fit.add_argument("--epochs", type=int, default=None, metavar="N")
     fit.add_argument("--threads", type=int, default=1, metavar="N")
@@ -51,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     compare = commands.add_parser("compare", help="window figures of the network, of trees, and without some columns")
     compare.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    compare.add_argument("--networks", choices=NAMES, nargs="+", default=["gru"], metavar="NAME", help="which (gru)")
     compare.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
     compare.add_argument("--ablate", action="store_true", help="also fit without groups of context columns")
     compare.add_argument("--threads", type=int, default=1, metavar="N")
@@ -69,11 +72,12 @@ def _fit(arguments: argparse.Namespace) -> int:
     from training.teach import teach
 
     splits = load_splits()
-    settings = FitSettings(threads=arguments.threads)
+    settings = FitSettings(network=arguments.network, threads=arguments.threads)
+    output = arguments.output or CHECKPOINTS / arguments.network
     if arguments.epochs is not None:
         settings = replace(settings, epochs=arguments.epochs)
-    checkpoint = teach(find_captures(splits), splits, seeds=arguments.seeds, settings=settings, folder=arguments.output)
-    print(f"{printable(str(arguments.output))}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
+    checkpoint = teach(find_captures(splits), splits, seeds=arguments.seeds, settings=settings, folder=output)
+    print(f"{printable(str(output))}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
     for side, figures in checkpoint.facts["figures"].items():
         values = {name: "-" if value is None else f"{value:.4g}" for name, value in figures["values"].items()}
         print(f"  {side}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
@@ -104,7 +108,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     from training.splits import load_splits
 
     settings = FitSettings(threads=arguments.threads)
-    told = compare(find_captures(load_splits()), settings, seeds=arguments.seeds, ablate=arguments.ablate)
+    told = compare(
+        find_captures(load_splits()),
+        settings,
+        networks=arguments.networks,
+        seeds=arguments.seeds,
+        ablate=arguments.ablate,
+    )
     _write_json(arguments.output, told)
     for model, sides in told.items():
         told_sides = (

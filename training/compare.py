@@ -1,8 +1,8 @@
-"""The network beside a forest and boosted trees, and beside itself without some columns, on the same windows.
+"""Networks beside a forest and boosted trees, and beside themselves without some columns, on the same windows.
 
-Window figures only, on windows as `datasets` thins them (at most 500 of a class and capture, none of a benign device in
-the minute after an attack), thresholds chosen for each model by the same rule on validation. Needs torch and
-scikit-learn.
+Window figures only, on windows as `datasets` thins them, thresholds chosen for each model by the same rule on
+validation. `test, other stacks` is the test side with every connection's TCP windows replaced, so that a column which
+names the tool shows what it is worth elsewhere. Needs torch and scikit-learn.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from training.fit import FitSettings, Fitted, fit, predict
 from training.splits import TEACHING_SIDES
 from training.teach import head_windows, plain_benign, window_figures
 from training.thresholds import choose
+from training.variants import OTHER_STACKS, make_variant
 
 JUDGING_SIDES = ("validation", "test", "evaluation")
+OTHER = "test, other stacks"
+STACK_COLUMNS = ("fwd_init_window_bytes", "bwd_init_window_bytes")
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "without port buckets": ("port_",),
     "without counts over 10 s and 60 s": ("peers_", "ports_", "half_open_", "failed_"),
@@ -38,29 +41,32 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
 Predict = Callable[[WindowSet], NDArray[np.float32]]
 
 
-def compare(captures: CapturesBySide, settings: FitSettings, *, seeds: Sequence[int], ablate: bool) -> dict[str, Any]:
-    """Return window figures by model and side; for the network one entry per seed."""
+def compare(
+    captures: CapturesBySide, settings: FitSettings, *, networks: Sequence[str], seeds: Sequence[int], ablate: bool
+) -> dict[str, Any]:
+    """Return window figures by model and side; for each network one entry per seed."""
     sets = _sets(captures)
     teaching, choosing = sets["train"], sets["taught_validation"]
     benign = plain_benign(captures, sets["taught_validation"])
-
-    def judge(predict_with: Predict) -> dict[str, Any]:
-        return _figures(predict_with, sets, benign)
-
     told: dict[str, Any] = {}
-    fitted: Fitted | None = None
-    for seed in seeds:
-        fitted = fit(teaching, choosing, replace(settings, seed=seed))
-        told[f"gru, seed {seed}"] = judge(_predictor(fitted))
-    if fitted is None:
-        return told
+
+    def fitted(what: str, **changed: Any) -> Fitted:
+        found = fit(teaching, choosing, replace(settings, **changed))
+        told[what] = _figures(_predictor(found), sets, benign)
+        return found
+
+    for name in networks:
+        for seed in seeds:
+            found = fitted(f"{name}, seed {seed}", network=name, seed=seed)
     if ablate:
-        told["gru, all columns, seed 1"] = judge(_without(teaching, choosing, settings, ()))
-        for name, prefixes in ABLATIONS.items():
+        shown = tuple(name for name in settings.hidden_columns if name not in STACK_COLUMNS)
+        for seed in seeds:
+            fitted(f"gru with window sizes, seed {seed}", seed=seed, hidden_columns=shown)
+        for what, prefixes in ABLATIONS.items():
             hidden = (*settings.hidden_columns, *_columns(prefixes))
-            told[f"gru {name}, seed 1"] = judge(_without(teaching, choosing, settings, hidden))
-    for baseline in fit_baselines(teaching, fitted.scaling, seed=seeds[0], threads=settings.threads):
-        told[baseline.name] = judge(baseline.probabilities)
+            fitted(f"gru {what}, seed {seeds[0]}", seed=seeds[0], hidden_columns=hidden)
+    for baseline in fit_baselines(teaching, found.scaling, seed=seeds[0], threads=settings.threads):
+        told[baseline.name] = _figures(baseline.probabilities, sets, benign)
     return told
 
 
@@ -69,6 +75,8 @@ def _sets(captures: CapturesBySide) -> dict[str, WindowSet]:
     judging = {
         side: gather(captures.truths(side), title=f"{side} windows", keep=head_windows) for side in JUDGING_SIDES
     }
+    others = [make_variant(truth, OTHER_STACKS) for truth in captures.truths("test")]
+    judging[OTHER] = gather([truth for truth in others if truth], title=OTHER, keep=head_windows)
     for side in TEACHING_SIDES:
         captures.add_variants(side)
     train, validation = (
@@ -87,10 +95,8 @@ def _predictor(fitted: Fitted) -> Predict:
     return lambda windows: predict(fitted.network, windows)
 
 
-def _without(train: WindowSet, validation: WindowSet, settings: FitSettings, hidden: tuple[str, ...]) -> Predict:
-    return _predictor(fit(train, validation, replace(settings, seed=1, hidden_columns=hidden)))
-
-
 def _figures(predict_with: Predict, sets: Mapping[str, WindowSet], benign: Mapping[str, WindowSet]) -> dict[str, Any]:
     chosen = choose({source: predict_with(windows) for source, windows in benign.items()})
-    return {side: window_figures(predict_with(sets[side]), sets[side].label, chosen) for side in JUDGING_SIDES}
+    return {
+        side: window_figures(predict_with(sets[side]), sets[side].label, chosen) for side in (*JUDGING_SIDES, OTHER)
+    }

@@ -1,4 +1,4 @@
-"""Teach the network `gru` on windows: sampled evenly, augmented, stopped early. Needs torch.
+"""Teach a network on windows: sampled evenly, augmented, stopped early. Needs torch.
 
 Windows are drawn so that neither a class nor a capture with many windows drowns the rest: half of a batch is benign,
 of the other half an attack class has a share by the square root of its captures, and within a class a capture counts
@@ -9,7 +9,7 @@ The same seed, data and torch give the same weights on one machine.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from contracts.errors import DataMissing
 from flowfeatures import WINDOW_COLUMNS
 from training.augment import Augmenter, AugmentSettings, Batch
 from training.datasets import WindowSet
-from training.networks import CLIP, GruNetwork
+from training.networks import CLIP, Network, build
 from training.progress import Progress
 from training.scaling import HIDDEN_COLUMNS, Scaling, keep_mask, measure_scaling
 
@@ -34,6 +34,8 @@ SCALING_ROWS = 30_000
 class FitSettings:
     """How one network is taught. Steps are batches; patience counts epochs without a better validation loss."""
 
+    network: str = "gru"
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # of the network, where they are not its defaults
     seed: int = 1
     epochs: int = 16
     steps: int = 200
@@ -53,7 +55,7 @@ class FitSettings:
 class Fitted:
     """A taught network, its scaling, what a benign record usually looks like, and how the teaching went."""
 
-    network: GruNetwork
+    network: Network
     scaling: Scaling
     benign_medians: NDArray[np.float32]
     history: list[dict[str, float]]
@@ -71,11 +73,11 @@ def fit(train: WindowSet, validation: WindowSet, settings: FitSettings) -> Fitte
     rng = np.random.default_rng(settings.seed)
     chances = sampling_weights(train, benign_share=settings.benign_share)
     scaling = _scaling_of(train, chances, settings)
-    network = _new_network(scaling)
+    network = _new_network(scaling, settings)
     teacher = _Teacher(network, _Sampler(train, chances, scaling, settings, rng), settings)
     judge = _Judge(validation, scaling)
     history, best_loss, best_state, waited = [], np.inf, copy.deepcopy(network.state_dict()), 0
-    with Progress(f"fit seed {settings.seed}", settings.epochs) as progress:
+    with Progress(f"fit {settings.network} seed {settings.seed}", settings.epochs) as progress:
         for epoch in range(settings.epochs):
             teaching_loss = teacher.epoch()
             loss = judge.loss(teacher.averaged)
@@ -174,7 +176,7 @@ class _Sampler:
 class _Teacher:
     """One network under Adam, and the running mean of its weights."""
 
-    def __init__(self, network: GruNetwork, sampler: _Sampler, settings: FitSettings) -> None:
+    def __init__(self, network: Network, sampler: _Sampler, settings: FitSettings) -> None:
         self._network, self._sampler, self._settings = network, sampler, settings
         self.averaged = copy.deepcopy(network).eval()
         self._optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
@@ -218,7 +220,7 @@ class _Judge:
         self._label = torch.from_numpy(windows.label)
         self._weight = torch.from_numpy(sampling_weights(windows, benign_share=0.5)).float()
 
-    def loss(self, network: GruNetwork) -> float:
+    def loss(self, network: Network) -> float:
         with torch.no_grad():
             losses = [
                 nn.functional.cross_entropy(network.logits(scaled, lengths), label, reduction="none")
@@ -246,8 +248,9 @@ def _scaling_of(train: WindowSet, chances: NDArray[np.float64], settings: FitSet
     return measure_scaling(newest, np.ones(len(newest)), keep=keep_mask(settings.hidden_columns))
 
 
-def _new_network(scaling: Scaling) -> GruNetwork:
-    network = GruNetwork(features=len(WINDOW_COLUMNS), classes=len(HEAD_NAMES))
+def _new_network(scaling: Scaling, settings: FitSettings) -> Network:
+    columns, classes = len(WINDOW_COLUMNS), len(HEAD_NAMES)
+    network = build(settings.network, layout="windows", features=columns, classes=classes, **settings.sizes)
     for name in ("unit", "mean", "std", "keep"):
         getattr(network, name).copy_(torch.from_numpy(getattr(scaling, name)))
     return network
@@ -259,7 +262,7 @@ def _check_teachable(train: WindowSet) -> None:
             raise DataMissing(f"training set of {len(train)} windows holds no {wanted} window")
 
 
-def predict(network: GruNetwork, windows: WindowSet) -> NDArray[np.float32]:
+def predict(network: Network, windows: WindowSet) -> NDArray[np.float32]:
     """Return class probabilities float32[N, C] of raw windows."""
     found = np.zeros((len(windows), len(HEAD_NAMES)), np.float32)
     mask = windows.mask

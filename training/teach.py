@@ -50,6 +50,7 @@ def teach(
     chosen = choose(_probabilities(kept, plain))
     facts = {
         "schema_id": SCHEMA_ID,
+        "network": kept.network.facts(),
         "seed": int(kept.settings["seed"]),
         "settings": kept.settings,
         "history": kept.history,

@@ -1,17 +1,17 @@
 """Recordings as another network would have shown them: slower, faster, with the answers missing, all of it at home.
 
 The lab plays at its own speed, its tap sees both directions and its attackers often stand outside; in other people's
-captures not. A variant is a new
-capture with its own ground truth, so that flows and windows are computed anew and everything in them agrees. Reads
-classic pcap with Ethernet frames only (what the lab and iot_sentinel are).
+captures not. A variant is a new capture with its own ground truth, so that flows and windows are computed anew and
+everything in them agrees. Reads classic pcap with Ethernet frames only (what the lab and iot_sentinel are).
 """
 
 from __future__ import annotations
 
 import json
+import random
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,26 @@ ETHERNET = 1
 MAGICS = {b"\xd4\xc3\xb2\xa1": ("<", 1), b"\xa1\xb2\xc3\xd4": (">", 1), b"\x4d\x3c\xb2\xa1": ("<", 1000)}
 TCP, UDP = 6, 17
 SYN_ACK = 0x12
+SYN_WINDOWS = (512, 1024, 2048, 4128, 5840, 8192, 14600, 16384, 28960, 32120, 42340, 64240, 65535)
 
 
 @dataclass(frozen=True)
 class Variant:
     """What to change: `pace` multiplies the time between packets; `is_one_way` drops what responders send; `is_flat`
-    makes the lab's outside hosts home devices too, as where one network holds attackers, servers and victims."""
+    makes the lab's outside hosts home devices too, as where one network holds attackers, servers and victims; `stacks`
+    gives every connection the window sizes of another TCP stack or tool, drawn for each of its two ends."""
 
     name: str
     pace: float = 1.0
     is_one_way: bool = False
     is_flat: bool = False
+    stacks: bool = False
 
 
 FLAT, ONE_WAY = Variant("flat", is_flat=True), Variant("one_way", is_one_way=True, is_flat=True)
 SLOW, FAST = Variant("slow", pace=4.0), Variant("fast", pace=0.25)
 GLACIAL = Variant("glacial", pace=30.0)
+OTHER_STACKS = Variant("other_stacks", stacks=True)  # judged, never taught
 _OF_ATTACKS: dict[str, tuple[Variant, ...]] = {
     "lab": (FLAT, ONE_WAY, SLOW, FAST),
     "brute": (SLOW, FAST),
@@ -79,6 +83,7 @@ def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANT
         home.mkdir(parents=True, exist_ok=True)
         first_us = frames[0].at_us if frames else 0
         kept = _initiators_only(frames) if variant.is_one_way else iter(frames)
+        kept = _of_other_stacks(kept) if variant.stacks else kept
         _write(home / "capture.pcap", kept, first_us=first_us, pace=variant.pace)
         truth_file.write_text(json.dumps([_entry(truth, variant, first_us=first_us)]))
     return load_ground_truth(truth_file)[0]
@@ -134,6 +139,20 @@ def _initiators_only(frames: list[_Frame]) -> Iterator[_Frame]:
         key = (min(source, target), max(source, target), proto)
         if initiator.setdefault(key, target if is_answer else source) == source:
             yield frame
+
+
+def _of_other_stacks(frames: Iterator[_Frame]) -> Iterator[_Frame]:
+    """Give the frames with every TCP window of a connection's end replaced by one that this end drew."""
+    rng = random.Random(0)
+    window_of: dict[tuple[bytes, bytes], bytes] = {}
+    for frame in frames:
+        ends = _ends(frame.octets)
+        at = 14 + (frame.octets[14] & 15) * 4 + 14 if ends else 0
+        if ends is None or ends[2] != bytes([TCP]) or len(frame.octets) < at + 2:
+            yield frame
+            continue
+        window = window_of.setdefault(ends[:2], rng.choice(SYN_WINDOWS).to_bytes(2, "big"))
+        yield replace(frame, octets=frame.octets[:at] + window + frame.octets[at + 2 :])
 
 
 def _ends(frame: bytes) -> tuple[bytes, bytes, bytes, bool] | None:

@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from contracts.ground_truth import load
-from flowfeatures import FlowMeter, open_capture
-from training.variants import FAST, FLAT, ONE_WAY, SLOW, make_variant
+from flowfeatures import VECTOR_COLUMNS, FlowMeter, open_capture
+from training.variants import FAST, FLAT, ONE_WAY, OTHER_STACKS, SLOW, SYN_WINDOWS, make_variant
 
 START_S = 1_700_000_000
 CLIENT, SERVER = bytes([192, 168, 0, 2]), bytes([198, 51, 100, 7])
@@ -90,3 +90,15 @@ def test_what_is_no_pcap_of_ethernet_has_no_variant(truth, tmp_path):
     truth.path.write_bytes(b"\x0a\x0d\x0d\x0a" + bytes(24))
 
     assert make_variant(truth, SLOW, folder=tmp_path / "variants") is None
+
+
+def test_other_stacks_give_each_end_of_a_connection_a_window_of_its_own_and_change_nothing_else(truth, tmp_path):
+    (before,) = flows_of(truth)
+
+    (after,) = flows_of(make_variant(truth, OTHER_STACKS, folder=tmp_path / "variants"))
+
+    ends = ("fwd_init_window_bytes", "bwd_init_window_bytes")
+    assert [int(before["columns"][VECTOR_COLUMNS.index(end)]) for end in ends] == [1024, 1024]
+    assert {int(after["columns"][VECTOR_COLUMNS.index(end)]) for end in ends} <= set(SYN_WINDOWS)
+    same = [place for place, name in enumerate(VECTOR_COLUMNS) if name not in ends]
+    assert (before["columns"][same] == after["columns"][same]).all()
