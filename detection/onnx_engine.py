@@ -127,6 +127,7 @@ def _options(runtime: Any, *, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a gateway has other things to do
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # widen int8 weights once, not at every call
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)
     options.log_severity_level = 4  # its errors are raised as well, and ours say it in one line
     return options

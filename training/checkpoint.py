@@ -139,7 +139,8 @@ def _gru_of(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     if lacking := sorted(set(sizes.values()) - set(shapes)):
         raise CheckpointError(f"arrays missing: {', '.join(lacking)}")
     counts = {size: math.prod(shapes[array]) for size, array in sizes.items()}
-    return {"name": "gru", "layout": "windows", "sizes": counts | {"hidden": counts["hidden"] // 3}}
+    told = counts | {"hidden": counts["hidden"] // 3, "skip": "skip_w" in shapes}
+    return {"name": "gru", "layout": "windows", "sizes": told}
 
 
 def _check_shapes(seen: Mapping[str, tuple[int, ...]], network: Described) -> None:

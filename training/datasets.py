@@ -27,7 +27,7 @@ from training.progress import Progress
 from training.stream import LabelledStream
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
-MAX_PER_LABEL = 150
+MAX_PER_LABEL = 300
 COOLING_US = 60_000_000  # the counts over 60 s still show an attack whose records have left the window
 
 

@@ -207,6 +207,9 @@ class _Teacher:
             pairs = zip(self.averaged.parameters(), self._network.parameters(), strict=True)
             for mean, weight in pairs:
                 mean.lerp_(weight, 1 - self._settings.averaging)
+            # Batch statistics are running means themselves.
+            for kept, measured in zip(self.averaged.buffers(), self._network.buffers(), strict=True):
+                kept.copy_(measured)
 
 
 class _Judge:

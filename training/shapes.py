@@ -125,7 +125,7 @@ def _defaults(name: str, *, layout: str, features: int) -> dict[str, Size]:
     wide = features - (features + 1) % 2 if layout == "row" else 3
     window: dict[str, Size] = {"window": WINDOW} if layout == "windows" else {}
     sizes: dict[str, dict[str, Size]] = {
-        "gru": {"hidden": 64, "embedding": 32},
+        "gru": {"hidden": 64, "embedding": 48, "skip": True},
         "conv_bilstm": {
             "filters": 256, "kernel": wide, "hidden": 64, "second": 128, "dense": (64, 32, 16), "attention": True,
         },
@@ -208,9 +208,10 @@ def _norm(name: str, width: int) -> Shapes:
 
 def _gru(network: Described, inputs: int) -> Shapes:
     hidden, embedding = network.count("hidden"), network.count("embedding")
+    skip: Shapes = {"skip_w": (embedding, 2 * inputs)} if network.sizes["skip"] else {}
     return {
         "gru_w": (3 * hidden, inputs), "gru_r": (3 * hidden, hidden), "gru_bw": (3 * hidden,), "gru_br": (3 * hidden,),
-        "embed_w": (embedding, hidden), "embed_b": (embedding,),
+        "embed_w": (embedding, hidden), "embed_b": (embedding,), **skip,
     }  # fmt: skip
 
 

@@ -144,12 +144,17 @@ def weighted_sum(graph: Graph, weights: str, values: str, *, output: str) -> str
 
 def newest_and_mean(graph: Graph, values: str, entrance: Entrance) -> str:
     """Return [B, 2N] of [B, W, N]: the newest real step beside the mean of all real ones."""
+    recent = newest(graph, values, entrance)
+    mean = weighted_sum(graph, even(graph, entrance, output="even"), values, output="mean_step")
+    return graph.node("Concat", [recent, mean], "newest_and_mean", axis=1)
+
+
+def newest(graph: Graph, values: str, entrance: Entrance) -> str:
+    """Return [B, N] of [B, W, N]: the newest real step. Padding must hold numbers, such as 0."""
     places = graph.constant("places_counted", np.arange(1, entrance.window + 1, dtype=np.float32)[None])
     graph.node("Equal", [places, entrance.rows_column], "is_newest")
     graph.node("Cast", ["is_newest"], "newest_weight", to=TensorProto.FLOAT)
-    newest = weighted_sum(graph, "newest_weight", values, output="newest")
-    mean = weighted_sum(graph, even(graph, entrance, output="even"), values, output="mean_step")
-    return graph.node("Concat", [newest, mean], "newest_and_mean", axis=1)
+    return weighted_sum(graph, "newest_weight", values, output="newest")
 
 
 def even(graph: Graph, entrance: Entrance, *, output: str) -> str:

@@ -32,8 +32,9 @@ def test_the_grus_shapes_are_those_counted_by_hand():
     shapes = array_shapes(describe("gru", **WINDOWS))
 
     assert shapes["gru_w"] == (192, 102)
-    assert shapes["embed_w"] == (32, 64)
-    assert shapes["head_w"] == (11, 32)
+    assert shapes["embed_w"] == (48, 64)
+    assert shapes["skip_w"] == (48, 204)
+    assert shapes["head_w"] == (11, 48)
 
 
 @pytest.mark.parametrize(
