@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-import hashlib
+import torch
 
 from contracts.bundle import MODEL, Threshold, load_bundle, write_manifest
 from contracts.classes import HEAD_NAMES, NAMES
@@ -92,7 +94,7 @@ def test_the_detector_calls_unknown_what_is_over_the_manifests_threshold(network
     arrays = fitted("benign_mahalanobis", outputs)
     model = build_graph(network.arrays(), window=WINDOW, int8=False, unknown=arrays).SerializeToString()
     (tmp_path / MODEL).write_bytes(model)
-    manifest = make_manifest(open_at=1.0)
+    manifest = make_manifest(open_at=1.0, severe_at=1.0)
     thresholds = manifest.thresholds | {"unknown": Threshold(open=0.3, severe=0.9)}
     files = {MODEL: hashlib.sha256(model).hexdigest()}
     write_manifest(tmp_path, manifest.model_copy(update={"files": files, "thresholds": thresholds}))
