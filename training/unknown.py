@@ -67,7 +67,7 @@ def fit_raw(kind: str, outputs: Outputs, label: NDArray[np.integer[Any]]) -> Arr
     if kind == "benign_mahalanobis":
         return _gaussian(benign, np.zeros(len(benign), np.int64))
     if kind == "benign_kmeans":
-        return {"unknown_whitening": np.eye(benign.shape[1], dtype=np.float32), "unknown_centres": _centres(benign)}
+        return {"unknown_whitening": np.eye(benign.shape[1], dtype=np.float32), "unknown_centres": centres_of(benign)}
     raise ValueError(f"unknown score of kind {kind!r}, wanted one of {', '.join(KINDS)}")
 
 
@@ -197,21 +197,21 @@ def _gaussian(embedding: Floats, label: NDArray[np.integer[Any]]) -> Arrays:
     }
 
 
-def _centres(rows: Floats, *, count: int = KMEANS, rounds: int = 30) -> Floats:
+def centres_of(rows: Floats, *, count: int = KMEANS, rounds: int = 30) -> Floats:
     """Return float32[count, E]: centres of rows by Lloyd's rounds from seeds drawn far apart (k-means++)."""
     rng = np.random.default_rng(0)
     centres = rows[rng.integers(len(rows))][None]
     while len(centres) < count:
-        nearest = _squared(rows, centres).min(axis=1)
+        nearest = squared_distances(rows, centres).min(axis=1)
         chance = nearest / nearest.sum() if nearest.sum() > 0 else None
         centres = np.vstack([centres, rows[rng.choice(len(rows), p=chance)]])
     for _ in range(rounds):
-        own = _squared(rows, centres).argmin(axis=1)
+        own = squared_distances(rows, centres).argmin(axis=1)
         centres = np.stack([rows[own == c].mean(axis=0) if (own == c).any() else centres[c] for c in range(count)])
     return np.asarray(centres, np.float32)
 
 
-def _squared(rows: Floats, centres: Floats) -> NDArray[np.float64]:
+def squared_distances(rows: Floats, centres: Floats) -> NDArray[np.float64]:
     """Return float64[N, K]: squared distances."""
     wide, at = rows.astype(np.float64), centres.astype(np.float64)
     apart: NDArray[np.float64] = (wide**2).sum(axis=1)[:, None] - 2 * wide @ at.T + (at**2).sum(axis=1)
