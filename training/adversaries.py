@@ -74,7 +74,8 @@ def taught_against(captures: CapturesBySide, *, seeds: Sequence[int], threads: i
     from training.fit import FitSettings, fit, predict
     from training.teach import plain_benign, window_figures
     from training.thresholds import choose
-    from training.unknown_compare import FEW, SHORT, few_of, sides_of
+    from training.probes import few_of
+    from training.unknown_compare import FEW, SHORT, sides_of
 
     taught = [each.truth for each in captures.by_source("train").get("lab", [])]
     judged = [each.truth for each in captures.by_source("test").get("lab", [])]

@@ -28,6 +28,7 @@ from training.captures import CapturesBySide
 from training.datasets import WindowSet, gather
 from training.figures.rates import auc, mean_and_spread, share
 from training.fit import FitSettings, Fitted, fit, scale_all
+from training.probes import few_of
 from training.progress import Progress
 from training.report import source_of
 from training.splits import TEACHING_SIDES
@@ -77,13 +78,6 @@ def sides_of(captures: CapturesBySide) -> Sides:
         for side in TEACHING_SIDES
     )
     return Sides(teaching, choosing, plain, sources)
-
-
-def few_of(windows: WindowSet, most: int) -> WindowSet:
-    """Return at most so many windows of each class the head knows, drawn evenly."""
-    rng = np.random.default_rng(1)
-    places = [rng.permutation(np.flatnonzero(windows.label == c))[:most] for c in range(len(HEAD_NAMES))]
-    return windows.where(np.sort(np.concatenate(places)))
 
 
 def without_class(windows: WindowSet, class_index: int) -> WindowSet:
