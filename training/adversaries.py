@@ -72,9 +72,9 @@ def taught_against(captures: CapturesBySide, *, seeds: Sequence[int], threads: i
 
     from training.datasets import WindowSet, gather, join
     from training.fit import FitSettings, fit, predict
+    from training.probes import few_of
     from training.teach import plain_benign, window_figures
     from training.thresholds import choose
-    from training.probes import few_of
     from training.unknown_compare import FEW, SHORT, sides_of
 
     taught = [each.truth for each in captures.by_source("train").get("lab", [])]

@@ -27,6 +27,7 @@ from training.splits import Splits, load_splits
 from training.thresholds import choose
 from training.unknown import UnknownSettings, choose_threshold, fit_unknown, unknown_scores
 from training.unknown_compare import SHORT, Sides, see, sides_of
+from training.unknown_tables import makers_table
 
 SIDES_OF_DEVICES = ("train", "validation", "test")
 LAB = "lab"
@@ -86,16 +87,6 @@ def judge_maker(fitted: Fitted, sides: Sides, splits: Splits, maker: str) -> dic
     }
 
 
-def markdown(told: Mapping[str, Any]) -> str:
-    """Return one line per maker."""
-    lines = ["| maker left out | windows | called a class | called unknown | either |", "|---|--:|--:|--:|--:|"]
-    for maker, each in told["means"].items():
-        cells = [_cell(each[key]) for key in ("classes", "unknown", "either")]
-        note = "" if maker in told["taught"] else " (never taught)"
-        lines.append(f"| {maker}{note} | {each['windows']:,d} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def add_command(commands: Any) -> None:
     """Add `penstock-train devices` to a parser's commands."""
     parser = commands.add_parser("devices", help="false alarms on each maker's devices, taught and chosen without them")
@@ -112,7 +103,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     told = leave_makers_out(sides_of(find_captures(splits)), splits, settings, seeds=arguments.seeds)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(told, indent=1) + "\n")
-    print(markdown(told))
+    print(makers_table(told))
     return 0
 
 
@@ -126,7 +117,3 @@ def _of_maker(windows: WindowSet, splits: Splits, maker: str) -> NDArray[np.bool
 def _over(probabilities: NDArray[np.float32], by_class: Mapping[str, tuple[float, float]]) -> NDArray[np.bool_]:
     opens = np.array([by_class[name][0] for index, name in enumerate(HEAD_NAMES) if index != BENIGN])
     return np.asarray((np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1))
-
-
-def _cell(told: Mapping[str, Any]) -> str:
-    return f"{told['mean']:.4f}" + ("" if told["std"] is None else f" ± {told['std']:.4f}")

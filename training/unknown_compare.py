@@ -33,6 +33,7 @@ from training.progress import Progress
 from training.report import source_of
 from training.splits import TEACHING_SIDES
 from training.unknown import KINDS, Outputs, centres_of, equal_weight, fit_raw, raw_scores, squared_distances
+from training.unknown_tables import candidates_table, classes_table
 
 RATES = (1e-2, 1e-3)
 COMPONENTS = 24
@@ -154,23 +155,6 @@ def candidates(train: Seen) -> dict[str, Score]:
     return found
 
 
-def markdown(told: Mapping[str, Any]) -> str:
-    """Return the comparison as one table, candidates by falling TPR on validation."""
-    means = told["means"]
-    order = sorted(means, key=lambda name: -(means[name]["validation"]["tpr"]["0.001"]["mean"] or 0.0))
-    head = ["candidate", "validation, 1e-2", "validation, 1e-3", "test, 1e-3", "evaluation, 1e-3", "AUC of unseen"]
-    head += ["benign test, 1e-3", "benign evaluation, 1e-3"]
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
-    for name in order:
-        own = means[name]
-        cells = [_cell(own["validation"]["tpr"]["0.01"])]
-        cells += [_cell(own[side]["tpr"]["0.001"]) for side in JUDGING_SIDES]
-        cells += [_cell(own["validation"]["auc"])]
-        cells += [_cell(own[side]["benign"]["0.001"], places=4) for side in ("test", "evaluation")]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def _attack_score(seen: Seen) -> Floats:
     odds = np.exp(seen.outputs.logits - seen.outputs.logits.max(axis=1, keepdims=True))
     return np.asarray(1 - odds[:, BENIGN] / odds.sum(axis=1), np.float32)
@@ -239,13 +223,6 @@ def _over_seeds(by_class: Mapping[str, Sequence[dict[str, Any]]], keys: Sequence
     return mean_and_spread(per_seed)
 
 
-def _cell(told: Mapping[str, Any], *, places: int = 3) -> str:
-    if told["mean"] is None:
-        return "-"
-    spread = "" if told["std"] is None else f" ± {told['std']:.{places}f}"
-    return f"{told['mean']:.{places}f}{spread}"
-
-
 def add_command(commands: Any) -> None:
     """Add `penstock-train unknown` to a parser's commands."""
     parser = commands.add_parser("unknown", help="compare unknown scores, leaving one attack class after another out")
@@ -264,5 +241,6 @@ def run_command(arguments: argparse.Namespace) -> int:
     told = compare_unknown(sides_of(find_captures(load_splits())), settings, seeds=arguments.seeds)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(told, indent=1) + "\n")
-    print(markdown(told))
+    print(candidates_table(told))
+    print(classes_table(told))
     return 0
