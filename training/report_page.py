@@ -7,6 +7,7 @@ says so; nothing is typed in by hand. Needs a runtime, matplotlib and scikit-lea
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from contracts.classes import BENIGN
 from detection.engine import Engine
 from training.adversaries import markdown as evasions_table
 from training.captures import CapturesBySide
+from training.checkpoint import FACTS_FILE
 from training.datasets import WindowSet, gather
 from training.figures import plots
 from training.probes import attack_score, attention, columns, few_of, importance, leakage, score
@@ -47,8 +49,8 @@ class Inputs:
 
 
 def write_page(folder: Path, *, bundle: Bundle, engine: Engine, captures: CapturesBySide, inputs: Inputs) -> Path:
-    """Write NAME.json, NAME-*.png and NAME.md into a folder; return the page. NAME is the model's and its release."""
-    name = f"{bundle.manifest.name}-release-{bundle.manifest.release}"
+    """Write NAME.json, NAME-*.png and NAME.md into a folder; return the page. NAME tells model and release."""
+    name = f"{bundle.manifest.name}-release-{bundle.manifest.release}-report"
     told = report_sides(bundle, engine, captures)
     windows = {
         side: gather(captures.truths(side), title=f"{side} windows", keep=lambda each: few_of(each, FEW))
@@ -83,8 +85,8 @@ def page_text(told: Mapping[str, Any], *, bundle: Bundle, command: str, drawn: S
         ),
         (
             "Captures are split by maker, recording and source (training/splits.toml): nothing that teaches or chooses "
-            "judges here but `validation`. Rates are over windows, bounds are at 95 % and count windows as if drawn one by "
-            "one, so the truth is wider. A false incident overlaps no labelled attack of its device."
+            "judges here but `validation`. Rates are over windows, bounds are at 95 % and count windows as if drawn one "
+            "by one, so the truth is wider. A false incident overlaps no labelled attack of its device."
         ),
         "## What it finds",
         _summary(told),
@@ -250,3 +252,40 @@ def _row(cells: Sequence[str]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def add_command(commands: Any) -> None:
+    """Add `penstock-train page` to a parser's commands."""
+    parser = commands.add_parser(
+        "page", help="write a bundle's page: tables by source, plots, probes, other commands' figures"
+    )
+    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the page and its plots"
+    )
+    parser.add_argument(
+        "--checkpoint", type=Path, nargs="*", default=[], metavar="DIR", help="whose losses to draw, one line a seed"
+    )
+    for key, command in PARTS.items():
+        parser.add_argument(f"--{key}", type=Path, metavar="FILE.json", help=f"what {command} wrote")
+    parser.set_defaults(run=run_command)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Write the page and say where it is."""
+    from contracts.bundle import load_bundle
+    from detection.onnx_engine import OnnxEngine
+    from training.captures import find_captures
+    from training.splits import load_splits
+
+    facts = [json.loads((folder / FACTS_FILE).read_text()) for folder in arguments.checkpoint]
+    files = {key: path for key in PARTS if (path := getattr(arguments, key)) is not None}
+    inputs = Inputs(
+        command="penstock-train page " + " ".join(f"--{key} {path.name}" for key, path in files.items()),
+        files=files,
+        histories={f"seed {each['seed']}": each["history"] for each in facts},
+    )
+    bundle = load_bundle(arguments.bundle)
+    engine, captures = OnnxEngine(bundle), find_captures(load_splits())
+    print(write_page(arguments.output, bundle=bundle, engine=engine, captures=captures, inputs=inputs))
+    return 0
