@@ -112,12 +112,12 @@ def read_marked(truth: GroundTruth) -> list[Marked] | None:
 
 
 def evade(
-    truth: GroundTruth, before: list[Marked], evasion: Evasion, *, folder: Path = EVADED, seed: int = 1
+    truth: GroundTruth, before: list[Marked], evasion: Evasion, *, folder: Path | None = None, seed: int = 1
 ) -> tuple[GroundTruth, Effort]:
     """Return the ground truth of the evaded capture, written under a folder, and its cost."""
     after = apply(before, evasion, random.Random(seed))
     home = (
-        folder
+        (folder or EVADED)
         / f"{evasion.name} {evasion.level}".replace(" ", "_").replace("%", "pct")
         / "/".join(truth.path.resolve().parts[-3:-1])
     )

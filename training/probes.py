@@ -117,15 +117,20 @@ def leakage(
     }
 
 
-def _forest(inputs: Floats, is_one: NDArray[np.bool_], asked: Floats, seed: int) -> Floats:
+def _forest(inputs: Floats, is_one: NDArray[np.bool_], asked: Floats, seed: int) -> Floats | None:
+    """Return the forest's share of trees for True, float32[N]; None where there is nothing to tell apart or to ask."""
     from sklearn.ensemble import RandomForestClassifier
 
+    if not len(asked) or is_one.all() or not is_one.any():
+        return None
     forest = RandomForestClassifier(TREES, min_samples_leaf=2, class_weight="balanced", random_state=seed, n_jobs=1)
     forest.fit(inputs, is_one)
     return np.asarray(forest.predict_proba(asked)[:, list(forest.classes_).index(True)], np.float32)
 
 
-def _of(scores: Floats, is_one: NDArray[np.bool_]) -> dict[str, float | None]:
+def _of(scores: Floats | None, is_one: NDArray[np.bool_]) -> dict[str, float | None]:
+    if scores is None:
+        return {"auc": None, "tpr": None}
     ones, rest = scores[is_one], scores[~is_one]
     at = threshold_at(rest, 1e-2)
     return {"auc": auc(ones, rest), "tpr": None if at is None or not len(ones) else float((ones > at).mean())}

@@ -84,9 +84,9 @@ def page_text(told: Mapping[str, Any], *, bundle: Bundle, command: str, drawn: S
             f"{manifest.parameters:,d} parameters. The same figures stand in `{name}.json`."
         ),
         (
-            "Captures are split by maker, recording and source (training/splits.toml): nothing that teaches or chooses "
-            "judges here but `validation`. Rates are over windows, bounds are at 95 % and count windows as if drawn one "
-            "by one, so the truth is wider. A false incident overlaps no labelled attack of its device."
+            "Captures are split by maker, recording and source (training/splits.toml): nothing that teaches or "
+            "chooses judges here but `validation`. Rates are over windows, bounds are at 95 % and count windows as if "
+            "drawn one by one, so the truth is wider. A false incident overlaps no labelled attack of its device."
         ),
         "## What it finds",
         _summary(told),

@@ -28,7 +28,8 @@ def roc(path: Path, scores: Mapping[str, tuple[Array, Array]], *, title: str) ->
         tpr = 1 - np.searchsorted(np.sort(attack), at, side="left") / len(attack)
         axes.plot(np.maximum(fpr, LEAST_RATE), tpr, drawstyle="steps-post", label=name)
     axes.set(xscale="log", xlim=(LEAST_RATE, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate")
-    axes.legend(loc="lower right", fontsize=8)
+    if axes.lines:
+        axes.legend(loc="lower right", fontsize=8)
     axes.grid(alpha=0.3)
     _save(figure, path)
 
