@@ -29,7 +29,7 @@ from training.progress import Progress
 from training.splits import load_splits
 
 TAUGHT_LEVELS = {"pad": "+128 octets", "pace": "16x slower", "split": "every 2 packets", "mimic": "50% of packets"}
-TAUGHT_CAPTURES = 24  # of the lab's teaching recordings, evenly: each becomes four more
+TAUGHT_CAPTURES = 12  # of the lab's teaching recordings, evenly: each becomes four more
 TOLD = ("windows_attack", "tpr", "attacks", "attacks_alerted", "first_alert_s", "incidents", "false_incidents")
 
 

@@ -101,7 +101,27 @@ def compare_unknown(
                 for candidate, told in judge_left_out(fitted, sides, class_index=index).items():
                     runs.setdefault(candidate, {}).setdefault(name, []).append(told)
                 progress.step(note=f"{name}, seed {seed}")
-    return {"seeds": list(seeds), "rates": list(RATES), "runs": runs, "means": _means(runs)}
+    return told_of(runs, seeds=seeds)
+
+
+def told_of(runs: Mapping[str, Mapping[str, list[dict[str, Any]]]], *, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return what the command writes: runs and means; benign shares by source as means at the lowest rate only."""
+    by_source = {candidate: _by_source(by_class) for candidate, by_class in runs.items()}
+    for by_class in runs.values():
+        for run in (run for each in by_class.values() for run in each):
+            for side in JUDGING_SIDES:
+                run[side].pop("benign_by_source", None)
+    means = _means(runs)
+    return {"seeds": list(seeds), "rates": list(RATES), "runs": runs, "means": means, "benign_by_source": by_source}
+
+
+def _by_source(by_class: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, float]:
+    shares: dict[str, list[float]] = {}
+    for run in (run for each in by_class.values() for run in each):
+        for side in JUDGING_SIDES:
+            for source, told in run[side].get("benign_by_source", {}).items():
+                shares.setdefault(f"{side}: {source}", []).append(told[f"{min(RATES):g}"])
+    return {name: float(np.mean(each)) for name, each in sorted(shares.items())}
 
 
 def judge_left_out(fitted: Fitted, sides: Sides, *, class_index: int) -> dict[str, dict[str, Any]]:
