@@ -1,7 +1,7 @@
 """What the shipped bundle does on every side of the split, in one JSON file and one table.
 
 Incidents and rates come from `evaluate`, one line per source and for its whole; captures of one source are told
-together. Needs a runtime, not torch.
+together. `report_page` makes the page in docs/results of it. Needs a runtime, not torch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from contracts.classes import BENIGN, NAMES
 from detection.engine import Engine
 from training.captures import CapturesBySide, LabelledCapture
 from training.checkpoint import training_commit
-from training.evaluate import CaptureOutcome, evaluate, figures
-from training.thresholds import upper_bound
+from training.evaluate import evaluate
+from training.figures.outcomes import CaptureOutcome, figures, whole
 
 REPORTED_SIDES = ("validation", "test", "evaluation")
 
@@ -73,24 +73,8 @@ def _side(members: Sequence[LabelledCapture], outcomes: Sequence[CaptureOutcome]
 
 
 def _with_bounds(outcomes: Sequence[CaptureOutcome]) -> dict[str, Any]:
-    """Return the figures and what their sample supports: 95 % upper bounds on fpr and on false incidents per day."""
-    told = figures(outcomes)
-    benign, days = told["windows_benign"], told["days"]
-    false_windows = round((told["fpr"] or 0.0) * benign)
-    return told | {
-        "captures": len(outcomes),
-        "fpr_upper_bound": upper_bound(false_windows, benign) if benign else None,
-        # None seen in d days bounds a Poisson rate below 3/d; few seen, by about two roots more and the 3.
-        "false_incidents_per_day_upper_bound": _poisson_bound(told["false_incidents"]) / days if days else None,
-    }
-
-
-def _poisson_bound(seen: int) -> float:
-    """Return a 95 % upper bound on the mean of a Poisson count (3 for none seen; Byar's approximation otherwise)."""
-    if seen == 0:
-        return 3.0
-    more = seen + 1
-    return float(more * (1 - 1 / (9 * more) + 1.645 / (3 * more**0.5)) ** 3)
+    """Return the figures, which say what their sample supports, and what only several captures have."""
+    return figures(outcomes) | whole(outcomes) | {"captures": len(outcomes)}
 
 
 COLUMNS = (

@@ -13,7 +13,7 @@ import pytest
 from tests.training.test_captures import SPLITS, write_data, write_lab
 from training import cli
 from training.captures import find_captures
-from training.report import _poisson_bound, markdown, report_sides, source_of
+from training.report import markdown, report_sides, source_of
 
 pytest.importorskip("onnxruntime")
 
@@ -50,11 +50,6 @@ def test_the_tables_hold_a_line_per_source(told):
 
     assert sum(line.startswith("| lab |") for line in lines) == 1
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-
-
-@pytest.mark.parametrize(("seen", "bound"), [(0, 3.0), (1, 4.744), (4, 9.154), (10, 16.96)])
-def test_the_bound_on_a_count_is_that_of_the_poisson_distribution(seen, bound):
-    assert _poisson_bound(seen) == pytest.approx(bound, rel=0.02)
 
 
 @pytest.mark.parametrize(
