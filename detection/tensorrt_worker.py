@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
-import importlib
 import importlib.util
 import json
 import mmap
@@ -194,8 +193,8 @@ class Session:
         while True:
             descriptors = []  # type: List[int]
             try:
-                room, flags = socket.CMSG_SPACE(8 * 4), socket.MSG_CMSG_CLOEXEC
-                message, extra, flags, _ = self.connection.recvmsg(MAX_MESSAGE_BYTES, room, flags)
+                room, wish = socket.CMSG_SPACE(8 * 4), socket.MSG_CMSG_CLOEXEC
+                message, extra, flags, _ = self.connection.recvmsg(MAX_MESSAGE_BYTES, room, wish)
                 for _, kind, content in extra:
                     if kind == socket.SCM_RIGHTS:
                         descriptors += memoryview(content[: len(content) // 4 * 4]).cast("i")
