@@ -51,7 +51,7 @@ class Link:
             uid = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
         except OSError as exc:
             self.close()
-            raise LinkBroken("unavailable", f"{path}: {exc.strerror}") from exc
+            raise LinkBroken("unavailable", f"{path}: {exc.strerror or exc}") from exc
         if uid not in uids:
             self.close()
             raise LinkBroken("stranger", f"{path}: the worker runs as user {uid}, wanted one of {sorted(uids)}")

@@ -118,10 +118,10 @@ class Cuda:
         self.check("cudaMalloc", ctypes.byref(address), ctypes.c_size_t(size))
         return address.value or 0
 
-    def copy(self, to: int, source: int, size: int) -> None:
-        """Copy in stream order; kind 4 tells host from device by the address."""
+    def copy(self, to: int, source: int, size: int, *, kind: int) -> None:
+        """Copy in stream order; kind 1 is from the host to the device, 2 back."""
         addresses = ctypes.c_void_p(to), ctypes.c_void_p(source)
-        self.check("cudaMemcpyAsync", *addresses, ctypes.c_size_t(size), ctypes.c_int(4), self.stream)
+        self.check("cudaMemcpyAsync", *addresses, ctypes.c_size_t(size), ctypes.c_int(kind), self.stream)
 
 
 class Plan:
@@ -172,10 +172,10 @@ class Plan:
         """Score the first windows of the shared memory at an address; afterwards their scores lie there."""
         offsets = self.shape.offsets()
         for name in ("windows", "mask"):
-            self.cuda.copy(self.memory[name], address + offsets[name], count * self.shape.row_bytes(name))
+            self.cuda.copy(self.memory[name], address + offsets[name], count * self.shape.row_bytes(name), kind=1)
         self._execute(count)
         for name in ("probabilities", "embedding", "unknown_score", "attention"):
-            self.cuda.copy(address + offsets[name], self.memory[name], count * self.shape.row_bytes(name))
+            self.cuda.copy(address + offsets[name], self.memory[name], count * self.shape.row_bytes(name), kind=2)
         self.cuda.check("cudaStreamSynchronize", self.cuda.stream)
 
 
@@ -362,9 +362,8 @@ def accept(listener: socket.socket, settings: argparse.Namespace, sessions: List
 def notify(state: bytes) -> None:
     """Tell systemd, where it listens."""
     path = os.environ.get("NOTIFY_SOCKET", "")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(state, "\0" + path[1:] if path[0] == "@" else path)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.sendto(state, "\0" + path[1:] if path.startswith("@") else path)
 
 
 def main() -> int:

@@ -1,0 +1,101 @@
+"""The TensorRT worker as a real process over a real socket, with the fake `tensorrt` and libcudart in their places."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = Path(__file__).with_name("fake_tensorrt")
+WORKER = ROOT / "detection" / "tensorrt_worker.py"
+HANG_GUARD_S = 60.0
+
+
+def build_cudart(folder: Path) -> Path:
+    """Compile the fake libcudart into a folder and return that; skips where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = folder / "libcudart.so.12"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, FAKES / "cudart.c"], check=True, timeout=60)
+    return folder
+
+
+class WorkerProcess:
+    """A worker of one release; ends with the `with` block."""
+
+    def __init__(self, folder: Path, libraries: Path, *, version: str = "10.3.0", device: str = "Fake Tegra") -> None:
+        self.folder, self.libraries, self.version, self.device = folder, libraries, version, device
+        self.socket_path = str(folder / "socket")
+        self.cache = folder / "cache"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start it, and return when it says that it listens."""
+        self.folder.mkdir(exist_ok=True)
+        ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ready.settimeout(HANG_GUARD_S)
+        ready.bind(f"\0penstock-test-{os.getpid()}-{id(self)}-{time.monotonic_ns()}")
+        environment = os.environ | {
+            "PYTHONPATH": str(FAKES),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "LD_LIBRARY_PATH": str(self.libraries),
+            "FAKE_TENSORRT": str(self.folder),
+            "FAKE_TENSORRT_VERSION": self.version,
+            "FAKE_CUDA_DEVICE": self.device,
+            "NOTIFY_SOCKET": ready.getsockname().decode().replace("\0", "@"),
+        }
+        command = [sys.executable, WORKER, "--socket", self.socket_path, "--cache", self.cache]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        if wait:
+            assert ready.recv(64) == b"READY=1"
+        ready.close()
+        return self
+
+    def __enter__(self) -> Self:
+        return self if self.process else self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.kill()  # its sessions die with it
+            self.process.wait(HANG_GUARD_S)
+            self.process = None
+
+    def switch(self, name: str, word: str = "on") -> None:
+        """Make the fakes misbehave: see them for the names."""
+        (self.folder / name).write_text(word)
+
+    def switch_off(self, name: str) -> None:
+        (self.folder / name).unlink()
+
+    def sessions(self) -> list[int]:
+        """Return the process ids of its sessions that still run."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"]
+
+    def signal_session(self, number: signal.Signals) -> None:
+        (pid,) = self.sessions()
+        os.kill(pid, number)
+
+    def calls(self) -> list[str]:
+        """Return what TensorRT was asked to build and load so far."""
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def builds(self) -> int:
+        return sum(each.startswith("build") for each in self.calls())
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
