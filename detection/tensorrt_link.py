@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import mmap
 import os
+import select
 import socket
 import struct
 from typing import Final
@@ -92,6 +93,10 @@ class Link:
         if answer[:2] != (wire.OK, count):
             raise LinkBroken("garbage", f"an answer for {answer[1]} windows, asked for {count}")
         return Scores(*(self._array(name, count).copy() for name in Scores._fields))
+
+    def wait(self, within_s: float) -> None:
+        """Return when the worker has said something, or after a time."""
+        select.select([self._socket], [], [], within_s)
 
     def close(self) -> None:
         self._socket.close()
