@@ -23,8 +23,9 @@ MAX_MODEL_BYTES = 16 << 20
 MAX_TIMING_BYTES = 16 << 20
 OPTIMAL_BATCH = 16  # a gateway's usual batch; TensorRT chooses its kernels for it
 BAD_MODEL, OUT_OF_MEMORY, FAILED = 13, 14, 15  # exit codes: ten above the worker's word for the same
-# Layers that multiply by weights, by their names in 8.2 to 10.x: before them values are raw, behind them they are not.
-MATRICES = ("MATRIX_MULTIPLY", "CONVOLUTION", "FULLY_CONNECTED", "RNN_V2")
+# Layers, by their names in 8.2 to 10.x, before which values are raw and behind which they are not: those that multiply
+# by weights, and the borders of the loop that TensorRT's parser makes of a GRU or LSTM.
+BORDERS = ("MATRIX_MULTIPLY", "CONVOLUTION", "FULLY_CONNECTED", "RNN_V2", "ITERATOR", "TRIP_LIMIT", "RECURRENCE")
 CONSTANTS = ("CONSTANT", "SHAPE")
 PLAN, FAILED_MARK, TIMING = ".plan", ".failed", ".timing"
 KEEP = 8  # plans in the cache: a few models, two precisions
@@ -78,8 +79,8 @@ def add_profile(builder: Any, config: Any, settings: argparse.Namespace) -> None
 
 
 def keep_raw_values_wide(trt: Any, network: Any) -> int:
-    """Keep in fp32 what touches raw columns, up to the first matrix. Return how many layers were pinned."""
-    passed_over = [getattr(trt.LayerType, name) for name in MATRICES + CONSTANTS if hasattr(trt.LayerType, name)]
+    """Keep in fp32 what touches raw columns, up to the first border. Return how many layers were pinned."""
+    passed_over = [getattr(trt.LayerType, name) for name in BORDERS + CONSTANTS if hasattr(trt.LayerType, name)]
     raw = {network.get_input(index).name for index in range(network.num_inputs)}
     pinned = 0
     for layer in (network.get_layer(index) for index in range(network.num_layers)):

@@ -384,8 +384,8 @@ def main() -> int:
         return 73
     sessions = []  # type: List[int]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    notify(b"READY=1")
     try:
+        notify(b"READY=1")
         while True:
             if select.select([listener], [], [], 1.0)[0]:
                 accept(listener, settings, sessions)

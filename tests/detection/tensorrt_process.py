@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -9,15 +10,36 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from types import ModuleType
 
+import numpy as np
 import pytest
+
+from detection.tensorrt_client import TensorrtEngine
+from tests.detection.onnx_model import F, W
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).with_name("fake_tensorrt")
 WORKER = ROOT / "detection" / "tensorrt_worker.py"
 HANG_GUARD_S = 60.0
+RELEASES = ["8.2.1", "10.3.0"]
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+def windows(count: int) -> Batch:
+    values = np.random.default_rng(count).normal(size=(count, W, F)).astype(np.float32)
+    return values, np.ones((count, W), np.float32)
+
+
+class Clock:
+    """A clock that only tests move."""
+
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 def build_cudart(folder: Path) -> Path:
@@ -39,7 +61,7 @@ class WorkerProcess:
         self.cache = folder / "cache"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> Self:
+    def start(self, *, wait: bool = True) -> WorkerProcess:
         """Start it, and return when it says that it listens."""
         self.folder.mkdir(exist_ok=True)
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -63,7 +85,7 @@ class WorkerProcess:
         ready.close()
         return self
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> WorkerProcess:
         return self if self.process else self.start()
 
     def __exit__(self, *_: object) -> None:
@@ -99,3 +121,33 @@ class WorkerProcess:
 
     def log(self) -> str:
         return (self.folder / "log").read_text()
+
+
+def until(engine: TensorrtEngine, holds: Callable[[], bool]) -> None:
+    """Have one window scored after the other until something holds, waiting for the worker's answers in between."""
+    give_up_at = time.monotonic() + HANG_GUARD_S
+    while not holds():
+        assert time.monotonic() < give_up_at, (engine.tally, engine.last_problem)
+        engine.score(*windows(1))
+        link = engine._link
+        if link is not None and not engine._is_ready:
+            link.wait(0.2)
+
+
+def until_trusted(engine: TensorrtEngine) -> TensorrtEngine:
+    """Bring the engine to where the worker's scores count; clear its tally."""
+    until(engine, lambda: engine.tally.scored > 0)
+    engine.tally.scored = engine.tally.compared = 0
+    engine.tally.fallbacks.clear()
+    return engine
+
+
+def fake_module(version: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("FAKE_TENSORRT_VERSION", version)
+    monkeypatch.syspath_prepend(FAKES)
+    spec = importlib.util.spec_from_file_location("fake_tensorrt_module", FAKES / "tensorrt.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

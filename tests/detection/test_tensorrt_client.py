@@ -1,11 +1,11 @@
-"""The engine behind the TensorRT worker: a real process over a real socket, and everything that can go wrong with it."""
+"""The engine behind the TensorRT worker: a real process over a real socket, and all that can go wrong with it."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,27 +17,11 @@ from detection.engine import Engine, Scores
 from detection.onnx_engine import OnnxEngine
 from detection.tensorrt_client import COMPARED_BATCHES, LAST_PAUSE_S, TensorrtEngine, Tolerance, probe_windows
 from tests.detection.onnx_model import C, F, W, model_bytes
-from tests.detection.tensorrt_process import HANG_GUARD_S, WorkerProcess, build_cudart
+from tests.detection.tensorrt_process import RELEASES, Clock, WorkerProcess, build_cudart, until, until_trusted, windows
 from tests.detection.windows import make_bundle
 
-RELEASES = ["8.2.1", "10.3.0"]
 WEIGHTS = np.random.default_rng(7).normal(size=(F, C)).astype(np.float32) / 100
 MODEL = model_bytes(WEIGHTS)
-Batch = tuple[np.ndarray, np.ndarray]
-
-
-def windows(count: int) -> Batch:
-    values = np.random.default_rng(count).normal(size=(count, W, F)).astype(np.float32)
-    return values, np.ones((count, W), np.float32)
-
-
-class Clock:
-    """A clock that only tests move."""
-
-    now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture(scope="module")
@@ -70,28 +54,11 @@ def engine(cpu: OnnxEngine, worker: WorkerProcess, clock: Clock) -> Iterator[Ten
     made.close()
 
 
-def engine_for(cpu: Engine, path: str, clock: Clock, *, model: bytes = MODEL, deadline_s: float = 10.0) -> TensorrtEngine:
+def engine_for(
+    cpu: Engine, path: str, clock: Clock, *, model: bytes = MODEL, deadline_s: float = 10.0
+) -> TensorrtEngine:
     """Return an engine whose deadline is a hang guard: nothing here measures how fast the fakes are."""
     return TensorrtEngine(cpu, model, socket_path=path, probe=windows(32), deadline_s=deadline_s, clock=clock)
-
-
-def until(engine: TensorrtEngine, holds: Callable[[], bool]) -> None:
-    """Have one window scored after the other until something holds, waiting for the worker's answers in between."""
-    give_up_at = os.times().elapsed + HANG_GUARD_S
-    while not holds():
-        assert os.times().elapsed < give_up_at, (engine.tally, engine.last_problem)
-        engine.score(*windows(1))
-        link = engine._link
-        if link is not None and not engine._is_ready:
-            link.wait(0.2)
-
-
-def until_trusted(engine: TensorrtEngine) -> TensorrtEngine:
-    """Bring the engine to where the worker's scores count; clear its tally."""
-    until(engine, lambda: engine.tally.scored > 0)
-    engine.tally.scored = engine.tally.compared = 0
-    engine.tally.fallbacks.clear()
-    return engine
 
 
 def assert_same(scores: Scores, expected: Scores, *, within: float = 1e-3) -> None:
@@ -102,18 +69,17 @@ def assert_same(scores: Scores, expected: Scores, *, within: float = 1e-3) -> No
 
 
 @pytest.mark.parametrize("version", RELEASES)
-@pytest.mark.parametrize("count", [1, 256, 600])
-def test_the_scores_are_those_of_the_cpu(
-    version: str, count: int, cpu: OnnxEngine, tmp_path: Path, libraries: Path, clock: Clock
-):
+def test_the_scores_are_those_of_the_cpu(version: str, cpu: OnnxEngine, tmp_path: Path, libraries: Path):
     with WorkerProcess(tmp_path / "worker", libraries, version=version) as worker:
-        engine = until_trusted(engine_for(cpu, worker.socket_path, clock))
+        engine = until_trusted(engine_for(cpu, worker.socket_path, Clock()))
 
-        scores = engine.score(*windows(count))
+        scores = {count: engine.score(*windows(count)) for count in (1, 255, 256, 257, 600)}
 
-    assert_same(scores, cpu.score(*windows(count)))
-    assert engine.tally.scored == -(-count // 256)
-    assert engine.provider == f"TensorRT {version} fp16 Fake Tegra sm_53"
+        for count, seen in scores.items():
+            assert_same(seen, cpu.score(*windows(count)))
+        assert engine.tally.scored == 1 + 1 + 1 + 2 + 3
+        assert engine.provider == f"TensorRT {version} fp16 Fake Tegra sm_53"
+        engine.close()
 
 
 def test_the_first_answers_are_only_compared(engine: TensorrtEngine, cpu: OnnxEngine):
@@ -216,9 +182,7 @@ def test_a_hung_worker_costs_one_deadline(cpu: OnnxEngine, worker: WorkerProcess
     assert_same(answers[0], cpu.score(*windows(2)), within=0.0)
 
 
-def test_an_answer_that_comes_too_late_is_not_taken_for_another(
-    cpu: OnnxEngine, worker: WorkerProcess, clock: Clock
-):
+def test_an_answer_that_comes_too_late_is_not_taken_for_another(cpu: OnnxEngine, worker: WorkerProcess, clock: Clock):
     engine = until_trusted(engine_for(cpu, worker.socket_path, clock))
     engine._deadline_s = 0.05
     worker.signal_session(signal.SIGSTOP)
@@ -244,28 +208,28 @@ def test_a_listener_that_hangs_costs_nothing_but_its_silence(cpu: OnnxEngine, wo
     assert engine.tally.fallbacks == {"opening": 20, "late": 1}
 
 
-@pytest.mark.parametrize(
-    ("switch", "word", "reason"),
-    [
-        ("execute", "nan", "nonsense"),
-        ("execute", "false", "failed"),
-        ("execute", "raise", "failed"),
-        ("execute", "memory", "out_of_memory"),
-        ("execute", "kill", "died"),
-        ("broken", "", "failed"),
-    ],
-)
+FAILURES = {
+    ("execute", "nan"): "nonsense",
+    ("execute", "false"): "failed",
+    ("execute", "raise"): "failed",
+    ("execute", "memory"): "out_of_memory",
+    ("execute", "kill"): "died",
+    ("broken", ""): "failed",
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=" ".join)
 def test_what_fails_in_the_worker_costs_one_batch(
-    switch: str, word: str, reason: str, engine: TensorrtEngine, worker: WorkerProcess, clock: Clock, cpu: OnnxEngine
+    failure: tuple[str, str], engine: TensorrtEngine, worker: WorkerProcess, clock: Clock, cpu: OnnxEngine
 ):
     until_trusted(engine)
-    worker.switch(switch, word)
+    worker.switch(*failure)
 
     scores = engine.score(*windows(3))
 
     assert_same(scores, cpu.score(*windows(3)), within=0.0)
-    assert engine.tally.fallbacks == {reason: 1}
-    worker.switch_off(switch)
+    assert engine.tally.fallbacks == {FAILURES[failure]: 1}
+    worker.switch_off(failure[0])
     clock.now_s += 2.0
     until_trusted(engine)
 
@@ -284,7 +248,9 @@ def test_a_device_without_memory_is_out_of_memory_until_there_is_some(
     assert worker.builds() == 1
 
 
-@pytest.mark.parametrize(("word", "reason"), [("memory", "out_of_memory"), ("kill", "out_of_memory"), ("none", "failed")])
+@pytest.mark.parametrize(
+    ("word", "reason"), [("memory", "out_of_memory"), ("kill", "out_of_memory"), ("none", "failed")]
+)
 def test_a_build_that_fails_is_told_and_not_tried_again_at_once(
     word: str, reason: str, engine: TensorrtEngine, worker: WorkerProcess, clock: Clock
 ):

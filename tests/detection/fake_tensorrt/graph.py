@@ -5,7 +5,12 @@ Graphs of the few operators below are computed by numpy in float64, any other by
 
 import numpy as np
 
-MATRICES = {"MatMul", "Gemm", "GRU", "LSTM", "Conv"}
+# ruff: noqa: B905 - zip's strict is not for Python 3.6
+
+LAYER_OF = {
+    "MatMul": "MATRIX_MULTIPLY", "Gemm": "MATRIX_MULTIPLY", "Conv": "CONVOLUTION", "Softmax": "SOFTMAX",
+    "GRU": "ITERATOR", "LSTM": "ITERATOR",
+}  # fmt: skip
 
 
 class Node:
@@ -26,7 +31,7 @@ class Graph:
             self.inputs = dict(_value(content) for number, content in parts if number == 11)
             self.outputs = dict(_value(content) for number, content in parts if number == 12)
         except (KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError) as exc:
-            raise ValueError("no ONNX model: {!r}".format(exc)) from exc
+            raise ValueError(f"no ONNX model: {exc!r}") from exc
         if not self.inputs or not self.outputs:
             raise ValueError("no ONNX model")
         self._session = None
@@ -96,7 +101,7 @@ def _varint(content, at):
 def _node(content):
     parts = list(fields(content))
     texts = {number: [value.decode() for each, value in parts if each == number] for number in (1, 2, 4)}
-    attributes = dict((dict(fields(value))[1].decode(), dict(fields(value)).get(3)) for each, value in parts if each == 5)
+    attributes = {dict(fields(value))[1].decode(): dict(fields(value)).get(3) for each, value in parts if each == 5}
     return Node(texts[4][0], texts[1], texts[2], attributes)
 
 

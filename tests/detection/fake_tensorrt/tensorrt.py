@@ -1,7 +1,7 @@
 """A stand-in for NVIDIA's `tensorrt`: its names and signatures in release FAKE_TENSORRT_VERSION, computed by numpy.
 
-What release has what is recorded in `api.json`; a test holds this module to it. Of TensorRT's behaviour it keeps what the
-worker must get right: a plan is tied to the release, fp16 ends at 65,504 in every layer that is not pinned, batches
+What release has what is recorded in `api.json`; a test holds this module to it. Of TensorRT's behaviour it keeps what
+the worker must get right: a plan is tied to the release, fp16 ends at 65,504 in every layer that is not pinned, batches
 outside the profile are not executed, failures are None or False and a word on stderr. Files in the folder FAKE_TENSORRT
 make it misbehave: `execute` and `build`, by the word in them. Syntax of Python 3.6.
 """
@@ -15,7 +15,9 @@ import sys
 import time
 
 import numpy as np
-from graph import MATRICES, Graph
+from graph import LAYER_OF, Graph
+
+# ruff: noqa: B905 - zip's strict is not for Python 3.6
 
 __version__ = os.environ.get("FAKE_TENSORRT_VERSION", "10.3.0")
 IS_OLD = __version__.startswith("8.2")
@@ -66,6 +68,7 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
 
 
 _LAYERS = ["CONVOLUTION", "SOFTMAX", "MATRIX_MULTIPLY", "ELEMENTWISE", "CONSTANT", "SHAPE"]
+_LAYERS += ["ITERATOR", "TRIP_LIMIT", "RECURRENCE"]
 LayerType = enum.Enum("LayerType", _LAYERS + (["FULLY_CONNECTED", "RNN_V2"] if IS_OLD else []))
 
 if not IS_OLD:
@@ -89,7 +92,7 @@ class _Tensor:
 class _Layer:
     def __init__(self, node, inputs, outputs):
         self._inputs, self._outputs = inputs, outputs
-        self.type = LayerType.MATRIX_MULTIPLY if node.op in MATRICES else LayerType.ELEMENTWISE
+        self.type = LayerType[LAYER_OF.get(node.op, "ELEMENTWISE")]
         self.num_inputs, self.num_outputs = len(inputs), len(outputs)
         self.precision = None
         self._types = {}
@@ -238,7 +241,7 @@ class Builder:
         seen = len(bytes(config._timing.serialize())) if config._timing else -1
         is_half = BuilderFlag.FP16 in config._flags
         is_obeyed = BuilderFlag.OBEY_PRECISION_CONSTRAINTS in config._flags
-        _record("build fp16={} timing={} workspace={}".format(is_half, seen, config._workspace))
+        _record(f"build fp16={is_half} timing={seen} workspace={config._workspace}")
         word = _switch("build")
         _misbehave(word)
         if word == "none" or config._workspace is None or config._timing is None:
