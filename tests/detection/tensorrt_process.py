@@ -55,6 +55,8 @@ def build_cudart(folder: Path) -> Path:
 class WorkerProcess:
     """A worker of one release; ends with the `with` block."""
 
+    interpreter = sys.executable
+
     def __init__(self, folder: Path, libraries: Path, *, version: str = "10.3.0", device: str = "Fake Tegra") -> None:
         self.folder, self.libraries, self.version, self.device = folder, libraries, version, device
         self.socket_path = str(folder / "socket")
@@ -77,7 +79,7 @@ class WorkerProcess:
             "FAKE_CUDA_DEVICE": self.device,
             "NOTIFY_SOCKET": ready.getsockname().decode().replace("\0", "@"),
         }
-        command = [sys.executable, WORKER, "--socket", self.socket_path, "--cache", self.cache]
+        command = [self.interpreter, WORKER, "--socket", self.socket_path, "--cache", self.cache]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
