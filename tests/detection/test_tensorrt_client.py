@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from contracts.bundle import Bundle
+from detection import tensorrt_worker
 from detection.engine import Engine, Scores
 from detection.onnx_engine import OnnxEngine
 from detection.tensorrt_client import COMPARED_BATCHES, LAST_PAUSE_S, TensorrtEngine, Tolerance, probe_windows
@@ -385,6 +386,41 @@ def test_garbage_for_an_answer_is_counted(answer: bytes, impostor: socket.socket
 
     assert_same(scores, cpu.score(*windows(2)), within=0.0)
     assert engine.tally.fallbacks == {"opening": 1, "garbage": 1}
+
+
+def told(status: int, *, sequence: int, count: int = 0) -> bytes:
+    header = tensorrt_worker.HEADER.pack(
+        tensorrt_worker.MAGIC, tensorrt_worker.VERSION, tensorrt_worker.ANSWER, sequence
+    )
+    return header + tensorrt_worker.ANSWER_BODY.pack(status, count, b"a worker's words")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (told(tensorrt_worker.OK, sequence=2, count=31), "garbage"),
+        (told(tensorrt_worker.OK, sequence=1, count=32), "garbage"),
+        (told(tensorrt_worker.BUILDING, sequence=2, count=32), "garbage"),
+        (told(99, sequence=2, count=32), "garbage"),
+        (told(tensorrt_worker.OK, sequence=2, count=32), "nonsense"),
+        (told(tensorrt_worker.OUT_OF_MEMORY, sequence=2), "out_of_memory"),
+        (b"", "died"),
+    ],
+    ids=["fewer", "old", "not yet", "status", "nothing written", "memory", "empty"],
+)
+def test_an_answer_to_another_question_is_none(
+    answer: bytes, reason: str, impostor: socket.socket, cpu: OnnxEngine, clock: Clock
+):
+    engine = engine_for(cpu, impostor.getsockname(), clock)
+    engine.score(*windows(1))
+    with impostor.accept()[0] as connection:
+        connection.send(told(tensorrt_worker.OK, sequence=1))
+        connection.send(answer)  # to the probe of 32 windows
+
+        scores = engine.score(*windows(2))
+
+    assert_same(scores, cpu.score(*windows(2)), within=0.0)
+    assert engine.tally.fallbacks == {"opening": 1, reason: 1}
 
 
 def test_a_worker_of_a_user_nobody_named_is_not_believed(worker: WorkerProcess, cpu: OnnxEngine, clock: Clock):

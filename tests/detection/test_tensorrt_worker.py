@@ -298,6 +298,25 @@ def test_more_windows_than_agreed_on_are_refused(count: int, raw: Raw):
     assert raw.status() == tensorrt_worker.BAD_REQUEST
 
 
+@pytest.mark.parametrize("sequence", [0, 2, 2**64 - 1])
+def test_a_conversation_that_does_not_begin_with_1_is_refused(sequence: int, raw: Raw):
+    body, descriptors = raw.open_body(), [model_of(raw), arrays_of(raw)]
+
+    raw.send(tensorrt_worker.OPEN, body, sequence=sequence, descriptors=descriptors)
+
+    assert raw.status() == tensorrt_worker.BAD_REQUEST
+
+
+@pytest.mark.parametrize("sequence", [1, 3])
+def test_a_question_out_of_sequence_is_refused(sequence: int, raw: Raw):
+    raw.send(tensorrt_worker.OPEN, raw.open_body(), descriptors=[model_of(raw), arrays_of(raw)])
+    assert raw.status() == tensorrt_worker.OK
+
+    raw.send(tensorrt_worker.SCORE, SCORE_BODY.pack(1), sequence=sequence)
+
+    assert raw.status() == tensorrt_worker.BAD_REQUEST
+
+
 def test_a_second_model_on_a_connection_is_refused(raw: Raw):
     raw.send(tensorrt_worker.OPEN, raw.open_body(), descriptors=[model_of(raw), arrays_of(raw)])
     assert raw.status() == tensorrt_worker.OK
