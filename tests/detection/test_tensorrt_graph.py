@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from flowfeatures import WINDOW_COLUMNS
 from tests.detection.tensorrt_process import RELEASES, Clock, WorkerProcess, build_cudart, fake_module, until
 from tests.detection.windows import make_bundle
 
+NAMES = ("gru", "conv_bilstm", "conv_bilstm_small", "cnn_lstm_attention", "cnn_self_attention", "transformer")
 W, F, C, H, E = 16, len(WINDOW_COLUMNS), len(HEAD_NAMES), 24, 16
 MEDIANS = np.geomspace(1e-2, 1e7, F).astype(np.float32)
 
@@ -83,11 +86,17 @@ def test_raw_values_rounded_to_fp16_would_not_pass(cpu: OnnxEngine):
     assert apart.mean() > Tolerance().typical
 
 
-@pytest.mark.parametrize("version", RELEASES)
-def test_every_layer_before_the_gru_is_kept_wide_and_none_behind_it(version: str, monkeypatch: pytest.MonkeyPatch):
+def parsed(graph: bytes, version: str, monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, Any]:
     trt = fake_module(version, monkeypatch)
     network = trt.INetworkDefinition()
-    assert trt.OnnxParser(network, trt.Logger()).parse(FLOAT)
+    parser = trt.OnnxParser(network, trt.Logger())
+    assert parser.parse(graph), [parser.get_error(index).desc() for index in range(parser.num_errors)]
+    return trt, network
+
+
+@pytest.mark.parametrize("version", RELEASES)
+def test_every_layer_before_the_gru_is_kept_wide_and_none_behind_it(version: str, monkeypatch: pytest.MonkeyPatch):
+    trt, network = parsed(FLOAT, version, monkeypatch)
 
     count = tensorrt_build.keep_raw_values_wide(trt, network)
 
@@ -95,7 +104,22 @@ def test_every_layer_before_the_gru_is_kept_wide_and_none_behind_it(version: str
     names = {layer.get_output(0).name for layer in pinned}
     assert len(pinned) == count
     assert {"magnitude", "in_units", "log_magnitude", "signed_log", "standard", "clipped", "scaled"} <= names
-    assert not names & {"last_states", "last_state", "embed", "embedding", "logits", "probabilities", "rows"}
+    assert not names & {"last_states", "last_state", "embed", "embedding", "logits", "probabilities"}
+
+
+@pytest.mark.needs_torch
+@pytest.mark.parametrize("name", NAMES)
+def test_every_network_s_float_graph_is_of_what_8_2_takes_and_kept_wide(name: str, monkeypatch: pytest.MonkeyPatch):
+    networks = pytest.importorskip("training.networks", reason="wants the train extra")
+    network = networks.build(name, layout="windows", features=F, classes=C)
+    graph = build_graph(network.arrays(), name=name, window=W, int8=False).SerializeToString()
+
+    trt, layers = parsed(graph, "8.2.1", monkeypatch)
+    tensorrt_build.keep_raw_values_wide(trt, layers)
+
+    narrow = {layer.get_output(0).name for layer in layers._layers if layer.precision is None}
+    assert not narrow & {"magnitude", "in_units", "log_magnitude", "signed_log", "standard", "clipped", "scaled"}
+    assert {"head", "probabilities"} & narrow, "fp16 would have nothing to do"
 
 
 def test_another_network_of_the_same_shapes_is_found_out(tmp_path: Path, libraries: Path, cpu: OnnxEngine):

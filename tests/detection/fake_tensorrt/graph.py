@@ -13,6 +13,17 @@ LAYER_OF = {
 }  # fmt: skip
 
 
+# What the parser of 8.2 takes, of what an exporter of ours might want (onnx-tensorrt, operators.md of 8.0 and 8.4 and
+# the changelog of 8.2), up to opset 13. Later releases take all of it.
+_OPERATORS = """
+    Abs Add And Cast Clip Concat Constant Conv Div Equal Erf Exp Expand Flatten Gather Gemm GlobalAveragePool
+    GlobalMaxPool Greater GRU Identity LSTM Less Log LogSoftmax MatMul Max Min Mul Neg Not Or Pow ReduceMax ReduceMean
+    ReduceMin ReduceSum Relu Reshape Shape Sigmoid Sign Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile
+    Transpose Unsqueeze Where
+"""
+OPERATORS_OF_8_2 = set(_OPERATORS.split())
+
+
 class Node:
     def __init__(self, op, inputs, outputs, attributes):
         self.op, self.inputs, self.outputs, self.attributes = op, inputs, outputs, attributes
@@ -26,6 +37,8 @@ class Graph:
         try:
             graph = dict(fields(model))[7]
             parts = list(fields(graph))
+            opsets = [dict(fields(value)) for number, value in fields(model) if number == 8]
+            self.opset = max(each.get(2, 0) for each in opsets)
             self.nodes = [_node(content) for number, content in parts if number == 1]
             self.constants = dict(_tensor(content) for number, content in parts if number == 5)
             self.inputs = dict(_value(content) for number, content in parts if number == 11)

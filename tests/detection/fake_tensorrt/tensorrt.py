@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from graph import LAYER_OF, Graph
+from graph import LAYER_OF, OPERATORS_OF_8_2, Graph
 
 # ruff: noqa: B905 - zip's strict is not for Python 3.6
 
@@ -153,6 +153,10 @@ class OnnxParser:
             network._graph = graph = Graph(bytes(model))
         except ValueError as exc:
             self._errors.append(ParserError(str(exc)))
+            return False
+        unknown = {node.op for node in graph.nodes} - OPERATORS_OF_8_2
+        if unknown or graph.opset > (13 if IS_OLD else 20):
+            self._errors.append(ParserError(f"opset {graph.opset}; no importer registered for op: {sorted(unknown)}"))
             return False
         tensors = {name: _Tensor(name, shape, float32) for name, shape in graph.inputs.items()}
         network._inputs = list(tensors.values())
