@@ -63,8 +63,8 @@ class WorkerProcess:
         self.cache = folder / "cache"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> WorkerProcess:
-        """Start it, and return when it says that it listens."""
+    def start(self, *, wait: bool = True, limits: str = "") -> WorkerProcess:
+        """Start it, and return when it says that it listens; `limits` sets a constant of its: `SCORE_WITHIN_S = 2`."""
         self.folder.mkdir(exist_ok=True)
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         ready.settimeout(HANG_GUARD_S)
@@ -79,7 +79,12 @@ class WorkerProcess:
             "FAKE_CUDA_DEVICE": self.device,
             "NOTIFY_SOCKET": ready.getsockname().decode().replace("\0", "@"),
         }
-        command = [self.interpreter, WORKER, "--socket", self.socket_path, "--cache", self.cache]
+        program = [str(WORKER)]
+        if limits:
+            environment["PYTHONPATH"] = f"{ROOT}:{FAKES}"
+            script = f"import sys, detection.tensorrt_worker as worker; worker.{limits}; sys.exit(worker.main())"
+            program = ["-c", script]
+        command = [self.interpreter, *program, "--socket", self.socket_path, "--cache", str(self.cache)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
