@@ -32,6 +32,7 @@ def cleaned_numbers(
 
 def without_duplicates(table: Table) -> Table:
     """Return the table with each row once: the same flow with the same values, or the same values and class."""
+    table = replace(table, content=table.contents())
     keys = np.array([table.contents(), table.identities()]).T
     named = [f"{a}/{b}/{label}" for (a, b), label in zip(keys.tolist(), table.label.tolist(), strict=True)]
     first = np.sort(np.unique(np.array(named), return_index=True)[1]) if named else np.zeros(0, np.int64)

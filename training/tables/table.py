@@ -43,6 +43,7 @@ class Table:
     flow: Texts
     time_us: NDArray[np.int64]
     cleaned: Counter[str] = field(default_factory=Counter)
+    content: NDArray[np.uint64] | None = None  # what `contents` found, kept since every split asks for it
 
     def __len__(self) -> int:
         return len(self.label)
@@ -62,6 +63,7 @@ class Table:
             kind=self.kind[rows],
             flow=self.flow[rows],
             time_us=self.time_us[rows],
+            content=None if self.content is None else self.content[rows],
         )
 
     def columns(self, numbers: Sequence[str], symbols: Sequence[str]) -> Table:
@@ -74,6 +76,7 @@ class Table:
             symbol_names=tuple(symbols),
             numbers=self.numbers[:, [self.number_names.index(name) for name in numbers]],
             symbols=self.symbols[:, [self.symbol_names.index(name) for name in symbols]],
+            content=None,
         )
 
     def counts(self) -> dict[str, int]:
@@ -82,6 +85,8 @@ class Table:
 
     def contents(self) -> NDArray[np.uint64]:
         """Return one number per row that is equal where symbols and rounded numbers are (64 bits of BLAKE2)."""
+        if self.content is not None:
+            return self.content
         symbols = ["\0".join(map(str, row)).encode() for row in self.symbols]
         numbers = np.ascontiguousarray(rounded(self.numbers))
         digests = [
