@@ -1,8 +1,8 @@
 """Everything that can be set beside each other on a table, under one name each: networks, baselines, `best`.
 
-A fitted learner gives class probabilities. How suspicious a row is comes in two scores, both learned without a test
-row: `own`, the learner's log-odds of attack, and `with_density`, to which the rarity of the row among benign ones is
-added (`density`). `best` averages a few networks over two scalings: single networks differ most where none was taught.
+A fitted learner gives class probabilities. How suspicious a row is comes in several scores, all learned without a test
+row: `own`, the learner's log-odds of attack; `with_density` and `with_novelty`, to whose rarity that of the row among
+benign ones is added (`density` says by which measures); `novelty`, without the learner. `best` averages a few networks over two scalings: single networks differ most where none was taught.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ BASELINE_SCALE: Final = "log"
 # A network reads one column after the other: symbols that fewer rows have than this share get no column of their own.
 NETWORK_LEAST_SHARE: Final = 0.002
 NO_ATTENTION: Final = "-no-attention"
+SCORES: Final = ("own", "with_density", "with_novelty", "novelty")
 TINY: Final = 1e-300
 
 Scores = NDArray[np.float64]
@@ -114,7 +115,7 @@ class FittedBest:
 
 def fit_learner(name: str, sides: Sides, classes: Classes, *, seed: int, threads: int = 1) -> Fitted:
     """Return the learner of this name, fitted. Raises KeyError for a name there is none of."""
-    started = time.monotonic()
+    started = time.process_time()
     fitted: Fitted
     if name == BEST:
         members = [
@@ -127,7 +128,7 @@ def fit_learner(name: str, sides: Sides, classes: Classes, *, seed: int, threads
         fitted = _fit_baseline(name, sides, classes, seed=seed, threads=threads)
     else:
         fitted = fit_network(name, sides, classes, seed=seed, scale=NETWORK_SCALE, threads=threads)
-    fitted.facts["fit_s"] = round(time.monotonic() - started, 1)
+    fitted.facts["fit_cpu_s"] = round(time.process_time() - started, 1)
     return fitted
 
 
@@ -189,7 +190,7 @@ def log_odds(probabilities: Scores) -> Scores:
 
 @dataclass(frozen=True, eq=False)
 class Suspicion:
-    """Both scores of a fitted learner; rarities are counted among benign validation rows."""
+    """The scores of a fitted learner; rarities are counted among benign validation rows."""
 
     density: Density
     own: Rarity
@@ -203,7 +204,13 @@ class Suspicion:
         return cls(density, Rarity.of(log_odds(probabilities[benign])), parts)
 
     def scores(self, table: Table, probabilities: Scores) -> dict[str, Scores]:
-        """Return `own`, `with_density` and `density`, float64[N] each, rising with suspicion."""
+        """Return SCORES, float64[N] each, rising with suspicion."""
         own, unlike = log_odds(probabilities), self.density.scores(table)
-        rare = [part(unlike[:, column]) for column, part in enumerate(self.parts)]
-        return {"own": own, "with_density": self.own(own) + sum(rare), "density": np.sum(rare, axis=0)}
+        neighbours, mixture, local, contrast = (part(unlike[:, column]) for column, part in enumerate(self.parts))
+        rare = self.own(own)
+        return {
+            "own": own,
+            "with_density": rare + neighbours + mixture,
+            "with_novelty": rare + local + contrast,
+            "novelty": local + contrast,
+        }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -131,5 +131,13 @@ def joined(tables: Sequence[Table]) -> Table:
             name: np.concatenate([getattr(each, name) for each in chosen])
             for name in ("numbers", "symbols", "label", "kind", "flow", "time_us")
         },
-        cleaned=sum((each.cleaned for each in tables), Counter()),
+        cleaned=_added(each.cleaned for each in tables),
     )
+
+
+def _added(counters: Iterable[Counter[str]]) -> Counter[str]:
+    """Return the sum with zeros kept: that nothing was found is a finding."""
+    total: Counter[str] = Counter()
+    for each in counters:
+        total.update(each)
+    return total
