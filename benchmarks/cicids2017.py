@@ -50,8 +50,12 @@ def marks_for(form: str) -> tuple[Mark, ...]:
             for name, figures in PAPER_D.items()
             for figure, wanted in figures.items()
         )
-    known = [Mark("best", each, "macro-F1 of known classes", ("classes", "macro_f1"), 0.99) for each in (RANDOM, TIME, GIVEN)]
-    unknown = [Mark("best", each, "unknown kinds TPR at FPR 1e-3, with novelty", UNKNOWN_TPR, 0.8) for each in (KINDS, GIVEN)]
+    known = [
+        Mark("best", each, "macro-F1 of known classes", ("classes", "macro_f1"), 0.99) for each in (RANDOM, TIME, GIVEN)
+    ]
+    unknown = [
+        Mark("best", each, "unknown kinds TPR at FPR 1e-3, with novelty", UNKNOWN_TPR, 0.8) for each in (KINDS, GIVEN)
+    ]
     return (*known, *unknown)
 
 

@@ -23,12 +23,15 @@ PROTOCOLS: Final = {
     "kinds": "Attack kinds left out in turn",
     "given": "A test file that taught and chose nothing",
 }
-PREAMBLE: Final = """Written by `python -m {program} ... --keep`; every figure stands in [{name}.json]({name}.json) with its
-command line, seeds, split and machine. Means over seeds with their standard deviation; the 95 % intervals (Student's t) are in
-the JSON. `own` is a learner's log-odds of attack. `with density` adds how rare a row is among benign rows
-(nearest neighbours and a mixture of Gaussians), `with novelty` the same by distance on the local scale and by a forest that knows
-benign rows from crossed ones. Thresholds come from benign validation rows, never from a test row. The papers taught for 100 epochs in
-batches of 32; here a network sees as many rows per training row as its line says, which a processor core does in minutes.
+PREAMBLE: Final = """Written by `python -m {program} ... --keep`; every figure stands in
+[{name}.json]({name}.json) with its command line, seeds, split and machine. Means over seeds with their standard
+deviation; the 95 % intervals (Student's t) are in the JSON.
+
+`own` is a learner's log-odds of attack. `with density` adds how rare a row is among benign rows (nearest neighbours
+and a mixture of Gaussians), `with novelty` the same by distance on the local scale and by a forest that knows benign
+rows from crossed ones. Thresholds come from benign validation rows, never from a test row. The papers taught for 100
+epochs in batches of 32; here a network sees as many rows per training row as its line says, which a processor core
+does in minutes.
 """
 
 
@@ -43,7 +46,10 @@ def keep(result: Mapping[str, Any], *, name: str, marks: Sequence[Mark], folder:
     said = {"command": result["command"], "machine": result["machine"]}
     # The forest runs beside every model: the first run of it stands, so that all are held against one.
     judged = {each: {**model, **said} for each, model in result["models"].items()}
-    section["models"] = {**section["models"], **{n: m for n, m in judged.items() if n != FOREST or n not in section["models"]}}
+    section["models"] = {
+        **section["models"],
+        **{n: m for n, m in judged.items() if n != FOREST or n not in section["models"]},
+    }
     kept[key] = finish(section, marks)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
@@ -112,7 +118,10 @@ def _forest(section: Mapping[str, Any]) -> list[str]:
 
 def _levels(section: Mapping[str, Any]) -> list[str]:
     """Return what low false-positive rates give, with what the sample supports."""
-    told = ["| model, score | TPR at FPR 1e-2 | at 1e-3 | at 1e-4 | bound on the FPR there | supported |", "|---|--:|--:|--:|---|---|"]
+    told = [
+        "| model, score | TPR at FPR 1e-2 | at 1e-3 | at 1e-4 | bound on the FPR there | supported |",
+        "|---|--:|--:|--:|---|---|",
+    ]
     for name, model in section["models"].items():
         for score in ("own", "with_density", "with_novelty"):
             levels = model["runs"][0]["detection"][score]["tpr_at_fpr"]
@@ -128,7 +137,12 @@ def _per_class(name: str, model: Mapping[str, Any]) -> list[str]:
     rows = [(each, figures) for each, figures in per_class.items() if figures.get("f1")]
     if not rows:
         return []
-    told = [f"`{name}` by class:", "", "| class | rows | accuracy | precision | recall | F1 |", "|---|--:|--:|--:|--:|--:|"]
+    told = [
+        f"`{name}` by class:",
+        "",
+        "| class | rows | accuracy | precision | recall | F1 |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
     for each, figures in rows:
         cells = " | ".join(_mean_sd(figures, (key,)) for key in ("accuracy", "precision", "recall", "f1"))
         told.append(f"| {each} | {figures['rows']['mean']:.0f} | {cells} |")

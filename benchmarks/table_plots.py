@@ -15,7 +15,7 @@ FEWEST_FPR = 1e-5
 
 
 def draw(section: Mapping[str, Any], start: Path) -> list[Path]:
-    """Write the plots of one protocol beside `start`; return their paths. Those without anything to show are left out."""
+    """Write the plots of one protocol beside `start`; return their paths, without those that have nothing to show."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -36,7 +36,9 @@ def _confusion(section: Mapping[str, Any], start: Path) -> Path:
 
     names = list(section["models"])[:MOST_MATRICES]
     size = max(2.6, 0.42 * len(section["classes"]))
-    figure, axes = plt.subplots(1, len(names), figsize=(size * len(names) + 1, size + 1), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        1, len(names), figsize=(size * len(names) + 1, size + 1), squeeze=False, layout="constrained"
+    )
     for axis, name in zip(axes[0], names, strict=True):
         matrix = np.array(section["models"][name]["runs"][0]["classes"]["confusion"], dtype=float)
         share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -64,7 +66,9 @@ def _roc(section: Mapping[str, Any], start: Path) -> Path:
             if score == "own" or name in ("best", "random forest"):
                 label = name if score == "own" else f"{name}, with density"
                 axis.plot(np.maximum(fpr, FEWEST_FPR), tpr, style, linewidth=1, label=label)
-    axis.set(xscale="log", xlabel="false-positive rate (logarithmic)", ylabel="true-positive rate", xlim=(FEWEST_FPR, 1))
+    axis.set(
+        xscale="log", xlabel="false-positive rate (logarithmic)", ylabel="true-positive rate", xlim=(FEWEST_FPR, 1)
+    )
     axis.legend(frameon=False, fontsize=6, ncol=2, loc="lower right")
     axis.spines[["top", "right"]].set_visible(False)
     return _saved(figure, start.with_name(f"{start.name}-roc.png"))

@@ -221,7 +221,9 @@ def lines(result: Result) -> list[str]:
     for name, model in result["models"].items():
         if model.get("beaten_by_forest_in"):
             told.append(f"{name}: a random forest is better in {', '.join(model['beaten_by_forest_in'])}")
-    told += [f"{each['verdict']}: {each['what']}: {each['seen']:.4f}, wanted {each['wanted']}" for each in result["marks"]]
+    told += [
+        f"{each['verdict']}: {each['what']}: {each['seen']:.4f}, wanted {each['wanted']}" for each in result["marks"]
+    ]
     return told
 
 

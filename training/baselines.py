@@ -69,9 +69,7 @@ def _makers() -> dict[str, Callable[[int, int], Any]]:
 
     return {
         FOREST: lambda seed, threads: RandomForestClassifier(n_estimators=100, n_jobs=threads, random_state=seed),
-        "extra trees": lambda seed, threads: ExtraTreesClassifier(
-            n_estimators=100, n_jobs=threads, random_state=seed
-        ),
+        "extra trees": lambda seed, threads: ExtraTreesClassifier(n_estimators=100, n_jobs=threads, random_state=seed),
         BOOSTING: lambda seed, _: HistGradientBoostingClassifier(
             max_iter=150, learning_rate=0.1, max_leaf_nodes=15, l2_regularization=1.0, random_state=seed
         ),
@@ -91,8 +89,8 @@ def _mlp(seed: int) -> Any:
 
     # Ends by itself once a tenth of its rows, held back, is told no better.
     return MLPClassifier(
-        hidden_layer_sizes=(100,), early_stopping=True, n_iter_no_change=5, max_iter=200, learning_rate_init=3e-3,
-        random_state=seed,
+        hidden_layer_sizes=(100,), early_stopping=True, n_iter_no_change=8, max_iter=200, batch_size=64,
+        learning_rate_init=3e-3, random_state=seed,
     )  # fmt: skip
 
 
@@ -158,7 +156,13 @@ def fit_baselines(
 
 
 def _fit_weighted(
-    name: str, model: Any, inputs: NDArray[np.float32], label: NDArray[np.int64], weights: NDArray[np.float64], *, seed: int
+    name: str,
+    model: Any,
+    inputs: NDArray[np.float32],
+    label: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    *,
+    seed: int,
 ) -> Any:
     """Fit with sample weights, or on windows drawn by them where the learner takes none."""
     if name in WITHOUT_WEIGHTS:

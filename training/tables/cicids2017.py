@@ -102,7 +102,9 @@ def layout_of(path: Path, header: Sequence[str]) -> Layout:
         features = [index for index in features if names[index] in ORIGINAL_FEATURES]
     wanted_width = 81 if is_corrected else len(ORIGINAL_FEATURES)
     if len(features) != wanted_width:
-        raise TableError(f"{path}:1: saw {len(features)} feature columns, the {_format(is_corrected)} format has {wanted_width}")
+        raise TableError(
+            f"{path}:1: saw {len(features)} feature columns, the {_format(is_corrected)} format has {wanted_width}"
+        )
     return Layout(
         format=_format(is_corrected),
         width=len(names),

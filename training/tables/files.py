@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def blocks(path: Path, *, widths: Sequence[int] | None, skip: int = 0) -> Iterat
                     continue
                 if widths is not None and len(row) not in widths:
                     wanted = " or ".join(map(str, sorted(widths)))
-                    raise TableError(f"{path}:{reader.line_num}: saw {len(row)} cells, want {wanted}")  # noqa: TRY301
+                    raise TableError(f"{path}:{reader.line_num}: saw {len(row)} cells, want {wanted}")
                 lines.append(reader.line_num)
                 rows.append(row)
                 if len(rows) == (1 if widths is None else BLOCK_LINES):
@@ -107,12 +107,14 @@ def open_text(path: Path) -> IO[str]:
         with path.open("rb") as raw:
             start = raw.read(6)
     except OSError as exc:
-        raise DataMissing(f"{path}: {exc.strerror or exc}, want a table (.txt or .csv, plain, .gz, .xz or .zip)") from exc
+        raise DataMissing(
+            f"{path}: {exc.strerror or exc}, want a table (.txt or .csv, plain, .gz, .xz or .zip)"
+        ) from exc
     stream: IO[bytes]
     if start.startswith(b"\xfd7zXZ\0"):
-        stream = lzma.open(path)
+        stream = lzma.open(path)  # noqa: SIM115  # the text around it closes it
     elif start.startswith(b"\x1f\x8b"):
-        stream = gzip.open(path)
+        stream = cast(IO[bytes], gzip.open(path))  # noqa: SIM115
     elif start.startswith(b"PK\x03\x04"):
         stream = _zip_member(path)
     else:

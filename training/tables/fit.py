@@ -71,7 +71,7 @@ class FittedRows:
         """Return the mean attention per encoded column, float64[F]."""
         with torch.no_grad():
             judged = [self.network.judge(part).attention.sum(dim=0) for part in _parts(inputs)]
-        return np.asarray(sum(judged).numpy() / len(inputs), dtype=np.float64)  # type: ignore[union-attr]
+        return np.asarray(sum(judged).numpy() / len(inputs), dtype=np.float64)
 
     def _logits(self, inputs: Inputs) -> list[Tensor]:
         with torch.no_grad():
@@ -149,7 +149,7 @@ class _Teacher:
         self._network.train()
         loss: Tensor = self._loss(self._network.logits(rows), label)
         self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimiser.step()
         self._schedule.step()
@@ -178,4 +178,4 @@ def _judge(inputs: Inputs, label: NDArray[np.int64], settings: RowFitSettings, r
 
 
 def _parts(inputs: Inputs) -> tuple[Tensor, ...]:
-    return torch.from_numpy(np.ascontiguousarray(inputs)).split(JUDGED_ROWS)
+    return tuple(torch.from_numpy(np.ascontiguousarray(inputs)).split(JUDGED_ROWS))

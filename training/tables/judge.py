@@ -26,7 +26,7 @@ ROC_POINTS = 200
 def judge(name: str, sides: Sides, classes: Classes, *, density: Density, seed: int) -> tuple[dict[str, Any], Fitted]:
     """Return the figures of one learner for one seed, and the learner.
 
-    Keys: `seed`, `facts`, `judge_cpu_s`, `detection` (by score), `classes`, `unknown` (None where every kind was taught).
+    Keys: `seed`, `facts`, `judge_cpu_s`, `detection` (by score), `classes`, `unknown` (None if every kind was taught).
     """
     fitted = fit_learner(name, sides, classes, seed=seed)
     started = time.process_time()
@@ -90,7 +90,9 @@ def _unknown(sides: Sides, scores: dict[str, Any], benign: dict[str, Any]) -> di
             "at_validation_threshold": metrics.at_threshold(score[unknown], quiet, threshold),
             "mean_over_kinds": float(np.mean([each["tpr"] for each in by_kind.values()])),
             "auc": metrics.auc(score[unknown], quiet),
-            "tpr_at_fpr": {f"{level:g}": metrics.tpr_at_fpr(score[unknown], quiet, level) for level in metrics.FPR_LEVELS},
+            "tpr_at_fpr": {
+                f"{level:g}": metrics.tpr_at_fpr(score[unknown], quiet, level) for level in metrics.FPR_LEVELS
+            },
             "by_kind": by_kind,
             "validation_benign": len(benign[name]),
             "validation_fpr_bound": metrics.rate_bound(int((benign[name] > threshold).sum()), len(benign[name])),

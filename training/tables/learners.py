@@ -2,7 +2,8 @@
 
 A fitted learner gives class probabilities. How suspicious a row is comes in several scores, all learned without a test
 row: `own`, the learner's log-odds of attack; `with_density` and `with_novelty`, to whose rarity that of the row among
-benign ones is added (`density` says by which measures); `novelty`, without the learner. `best` averages a few networks over two scalings: single networks differ most where none was taught.
+benign ones is added (`density` says by which measures); `novelty`, without the learner. `best` averages a few networks
+over several scalings: single networks differ most where none was taught.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def classes_of(train: Table, *, by_kind: bool) -> Classes:
 class Fitted(Protocol):
     """A fitted learner; `facts` says what it is: parameters, scale, steps."""
 
-    facts: dict[str, Any]
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what the learner is; whoever fits it may add to it."""
 
     def probabilities(self, table: Table) -> Scores:
         """Return float64[N, C]."""
@@ -132,9 +135,7 @@ def fit_learner(name: str, sides: Sides, classes: Classes, *, seed: int, threads
     return fitted
 
 
-def fit_network(
-    name: str, sides: Sides, classes: Classes, *, seed: int, scale: str, threads: int = 1
-) -> FittedNetwork:
+def fit_network(name: str, sides: Sides, classes: Classes, *, seed: int, scale: str, threads: int = 1) -> FittedNetwork:
     """Return a network taught on the training side and stopped by the validation side. Needs torch."""
     import torch
 

@@ -25,7 +25,7 @@ Figures = dict[str, Any]
 
 
 def detection(attack: Flags, score: Scores, *, called: Flags) -> Figures:
-    """Return the figures of attack against benign: `score` rises with suspicion, `called` are the rows called attack."""
+    """Return the figures of attack against benign: `score` rises with suspicion, `called` are those called it."""
     benign_scores, attack_scores = score[~attack], score[attack]
     hit, false = int((called & attack).sum()), int((called & ~attack).sum())
     missed, quiet = int((~called & attack).sum()), int((~called & ~attack).sum())
@@ -48,7 +48,7 @@ def classes(label: Labels, called: Labels, *, names: Sequence[str]) -> Figures:
     """Return the figures of several classes; `macro_f1` is over classes that have rows."""
     count = len(names)
     confusion = np.bincount(label * count + called, minlength=count * count).reshape(count, count)
-    per_class = {}
+    per_class: dict[str, dict[str, Any]] = {}
     for place, name in enumerate(names):
         right, own, said = int(confusion[place, place]), int(confusion[place].sum()), int(confusion[:, place].sum())
         per_class[name] = {
@@ -60,7 +60,7 @@ def classes(label: Labels, called: Labels, *, names: Sequence[str]) -> Figures:
             "f1": ratio(2 * right, own + said),
         }
     present = [each for each in per_class.values() if each["rows"]]
-    weights = [each["rows"] for each in present]
+    weights = [float(each["rows"] or 0) for each in present]
     return {
         "accuracy": ratio(int(np.trace(confusion)), int(confusion.sum())),
         "macro_f1": float(np.mean([each["f1"] for each in present])) if present else None,

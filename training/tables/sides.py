@@ -58,7 +58,8 @@ def at_random(table: Table, *, seed: int, shares: Sequence[float] = SHARES) -> S
     """Return the papers' split: random rows, each class in proportion, equal rows on one side."""
     parts = _random_parts(table, shares, seed=seed)
     told = "random, " + "/".join(f"{share:.0%}" for share in shares) + ", classes in proportion, equal rows together"
-    return checked(Sides(*(table.take(part) for part in parts), told=told))
+    train, validation, test = (table.take(part) for part in parts)
+    return checked(Sides(train, validation, test, told=told))
 
 
 def teaching_sides(table: Table, *, seed: int, share: float = 0.2) -> tuple[Table, Table]:
@@ -92,7 +93,9 @@ def by_time(table: Table, *, seed: int) -> Sides:
     if len(days) < 2:
         late = last_by_time(table, share=0.30)
     train, validation = teaching_sides(table.take(~late), seed=seed)
-    return checked(Sides(train, validation, table.take(late), told="by time: the last benign day, the last 30% of each attack"))
+    return checked(
+        Sides(train, validation, table.take(late), told="by time: the last benign day, the last 30% of each attack")
+    )
 
 
 def without_kinds(table: Table, kinds: Collection[str], *, seed: int) -> Sides:
@@ -174,14 +177,15 @@ def _random_parts(table: Table, shares: Sequence[float], *, seed: int) -> list[R
 
 def _together(table: Table) -> NDArray[np.int64]:
     """Return int64[N]: one number for all rows that are linked by equal values or by the same flow."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    contents = np.unique(table.contents(), return_inverse=True)[1]
-    flows = np.unique(table.identities(), return_inverse=True)[1] + contents.max() + 1
-    nodes = int(flows.max()) + 1
-    linked = coo_array((np.ones(len(table), bool), (contents, flows)), shape=(nodes, nodes))
-    return np.asarray(connected_components(linked, directed=False)[1][contents], dtype=np.int64)
+    links = [np.unique(each, return_inverse=True)[1] for each in (table.contents(), table.identities())]
+    group, before = np.arange(len(table)), None
+    while before is None or not np.array_equal(group, before):
+        before = group
+        for link in links:
+            least = np.full(link.max() + 1, len(table))
+            np.minimum.at(least, link, group)
+            group = least[link]
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
 def benign_days(table: Table) -> dict[str, int]:

@@ -100,7 +100,7 @@ class Table:
 
         Rows whose flow is named are told by it alone: two scan probes may look alike and still be two flows.
         """
-        found = self.contents().copy()
+        found: NDArray[np.uint64] = self.contents().copy()
         for place in np.flatnonzero(self.flow != ""):
             found[place] = int.from_bytes(hashlib.blake2b(self.flow[place].encode(), digest_size=8).digest(), "little")
         return found

@@ -24,7 +24,9 @@ def nsl_line(*, kind: str = "normal", difficulty: bool = True, **cells: object) 
     return ",".join([*values.values(), kind, *(["21"] if difficulty else [])])
 
 
-def corrected_line(*, label: str = "BENIGN", flow: str = "a-b", time: str = "2017-07-03 11:57:41.826651", **cells: object) -> str:
+def corrected_line(
+    *, label: str = "BENIGN", flow: str = "a-b", time: str = "2017-07-03 11:57:41.826651", **cells: object
+) -> str:
     """Return a line of the corrected CICIDS2017 under CORRECTED_NAMES."""
     values = dict.fromkeys(CORRECTED_NAMES, "1")
     values |= {"Flow ID": flow, "Timestamp": time, "Label": label, "Protocol": "6", "Attempted Category": "-1"}

@@ -35,7 +35,9 @@ def test_the_contrast_knows_a_combination_benign_rows_never_have():
     crossed = replace(benign, numbers=np.where([[False, True, False, False]], -numbers, numbers))
     apart = np.abs(numbers[:, 0]) > 1
 
-    agreeing, disagreeing = (density.scores(each.take(apart))[:, 3] for each in (replace(benign, numbers=numbers), crossed))
+    agreeing, disagreeing = (
+        density.scores(each.take(apart))[:, 3] for each in (replace(benign, numbers=numbers), crossed)
+    )
 
     assert disagreeing.mean() > agreeing.mean() + 0.3
 

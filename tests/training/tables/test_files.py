@@ -47,7 +47,7 @@ def test_a_torn_file_is_told_apart_from_a_whole_one(tmp_path: Path, kind: str):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(DataMissing, match="nowhere.csv"):
+    with pytest.raises(DataMissing, match=r"nowhere\.csv"):
         files.first_row(tmp_path / "nowhere.csv")
 
 
