@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ MAX_MEMBERS: Final = 256
 MAX_DIMENSIONS: Final = 4
 FLOAT: Final = np.dtype("<f4")
 SUFFIX: Final = ".npy"
+# numpy reads a header as a Python literal, and gives up in as many ways as Python does.
+_HEADER_ERRORS: Final = (KeyError, MemoryError, RecursionError, SyntaxError, TokenError, TypeError, ValueError)
 _READERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -88,7 +91,7 @@ def _header(name: str, member: IO[bytes]) -> tuple[tuple[int, ...], bool]:
     try:
         read: Any = _READERS[npy.read_magic(member)]
         shape, is_fortran, dtype = read(member)
-    except (KeyError, ValueError, SyntaxError, TypeError) as exc:
+    except _HEADER_ERRORS as exc:
         raise NotStored(f"{brief(name)} is no stored array") from exc
     if dtype != FLOAT:
         raise NotStored(f"{brief(name)} holds {dtype}, wanted float32")
