@@ -1,0 +1,121 @@
+"""The programs over published tables, from the command line to the page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import cicids2017, nsl_kdd, table_pages, tables
+from tests.training.tables.rows import nsl_line
+
+pytestmark = pytest.mark.needs_torch
+for package in ("torch", "sklearn", "matplotlib"):
+    pytest.importorskip(package)
+
+KINDS = {"normal": 0, "neptune": 400, "satan": 900}
+
+
+def written(path: Path, *, seed: int, kinds: dict[str, int] | None = None) -> Path:
+    rng = np.random.default_rng(seed)
+    lines = [
+        nsl_line(kind=kind, src_bytes=level + int(rng.integers(0, 150)), count=int(rng.integers(1, 500)))
+        for kind, level in (kinds or KINDS).items()
+        for _ in range(150)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    assert nsl_kdd.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_papers_protocol_reports_a_learner_beside_a_forest(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train = written(tmp_path / "train.txt", seed=0)
+
+    result = ran(capsys, "--train", str(train), "--model", "naive bayes", "--seeds", "2")
+
+    assert result["protocol"] == "random"
+    assert list(result["models"]) == ["naive bayes", "random forest"]
+    assert result["models"]["random forest"]["summary"]["detection"]["own"]["accuracy"]["seeds"] == 2
+    assert result["models"]["random forest"]["summary"]["detection"]["own"]["auc"]["mean"] > 0.99
+    assert sum(sum(side.values()) for side in result["rows"].values()) + result["cleaned"]["duplicate rows"] == 450
+
+
+def test_a_test_file_judges_alone_and_its_unknown_kinds_stand_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train = written(tmp_path / "train.txt", seed=0)
+    test = written(tmp_path / "test.txt", seed=1, kinds={"normal": 0, "neptune": 400, "mscan": 1500})
+
+    result = ran(capsys, "--train", str(train), "--test", str(test), "--model", "decision tree", "--seeds", "1")
+
+    run = result["models"]["decision tree"]["runs"][0]
+    assert list(run["unknown"]["kinds"]) == ["mscan"]
+    assert "mscan" not in result["rows"]["train"]
+    assert sum(result["rows"]["test"].values()) == run["detection"]["own"]["benign"] + run["detection"]["own"]["attack"]
+
+
+def test_a_model_beaten_by_the_forest_says_so():
+    low, high = ({"detection": {"own": {"accuracy": {"mean": value}}}} for value in (0.8, 0.9))
+
+    assert tables.beaten(low, high) == ["accuracy"]
+    assert tables.beaten(high, low) == []
+
+
+def test_the_training_file_as_test_file_ends_with_the_code_of_a_leaking_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    train = str(written(tmp_path / "train.txt", seed=0))
+
+    code = nsl_kdd.main(["--train", train, "--test", train, "--model", "naive bayes"])
+
+    assert code == 78
+    assert "100% of the test file's rows stand in the training file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", [nsl_kdd, cicids2017])
+def test_help_shows_examples_and_every_model(
+    program, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "2000")  # argparse breaks lines at any hyphen
+
+    with pytest.raises(SystemExit):
+        program.main(["--help"])
+
+    told = " ".join(capsys.readouterr().out.split())
+    assert "examples:" in told
+    assert [name for name in tables.MODELS if name not in told] == []
+
+
+def test_a_wrong_line_ends_with_its_place_and_the_code_of_wrong_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    train = tmp_path / "train.txt"
+    train.write_text(nsl_line(src_bytes="x") + "\n")
+
+    code = nsl_kdd.main(["--train", str(train)])
+
+    assert code == 65
+    assert "train.txt:1: column 'src_bytes': saw 'x', want a number" in capsys.readouterr().err
+
+
+def test_kept_results_of_two_commands_meet_on_one_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train = str(written(tmp_path / "train.txt", seed=0))
+    first, second = (ran(capsys, "--train", train, "--model", name, "--seeds", "1") for name in ("knn", "naive bayes"))
+
+    for result in (first, second):
+        table_pages.keep(result, name="nsl-kdd", marks=nsl_kdd.MARKS, folder=tmp_path / "results")
+
+    page = (tmp_path / "results" / "nsl-kdd.md").read_text()
+    kept = json.loads((tmp_path / "results" / "nsl-kdd.json").read_text())
+    assert list(kept["random"]["models"]) == ["knn", "random forest", "naive bayes"]
+    assert "| knn | baseline | 1 |" in page
+    assert "| naive bayes | baseline | 1 |" in page
+    assert (tmp_path / "results" / "nsl-kdd-random-confusion.png").stat().st_size > 1000
+
+
+def test_paths_of_this_machine_do_not_stand_in_a_result(tmp_path: Path):
+    assert tables._shown(str(tmp_path / "KDDTrain+.txt")) == "KDDTrain+.txt"
