@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,14 @@ FLOAT_TOLERANCE = 1e-5  # torch and ONNX Runtime order their sums differently; m
 Floats = NDArray[np.float32]
 
 
+class Outputs(NamedTuple):
+    """What a network said of N windows, as both sides name it."""
+
+    probabilities: Floats
+    embedding: Floats
+    attention: Floats
+
+
 @dataclass(frozen=True)
 class Parity:
     """The largest difference over all windows and outputs, and how many windows changed their first class."""
@@ -25,33 +34,35 @@ class Parity:
     changed: int
 
 
-def run_onnx(model: ModelProto | bytes, *, windows: Floats, mask: Floats) -> tuple[Floats, Floats]:
-    """Return (probabilities, embedding) as ONNX Runtime computes them on one CPU thread."""
+def run_onnx(model: ModelProto | bytes, *, windows: Floats, mask: Floats) -> Outputs:
+    """Return what ONNX Runtime computes on one CPU thread."""
     onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     content = model if isinstance(model, bytes) else model.SerializeToString()
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    outputs: Any = session.run(["probabilities", "embedding"], {"windows": windows, "mask": mask})
-    return outputs[0], outputs[1]
+    outputs: Any = session.run(list(Outputs._fields), {"windows": windows, "mask": mask})
+    return Outputs(*outputs)
 
 
-def run_torch(arrays: dict[str, Floats], *, windows: Floats, mask: Floats) -> tuple[Floats, Floats]:
-    """Return (probabilities, embedding) as the trained network computes them."""
+def run_torch(
+    arrays: Mapping[str, Floats], *, windows: Floats, mask: Floats, network: Mapping[str, Any] | None = None
+) -> Outputs:
+    """Return what the trained network computes; `network` is what a checkpoint's facts hold under that name."""
     import torch
 
     from training.networks import network_of
 
-    network = network_of(arrays)
+    taught = network_of(arrays, network)
     with torch.no_grad():
-        scaled = network.scale(torch.from_numpy(windows))
         lengths = torch.from_numpy(mask).sum(dim=1).long().clamp(min=1)
-        probabilities = torch.softmax(network.logits(scaled, lengths), dim=1)
-        return probabilities.numpy(), network.embedding(scaled, lengths).numpy()
+        judged = taught.judge(taught.scale(torch.from_numpy(windows)), lengths)
+        probabilities = torch.softmax(judged.logits, dim=1)
+    return Outputs(probabilities.numpy(), judged.embedding.numpy(), judged.attention.numpy())
 
 
-def compare(one: tuple[Floats, Floats], other: tuple[Floats, Floats]) -> Parity:
-    """Return how far two (probabilities, embedding) pairs are apart."""
+def compare(one: Outputs, other: Outputs) -> Parity:
+    """Return how far the outputs of two sides are apart."""
     largest = max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
-    changed = int((one[0].argmax(axis=1) != other[0].argmax(axis=1)).sum())
-    return Parity(windows=len(one[0]), largest=largest, changed=changed)
+    changed = int((one.probabilities.argmax(axis=1) != other.probabilities.argmax(axis=1)).sum())
+    return Parity(windows=len(one.probabilities), largest=largest, changed=changed)

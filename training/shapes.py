@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from contracts.terminal import brief
+
 NAMES: Final = (
     "gru",
     "conv_bilstm",
@@ -71,12 +73,12 @@ class Described:
 def describe(name: str, *, layout: str, features: int, classes: int, **sizes: Any) -> Described:
     """Return the network with defaults for the sizes not given. Raises ValueError for what no network can be."""
     if name not in (*NAMES, *PLAIN_NAMES):
-        raise ValueError(f"no network {name!r}, there are {', '.join((*NAMES, *PLAIN_NAMES))}")
+        raise ValueError(f"no network {brief(name)}, there are {', '.join((*NAMES, *PLAIN_NAMES))}")
     if layout not in LAYOUTS:
-        raise ValueError(f"no layout {layout!r}, there are {', '.join(LAYOUTS)}")
+        raise ValueError(f"no layout {brief(layout)}, there are {', '.join(LAYOUTS)}")
     defaults = _defaults(name, layout=layout, features=_count("features", features))
     if unknown := sorted(set(sizes) - set(defaults)):
-        raise ValueError(f"{name} in layout {layout} has no size {', '.join(unknown)}")
+        raise ValueError(f"{name} in layout {layout} has no size {brief(', '.join(unknown))}")
     told: dict[str, Size] = {key: _like(key, sizes.get(key, default), default) for key, default in defaults.items()}
     told |= {"features": features, "classes": _count("classes", classes)}
     described = Described(name, layout, told)
@@ -85,6 +87,16 @@ def describe(name: str, *, layout: str, features: int, classes: int, **sizes: An
     if "heads" in told and described.count("width") % described.count("heads"):
         raise ValueError(f"width {told['width']} is not a multiple of heads {told['heads']}")
     return described
+
+
+def described_by(facts: Any) -> Described:
+    """Return the network that a checkpoint's facts tell of. Raises ValueError where they tell of none."""
+    if not isinstance(facts, Mapping) or set(facts) != {"name", "layout", "sizes"}:
+        raise ValueError("wanted an object of name, layout and sizes")
+    sizes = facts["sizes"]
+    if not isinstance(sizes, Mapping) or not {"features", "classes"} <= set(sizes) or {"name", "layout"} & set(sizes):
+        raise ValueError("wanted sizes with features and classes")
+    return describe(facts["name"], layout=facts["layout"], **sizes)
 
 
 def array_shapes(network: Described) -> Shapes:
@@ -136,20 +148,20 @@ def _like(key: str, value: Any, default: Size) -> Size:
     """Return a size of the kind of its default, within bounds."""
     if isinstance(default, bool):
         if value is not True and value is not False:
-            raise ValueError(f"{key} must be true or false, got {value!r}")
+            raise ValueError(f"{key} must be true or false, got {brief(value)}")
         return value
     if isinstance(default, tuple):
         if not isinstance(value, Sequence) or isinstance(value, str) or not 1 <= len(value) <= MAX_LAYERS:
-            raise ValueError(f"{key} must be 1 to {MAX_LAYERS} counts, got {value!r}")
+            raise ValueError(f"{key} must be 1 to {MAX_LAYERS} counts, got {brief(value)}")
         return tuple(_count(key, each) for each in value)
     if key == "layers" and value not in range(1, MAX_LAYERS + 1):
-        raise ValueError(f"layers must be 1 to {MAX_LAYERS}, got {value!r}")
+        raise ValueError(f"layers must be 1 to {MAX_LAYERS}, got {brief(value)}")
     return _count(key, value, least=0 if key == "second" else 1)
 
 
 def _count(key: str, value: Any, *, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_SIZE:
-        raise ValueError(f"{key} must be a whole number from {least} to {MAX_SIZE}, got {value!r}")
+        raise ValueError(f"{key} must be a whole number from {least} to {MAX_SIZE}, got {brief(value)}")
     return value
 
 

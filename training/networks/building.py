@@ -12,7 +12,7 @@ from training.networks.gru import GruNetwork
 from training.networks.network import Arrays, Network
 from training.networks.plain import Cnn, Dnn, Rnn
 from training.networks.transformer import Transformer
-from training.shapes import Described, describe
+from training.shapes import Described, describe, described_by
 
 _MAKERS: Final[dict[str, Callable[[Described], Network]]] = {
     "gru": lambda described: GruNetwork(layout=described.layout, **described.sizes),  # type: ignore[arg-type]
@@ -33,8 +33,7 @@ def build(name: str, *, layout: str, features: int, classes: int, **sizes: Any) 
     Sizes not given are those of `training.shapes`; `attention=False` takes the attention out of the papers' networks.
     Raises ValueError for a name, layout or size that cannot be.
     """
-    described = describe(name, layout=layout, features=features, classes=classes, **sizes)
-    return _MAKERS[name](described)
+    return _built(describe(name, layout=layout, features=features, classes=classes, **sizes))
 
 
 def network_of(arrays: Arrays, facts: Mapping[str, Any] | None = None) -> Network:
@@ -45,9 +44,16 @@ def network_of(arrays: Arrays, facts: Mapping[str, Any] | None = None) -> Networ
     """
     if facts is None:
         sizes = {"hidden": arrays["gru_r"].shape[1], "embedding": arrays["embed_b"].size}
-        size = {"features": arrays["mean"].size, "classes": arrays["head_b"].size}
-        facts = {"name": "gru", "layout": "windows", "sizes": sizes | size}
-    network = build(facts["name"], layout=facts["layout"], **facts["sizes"])
+        described = describe(
+            "gru", layout="windows", features=arrays["mean"].size, classes=arrays["head_b"].size, **sizes
+        )
+    else:
+        described = described_by(facts)
+    network = _built(described)
     network.load(arrays)
     network.eval()
     return network
+
+
+def _built(described: Described) -> Network:
+    return _MAKERS[described.name](described)

@@ -25,7 +25,7 @@ class CnnLstmAttention(Network):
 
     def __init__(self, described: Described) -> None:
         filters, dense = described.counts("filters"), described.counts("dense")
-        super().__init__(described, embedding=dense[-1])
+        super().__init__(described)
         self._poolings = len(filters) if self.is_row else 0
         hidden, context = self.described.count("hidden"), 0
         self.convolutions = Convolutions(
@@ -41,6 +41,7 @@ class CnnLstmAttention(Network):
             self.weigh = nn.Linear(hidden, places)
             context = filters[-1]
         self.dense = Dense(hidden + context, dense, self.dropout)
+        self.add_head(dense[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, Tensor | None]:
         features = self.convolutions(steps.values, steps.mask)

@@ -26,7 +26,7 @@ class CnnSelfAttention(Network):
 
     def __init__(self, described: Described) -> None:
         filters, dense = described.counts("filters"), described.counts("dense")
-        super().__init__(described, embedding=dense[-1])
+        super().__init__(described)
         self._poolings, width = len(filters), filters[-1]
         self.convolutions = Convolutions(
             self.step_width, filters, kernel=self.described.count("kernel"), pool=self.is_row
@@ -35,6 +35,7 @@ class CnnSelfAttention(Network):
             self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         steps = pooled_steps(self.described.count("features"), len(filters)) if self.is_row else 2
         self.dense = Dense(steps * width, dense, self.dropout)
+        self.add_head(dense[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, Tensor | None]:
         maps, attention = self.convolutions(steps.values, steps.mask), None

@@ -25,7 +25,7 @@ class ConvBilstm(Network):
 
     def __init__(self, described: Described) -> None:
         dense = described.counts("dense")
-        super().__init__(described, embedding=dense[-1])
+        super().__init__(described)
         filters, hidden, second = (self.described.count(key) for key in ("filters", "hidden", "second"))
         self.convolutions = Convolutions(
             self.step_width, [filters], kernel=self.described.count("kernel"), pool=self.is_row
@@ -39,6 +39,7 @@ class ConvBilstm(Network):
         if second:
             self.second_bilstm = BothWays(1, second)
         self.dense = Dense(2 * (second or hidden), dense, self.dropout)
+        self.add_head(dense[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, Tensor | None]:
         values = self.convolutions(steps.values, steps.mask)

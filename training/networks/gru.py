@@ -28,9 +28,10 @@ class GruNetwork(Network):
     def __init__(self, *, features: int, classes: int, layout: str = "windows", **sizes: Any) -> None:
         described = describe("gru", layout=layout, features=features, classes=classes, **sizes)
         hidden, embedding = described.count("hidden"), described.count("embedding")
-        super().__init__(described, embedding=embedding)
+        super().__init__(described)
         self.gru = nn.GRU(self.step_width, hidden, batch_first=True)
         self.embed = nn.Linear(hidden, embedding)
+        self.add_head(embedding)
 
     def body(self, steps: Steps) -> tuple[Tensor, None]:
         """Return the embedding; the state after the last real row has seen no padding."""

@@ -17,7 +17,7 @@ from training.shapes import POOL
 
 FAR_BELOW = 1e4  # taken off a padded step's score: exp of it is 0 in float32, and it is still a number in float16
 NORM_EPSILON = 1e-3
-NORM_MOMENTUM = 0.05
+NORM_MOMENTUM = 0.1
 
 
 class Convolutions(nn.Module):

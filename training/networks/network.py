@@ -45,7 +45,7 @@ class Steps(NamedTuple):
 
 
 class Network(nn.Module):
-    """Base of all networks. A subclass gives `body`: steps -> embedding and attention (None: spread evenly)."""
+    """Base of all networks. A subclass gives `body`: steps -> embedding and attention (None: evenly spread)."""
 
     unit: Tensor
     mean: Tensor
@@ -54,14 +54,16 @@ class Network(nn.Module):
     state_names: Mapping[str, str] = {"head_w": "head.weight", "head_b": "head.bias"}
     # The head has the same name in every checkpoint, since gateways fine-tune it alone; the rest as in state_dict.
 
-    def __init__(self, described: Described, *, embedding: int) -> None:
+    def __init__(self, described: Described) -> None:
         super().__init__()
         self.described = described
-        features, classes = self.described.count("features"), self.described.count("classes")
         for name, value in zip(SCALING_ARRAYS, (1.0, 0.0, 1.0, 1.0), strict=True):
-            self.register_buffer(name, torch.full((features,), value))
+            self.register_buffer(name, torch.full((described.count("features"),), value))
         self.dropout = nn.Dropout(DROPOUT)
-        self.head = nn.Linear(embedding, classes)
+
+    def add_head(self, embedding: int) -> None:
+        """Add the head; a subclass calls it last, since the order decides which random numbers a seed gives to whom."""
+        self.head = nn.Linear(embedding, self.described.count("classes"))
 
     @property
     def is_row(self) -> bool:

@@ -20,8 +20,9 @@ class Dnn(Network):
 
     def __init__(self, described: Described) -> None:
         widths = described.counts("dense")
-        super().__init__(described, embedding=widths[-1])
+        super().__init__(described)
         self.dense = Dense(self.described.count("features") * (1 if self.is_row else 2), widths, self.dropout)
+        self.add_head(widths[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, None]:
         if steps.mask is None:
@@ -34,9 +35,10 @@ class Rnn(Network):
 
     def __init__(self, described: Described) -> None:
         widths = described.counts("dense")
-        super().__init__(described, embedding=widths[-1])
+        super().__init__(described)
         self.rnn = nn.RNN(self.step_width, self.described.count("hidden"), batch_first=True)
         self.dense = Dense(self.described.count("hidden"), widths, self.dropout)
+        self.add_head(widths[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, None]:
         return self.dense(newest(self.rnn(steps.values)[0], steps.lengths)), None
@@ -47,12 +49,13 @@ class Cnn(Network):
 
     def __init__(self, described: Described) -> None:
         filters, widths = described.counts("filters"), described.counts("dense")
-        super().__init__(described, embedding=widths[-1])
+        super().__init__(described)
         self.convolutions = Convolutions(
             self.step_width, filters, kernel=self.described.count("kernel"), pool=self.is_row
         )
         steps = pooled_steps(self.described.count("features"), len(filters)) if self.is_row else 2
         self.dense = Dense(steps * filters[-1], widths, self.dropout)
+        self.add_head(widths[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, None]:
         maps = self.convolutions(steps.values, steps.mask)

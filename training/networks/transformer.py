@@ -49,7 +49,7 @@ class Transformer(Network):
     """Blocks over the steps, and a weighted mean of what they leave."""
 
     def __init__(self, described: Described) -> None:
-        super().__init__(described, embedding=described.count("embedding"))
+        super().__init__(described)
         width, heads, inner = (self.described.count(key) for key in ("width", "heads", "inner"))
         tokens = self.described.count("features") if self.is_row else self.described.count("window")
         self.places = nn.Parameter(torch.randn(tokens, width) * SPREAD)
@@ -63,6 +63,7 @@ class Transformer(Network):
         self.last_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPSILON)
         self.score = nn.Linear(width, 1)
         self.embed = nn.Linear(width, self.described.count("embedding"))
+        self.add_head(described.count("embedding"))
 
     def body(self, steps: Steps) -> tuple[Tensor, Tensor]:
         x = self._tokens(steps)
