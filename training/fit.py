@@ -23,7 +23,7 @@ from contracts.errors import DataMissing
 from flowfeatures import WINDOW_COLUMNS
 from training.augment import Augmenter, AugmentSettings, Batch
 from training.datasets import WindowSet
-from training.networks import CLIP, GruNetwork
+from training.networks import CLIP, GruNetwork, Network
 from training.progress import Progress
 from training.scaling import HIDDEN_COLUMNS, Scaling, keep_mask, measure_scaling
 
@@ -53,25 +53,26 @@ class FitSettings:
 class Fitted:
     """A taught network, its scaling, what a benign record usually looks like, and how the teaching went."""
 
-    network: GruNetwork
+    network: Network
     scaling: Scaling
     benign_medians: NDArray[np.float32]
     history: list[dict[str, float]]
     settings: dict[str, Any]
 
 
-def fit(train: WindowSet, validation: WindowSet, settings: FitSettings) -> Fitted:
+def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start: Network | None = None) -> Fitted:
     """Return the network whose running mean had the least validation loss.
 
-    Raises DataMissing where the training set has no benign window or no attack window.
+    `start` is a network to go on from, with its scaling, left as it was; a new `gru` without it. Raises DataMissing
+    where the training set has no benign window or no attack window.
     """
     _check_teachable(train)
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     rng = np.random.default_rng(settings.seed)
     chances = sampling_weights(train, benign_share=settings.benign_share)
-    scaling = _scaling_of(train, chances, settings)
-    network = _new_network(scaling)
+    scaling = _scaling_of(train, chances, settings) if start is None else _scaling_in(start)
+    network = _new_network(scaling) if start is None else copy.deepcopy(start)
     teacher = _Teacher(network, _Sampler(train, chances, scaling, settings, rng), settings)
     judge = _Judge(validation, scaling)
     history, best_loss, best_state, waited = [], np.inf, copy.deepcopy(network.state_dict()), 0
@@ -174,7 +175,7 @@ class _Sampler:
 class _Teacher:
     """One network under Adam, and the running mean of its weights."""
 
-    def __init__(self, network: GruNetwork, sampler: _Sampler, settings: FitSettings) -> None:
+    def __init__(self, network: Network, sampler: _Sampler, settings: FitSettings) -> None:
         self._network, self._sampler, self._settings = network, sampler, settings
         self.averaged = copy.deepcopy(network).eval()
         self._optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
@@ -218,7 +219,7 @@ class _Judge:
         self._label = torch.from_numpy(windows.label)
         self._weight = torch.from_numpy(sampling_weights(windows, benign_share=0.5)).float()
 
-    def loss(self, network: GruNetwork) -> float:
+    def loss(self, network: Network) -> float:
         with torch.no_grad():
             losses = [
                 nn.functional.cross_entropy(network.logits(scaled, lengths), label, reduction="none")
@@ -246,6 +247,13 @@ def _scaling_of(train: WindowSet, chances: NDArray[np.float64], settings: FitSet
     return measure_scaling(newest, np.ones(len(newest)), keep=keep_mask(settings.hidden_columns))
 
 
+def _scaling_in(network: Network) -> Scaling:
+    unit, mean, std, keep = (
+        each.detach().numpy().copy() for each in (network.unit, network.mean, network.std, network.keep)
+    )
+    return Scaling(unit=unit, mean=mean, std=std, keep=keep)
+
+
 def _new_network(scaling: Scaling) -> GruNetwork:
     network = GruNetwork(features=len(WINDOW_COLUMNS), classes=len(HEAD_NAMES))
     for name in ("unit", "mean", "std", "keep"):
@@ -259,7 +267,7 @@ def _check_teachable(train: WindowSet) -> None:
             raise DataMissing(f"training set of {len(train)} windows holds no {wanted} window")
 
 
-def predict(network: GruNetwork, windows: WindowSet) -> NDArray[np.float32]:
+def predict(network: Network, windows: WindowSet) -> NDArray[np.float32]:
     """Return class probabilities float32[N, C] of raw windows."""
     found = np.zeros((len(windows), len(HEAD_NAMES)), np.float32)
     mask = windows.mask
