@@ -53,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--checkpoint", type=folder, required=True, metavar="DIR", help="what the bundle was made from")
     _add_replaces(check)
     check.set_defaults(run=_check)
+    prune = commands.add_parser("prune", help="take away units, teach on, beside the same size taught from scratch")
+    prune.add_argument("checkpoint", type=folder, metavar="CHECKPOINT", help="folder written by penstock-train fit")
+    prune.add_argument("-o", "--output", type=folder, required=True, metavar="DIR", help="folder of the pruned one")
+    prune.add_argument("--keep", type=_share, default=0.75, metavar="SHARE", help="of the units of every size (0.75)")
+    prune.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    prune.add_argument("--epochs", type=int, default=8, metavar="N", help="of teaching on (8)")
+    prune.add_argument("--threads", type=int, default=1, metavar="N")
+    prune.set_defaults(run=_prune)
     keygen = commands.add_parser("keygen", help="write a private key and, as PATH.pub, what gateways trust")
     keygen.add_argument("path", type=Path, metavar="PATH")
     keygen.set_defaults(run=_keygen)
@@ -123,6 +131,31 @@ def _check(arguments: argparse.Namespace) -> int:
     check(measured)
     print("the gate lets it pass")
     return 0
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    _need("onnx", "onnxruntime", "torch")
+    from exporter.shrink import save, shrink, table, verdict, windows_for
+    from training.captures import find_captures
+    from training.checkpoint import load_checkpoint
+    from training.fit import FitSettings
+    from training.splits import load_splits
+
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    settings = FitSettings(threads=arguments.threads, epochs=arguments.epochs)
+    sets = windows_for(find_captures(load_splits()))
+    shrunk = shrink(checkpoint, sets, keep=arguments.keep, seeds=arguments.seeds, settings=settings)
+    save(shrunk, arguments.output, beside=arguments.checkpoint)
+    print("\n".join(table(shrunk.sides)))
+    print(verdict(shrunk.sides))
+    return 0
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, wanted above 0 and below 1")
+    return share
 
 
 def _keygen(arguments: argparse.Namespace) -> int:

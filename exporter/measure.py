@@ -21,7 +21,9 @@ from exporter.gate import Benign, Measured, Step
 from exporter.parity import Floats, Parity, compare, run_onnx, run_torch
 from training.captures import CapturesBySide
 from training.checkpoint import WINDOWS_FILE, Checkpoint, load_parity_windows
+from training.errors import CheckpointError
 from training.report import report_sides
+from training.stored import stored_arrays
 
 HELD_OUT_SIDES = ("test", "evaluation")
 INT8_STORAGE = "int8 storage"
@@ -30,9 +32,19 @@ Labels = NDArray[np.int64]
 
 
 def validation_labels(folder: Path) -> Labels | None:
-    """Return the classes int64[N] of the windows kept beside a checkpoint, None where it keeps none."""
-    with np.load(folder / WINDOWS_FILE, allow_pickle=False) as stored:
-        return stored["label"].astype(np.int64) if "label" in stored.files else None
+    """Return the classes int64[N] of the windows kept beside a checkpoint, None where it keeps none.
+
+    Raises CheckpointError where they are not one whole number per window.
+    """
+    try:
+        with stored_arrays(folder / WINDOWS_FILE) as stored:
+            if "label" not in stored.shapes:
+                return None
+            if stored.shapes["label"] != stored.shapes["mask"][:1]:
+                raise CheckpointError(f"{folder}: labels {stored.shapes['label']} are not one per window")
+            return stored.read("label").astype(np.int64)
+    except (OSError, ValueError, KeyError) as exc:
+        raise CheckpointError(f"{folder}: no labels to read: {exc}") from exc
 
 
 def accuracy(probabilities: Floats, label: Labels) -> float:
@@ -50,17 +62,18 @@ def measure_graphs(
     """Return how far the float graph is from torch, what int8 storage costs, and how far it is from the float graph."""
     floats = run_onnx(float_model, windows=windows, mask=mask)
     stored = run_onnx(model, windows=windows, mask=mask)
-    truth = floats[0].argmax(axis=1) if label is None else label
+    truth = floats.probabilities.argmax(axis=1) if label is None else label
     step = Step(
         name=INT8_STORAGE,
-        accuracy_before=accuracy(floats[0], truth),
-        accuracy_after=accuracy(stored[0], truth),
+        accuracy_before=accuracy(floats.probabilities, truth),
+        accuracy_after=accuracy(stored.probabilities, truth),
         bytes_before=len(float_model),
         bytes_after=len(model),
         windows=len(windows),
         labelled=label is not None,
     )
-    torch_said = run_torch(checkpoint.arrays, windows=windows, mask=mask)
+    facts = checkpoint.network.facts()
+    torch_said = run_torch(checkpoint.arrays, windows=windows, mask=mask, network=facts)
     return compare(torch_said, floats), step, compare(floats, stored)
 
 

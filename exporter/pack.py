@@ -112,7 +112,11 @@ def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: 
     _check_place(folder)
     window = validation.windows.shape[1]
     models = {
-        name: serialised(build_graph(checkpoint.arrays, window=window, int8=int8))
+        name: serialised(
+            build_graph(
+                checkpoint.arrays, name=checkpoint.network.name, window=window, int8=int8, unknown=checkpoint.unknown
+            )
+        )
         for name, int8 in ((MODEL, True), (MODEL_FLOAT, False))
     }
     float_parity, step, int8_parity = measure_graphs(
@@ -141,11 +145,6 @@ def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: 
 def pin(manifest_sha256: str, *, path: Path = PINNED) -> None:
     """Make contracts/pinned.py trust this manifest and no other."""
     path.write_text(pinned_source(manifest_sha256))
-
-
-def network_name(checkpoint: Checkpoint) -> str:
-    """Return the network's name; checkpoints that name none hold a `gru`, as all did once."""
-    return str(checkpoint.facts.get("network", {}).get("name", "gru"))
 
 
 def _check_columns(checkpoint: Checkpoint) -> None:
@@ -245,7 +244,7 @@ def _manifest(checkpoint: Checkpoint, *, release: int, window: int, files: dict[
     facts: dict[str, Any] = checkpoint.facts
     return Manifest(
         release=release,
-        name=network_name(checkpoint),
+        name=checkpoint.network.name,
         schema_id=SCHEMA_ID,
         window=window,
         features=len(WINDOW_COLUMNS),
@@ -257,8 +256,8 @@ def _manifest(checkpoint: Checkpoint, *, release: int, window: int, files: dict[
         files=files,
         data=[Source(**source) for source in facts["data"]],
         figures={key: Figures(**value) for key, value in facts["figures"].items()},
-        unknown_score=str(facts.get("unknown", {}).get("kind", "constant")),
-        attention="uniform",
+        unknown_score=str(facts["unknown"]["kind"]) if checkpoint.unknown else "constant",
+        attention="learnt" if checkpoint.network.has_attention else "uniform",
         quantisation=QUANTISATION,
         parameters=checkpoint.parameters,
         seed=int(facts["seed"]),
