@@ -30,7 +30,7 @@ from tests.training.windows import WINDOW, made_up_windows
 from training.captures import CapturesBySide, LabelledCapture
 from training.checkpoint import Checkpoint, save_parity_windows
 from training.errors import CheckpointError, GateRefused
-from training.networks import GruNetwork
+from training.networks import GruNetwork, build
 
 pytestmark = pytest.mark.needs_torch
 
@@ -65,11 +65,11 @@ def packed_into(folder, *, made=None, **release):
     )
 
 
-def one_benign_capture(folder):
-    """Return captures that hold one on the side `test`, in which nobody attacks."""
+def one_benign_capture(folder, *, attack="benign"):
+    """Return captures that hold one on the side `test`, in which nobody attacks unless told otherwise."""
     write_capture(folder / "quiet.pcap", ports=range(40000, 40020))
     truth = folder / "ground_truth.json"
-    truth.write_text(json.dumps([{"file": "quiet.pcap", "attack": "benign", "class": "benign"}]))
+    truth.write_text(json.dumps([{"file": "quiet.pcap", "attack": attack, "class": "x"}]))
     captures = CapturesBySide()
     captures.sides["test"] = [LabelledCapture("lab/quiet.pcap", "lab", "test", each) for each in load(truth)]
     return captures
@@ -98,6 +98,23 @@ def test_a_checkpoint_of_another_schema_is_refused_and_nothing_written(tmp_path)
         packed_into(tmp_path / "bundle", made=checkpoint(schema_id="deadbeef"))
 
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("name", ["conv_bilstm_small", "cnn_lstm_attention"])
+def test_networks_with_attention_are_packed_under_their_name(tmp_path, name):
+    torch.manual_seed(1)
+    network = build(name, layout="windows", features=len(WINDOW_COLUMNS), classes=len(HEAD_NAMES)).eval()
+    with torch.no_grad():
+        network.head.bias[3] = 2.0
+    made = Checkpoint(network.arrays(), checkpoint().facts | {"network": network.facts()})
+
+    packed = packed_into(tmp_path, made=made)
+
+    bundle = load_bundle(tmp_path)
+    assert (bundle.manifest.name, bundle.manifest.attention) == (name, "learnt")
+    assert packed.measured.float_parity.largest < 1e-4
+    windows = made_up_windows(8)
+    assert OnnxEngine(bundle).score(windows.values, windows.mask).attention.shape == (8, WINDOW)
 
 
 def test_a_bundle_holds_both_graphs_a_card_and_nothing_else(tmp_path):
