@@ -1,8 +1,9 @@
 """An ONNX graph in the making: nodes, initialisers, and matrices stored int8.
 
-A matrix float32[R, N] is stored int8 with one scale per output row, symmetric, and widened by DequantizeLinear;
-runtimes widen it once, when they load the model. What is computed stays float32, so int8 buys size and nothing else.
-With `int8=False` the same graph holds float32: what TensorRT is given, and what parity with torch is shown on.
+A matrix float32[R, N] is stored int8 with one scale per output row, symmetric, and widened by DequantizeLinear. What
+is computed stays float32, so int8 buys size and nothing else. With `int8=False` the same graph holds float32: what
+TensorRT is given, and what parity with torch is shown on. The trap: ONNX Runtime widens at every call, a quarter of the
+time of one window, unless `session.disable_quant_qdq` is 1; then it does so once, when it loads the model.
 """
 
 from __future__ import annotations

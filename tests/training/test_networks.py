@@ -155,7 +155,7 @@ def test_a_network_learns_which_column_matters(name, sizes, layout):
     label = (values[..., 5] > 0).long() if layout == "row" else (values[:, 0, 5] > 0).long()
     if layout == "windows":
         values[:, :, 5] = values[:, :1, 5]
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
 
     for _ in range(60):
         loss = torch.nn.functional.cross_entropy(network.logits(values, lengths), label)

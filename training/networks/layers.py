@@ -100,7 +100,7 @@ class BothWays(nn.Module):
 
 
 class Dense(nn.Module):
-    """Fully connected layers with ReLU; dropout before each. [B, N] -> [B, widths[-1]]."""
+    """Fully connected layers with ReLU, dropout once before the first. [B, N] -> [B, widths[-1]]."""
 
     def __init__(self, inputs: int, widths: Sequence[int], dropout: nn.Module) -> None:
         super().__init__()
@@ -109,8 +109,9 @@ class Dense(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.dropout(x)
         for layer in self.layers:
-            x = functional.relu(layer(self.dropout(x)))
+            x = functional.relu(layer(x))
         return x
 
 

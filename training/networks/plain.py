@@ -21,7 +21,8 @@ class Dnn(Network):
     def __init__(self, described: Described) -> None:
         widths = described.counts("dense")
         super().__init__(described)
-        self.dense = Dense(self.described.count("features") * (1 if self.is_row else 2), widths, self.dropout)
+        inputs = described.count("features") * (1 if self.is_row else 2)
+        self.dense = Dense(inputs, widths, nn.Identity())  # raw columns are not dropped
         self.add_head(widths[-1])
 
     def body(self, steps: Steps) -> tuple[Tensor, None]:
