@@ -1,9 +1,10 @@
 """A bundle: a folder with `model.onnx` and the manifest that says what it expects, promises and was made of.
 
 Loading checks the manifest's shape, that this build computes the columns the model was trained on, and the sha256 of
-every file; nothing of a bundle is used before. `default_bundle` is trusted by a sha256 pinned in this package; a folder
-named on the command line is `unsigned`, and programs say so. Trap: give the runtime `Bundle.model`, the bytes that were
-checked, not the path, or the file may change in between.
+every file; what the manifest does not name, or what is a link, is refused. Nothing of a bundle is used before.
+`default_bundle` is trusted by a sha256 pinned in this package, another by `manifest.sig` and a key of the trust folder
+(`contracts.trust`); a folder named on the command line may be `unsigned`, and programs say so. Trap: give the runtime
+`Bundle.model`, the bytes that were checked, not the path, or the file may change in between.
 """
 
 from __future__ import annotations
@@ -22,15 +23,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from contracts.alert import MODEL_NAME
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES, UNKNOWN
-from contracts.errors import BundleCorrupt, BundleUnreadable, BundleUntrusted, SchemaMismatch
+from contracts.errors import BundleCorrupt, BundleOutdated, BundleUnreadable, BundleUntrusted, SchemaMismatch
 from contracts.files import open_regular
 from contracts.pinned import DEFAULT_MANIFEST_SHA256
 from contracts.terminal import brief
+from contracts.trust import SIGNATURE_BYTES, signer_of
 from flowfeatures.columns import SCHEMA_ID, WINDOW_COLUMNS
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+SIGNATURE: Final = "manifest.sig"  # Ed25519 over the bytes of manifest.json, 64 octets; absent where nobody signed
 MODEL: Final = "model.onnx"
+MODEL_FLOAT: Final = "model_float.onnx"  # the same network with float32 weights, which is what TensorRT takes
+MODEL_CARD: Final = "MODEL_CARD.md"
 DEFAULT_DIR: Final = Path(__file__).resolve().parents[1] / "models" / "default"
 # A manifest is some 20 KB and a model below 64 KB; the bounds only keep a wrong folder from filling memory.
 MAX_MANIFEST_BYTES: Final = 1 << 20
@@ -141,44 +146,74 @@ class Manifest(_Strict):
         attacks = {name for index, name in enumerate(self.classes) if index != BENIGN}
         if set(self.thresholds) - {NAMES[UNKNOWN]} != attacks:
             raise ValueError(f"thresholds must name {sorted(attacks)}, got {brief(sorted(self.thresholds))}")
-        if MODEL not in self.files or MANIFEST in self.files:
-            raise ValueError(f"files must hold {MODEL} and not {MANIFEST}, got {brief(sorted(self.files))}")
+        if MODEL not in self.files or {MANIFEST, SIGNATURE} & set(self.files):
+            names = brief(sorted(self.files))
+            raise ValueError(f"files must hold {MODEL} and neither {MANIFEST} nor {SIGNATURE}, got {names}")
         return self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """A checked bundle. `model` holds the checked bytes of model.onnx; `unsigned` says nobody vouches for it."""
+    """A checked bundle. `model` holds the checked bytes of model.onnx; `unsigned` says nobody vouches for it.
+
+    `signer` is the name of the key in the trust folder that vouches for it, None where it is the package's pin or
+    nobody.
+    """
 
     path: Path
     manifest: Manifest
     manifest_sha256: str
     model: bytes
     unsigned: bool
+    signer: str | None = None
 
     @property
     def model_path(self) -> Path:
         return self.path / MODEL
 
 
-def load_bundle(path: Path | str, *, pinned: bool = False) -> Bundle:
+def load_bundle(
+    path: Path | str,
+    *,
+    pinned: bool = False,
+    trust: Path | None = None,
+    newest: int = 0,
+    rollback: bool = False,
+) -> Bundle:
     """Return the bundle in a folder, every file checked.
 
-    With `pinned` the manifest must be the one this package was built with. Raises BundleUnreadable, SchemaMismatch,
-    BundleCorrupt or BundleUntrusted, each naming the file, what was seen and what was wanted.
+    With `pinned` the manifest must be the one this package was built with; with `trust`, a folder of public keys, that
+    one or one signed by a key in it. `newest` is the release in use: an older one is refused unless it is a `rollback`.
+    Raises BundleUnreadable, SchemaMismatch, BundleCorrupt, BundleUntrusted or BundleOutdated, each naming the file,
+    what was seen and what was wanted.
     """
     if not str(path):
         raise BundleUnreadable("bundle: the name of its folder is empty")
     folder = Path(path)
     raw = _read(folder / MANIFEST, MAX_MANIFEST_BYTES)
     digest = hashlib.sha256(raw).hexdigest()
+    signer = None
     if pinned:
         _check_pin(folder / MANIFEST, digest)
+    elif trust is not None and digest != DEFAULT_MANIFEST_SHA256:
+        signer = _check_signature(folder, raw, trust)
     manifest = _manifest(folder / MANIFEST, raw)
+    if manifest.release < newest and not rollback:
+        raise BundleOutdated(
+            f"bundle: {folder / MANIFEST} is release {manifest.release}, wanted {newest} or later unless rolled back"
+        )
+    _check_names(folder, manifest)
     model = _read(folder / MODEL, MAX_FILE_BYTES)
     for name, wanted in sorted(manifest.files.items()):
         _check_sha256(folder / name, [model] if name == MODEL else _chunks(folder / name, MAX_FILE_BYTES), wanted)
-    return Bundle(path=folder, manifest=manifest, manifest_sha256=digest, model=model, unsigned=not pinned)
+    return Bundle(
+        path=folder,
+        manifest=manifest,
+        manifest_sha256=digest,
+        model=model,
+        unsigned=not pinned and trust is None,
+        signer=signer,
+    )
 
 
 def default_bundle() -> Bundle:
@@ -215,7 +250,7 @@ def _read(path: Path, max_bytes: int) -> bytes:
 def _chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
     read_bytes = 0
     try:
-        with open_regular(path) as file:
+        with open_regular(path, follow_link=False) as file:
             while chunk := file.read(CHUNK_BYTES):
                 read_bytes += len(chunk)
                 if read_bytes > max_bytes:
@@ -237,6 +272,25 @@ def _check_pin(path: Path, seen: str) -> None:
     wanted = DEFAULT_MANIFEST_SHA256
     if seen != wanted:
         raise BundleUntrusted(f"bundle: {path} has sha256 {seen}, this package pins {wanted or 'none'}")
+
+
+def _check_signature(folder: Path, raw: bytes, trust: Path) -> str:
+    """Return the name of the trusted key that signed the manifest's bytes."""
+    path = folder / SIGNATURE
+    if not os.path.lexists(path):
+        raise BundleUntrusted(f"bundle: {path} is missing, wanted a signature by a key in {trust}")
+    return signer_of(raw, signature=_read(path, SIGNATURE_BYTES), path=path, trust=trust)
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Raise BundleCorrupt where the folder holds what the manifest does not name: nobody checked or signed it."""
+    try:
+        names = {each.name for each in folder.iterdir()}
+    except OSError as exc:
+        raise BundleUnreadable(f"bundle: cannot list {folder}: {exc.strerror or exc}") from exc
+    if extra := sorted(names - set(manifest.files) - {MANIFEST, SIGNATURE}):
+        more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+        raise BundleCorrupt(f"bundle: {folder} holds {brief(extra[0])}{more}, which its manifest does not name")
 
 
 def _manifest(path: Path, raw: bytes) -> Manifest:

@@ -12,7 +12,8 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
     ├── BundleError          78  this bundle cannot be run here
     │   ├── BundleUnreadable 78  missing, too large, not JSON, or a manifest of another shape
     │   ├── BundleCorrupt    78  a file is not the one whose sha256 the manifest holds
-    │   ├── BundleUntrusted  78  not the bundle this package pins
+    │   ├── BundleUntrusted  78  neither the bundle this package pins nor signed by a trusted key
+    │   ├── BundleOutdated   78  an older release than the one in use, and nobody rolls back
     │   └── SchemaMismatch   78  trained on other columns, windows or classes than this build computes
     ├── DeliveryError        69  alerts did not reach their reader
     │   ├── BrokerUnavailable 69  no broker answered in time; the alerts stay in the outbox
@@ -79,7 +80,11 @@ class BundleCorrupt(BundleError):
 
 
 class BundleUntrusted(BundleError):
-    """The bundle is not the one this package pins."""
+    """The bundle is neither the one this package pins nor signed by a key of the trust folder."""
+
+
+class BundleOutdated(BundleError):
+    """The bundle is an older release than the one in use, and nobody asked to roll back."""
 
 
 class SchemaMismatch(BundleError):

@@ -1,21 +1,29 @@
-"""Checkpoint -> bundle folder, each step checked: graph, parity, size, metric loss, manifest.
+"""Checkpoint -> bundle folder: graphs, what they cost, the gate, the card, the manifest, its signature.
 
-`pack` refuses to write a bundle whose float graph strays from torch, whose int8-stored graph changes too many
-verdicts, or whose model is too large; what was measured stands in the manifest.
+A bundle is written beside its folder first, loaded as a gateway would load it, and only then put in its place: one that
+the gate refuses leaves the folder as it was. The same checkpoint, captures and key give the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from dataclasses import dataclass
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import (
+    MANIFEST,
     MODEL,
+    MODEL_CARD,
+    MODEL_FLOAT,
+    SIGNATURE,
+    Bundle,
     Figures,
     Interval,
     Manifest,
@@ -23,23 +31,66 @@ from contracts.bundle import (
     Source,
     Threshold,
     file_sha256,
+    load_bundle,
     pinned_source,
     write_manifest,
 )
 from contracts.classes import HEAD_NAMES
+from contracts.errors import OutputError
+from exporter.card import CardInputs, card
+from exporter.gate import Measured, Step, check
 from exporter.graph import build_graph
-from exporter.parity import FLOAT_TOLERANCE, Parity, compare, run_onnx, run_torch
+from exporter.measure import (
+    Labels,
+    earlier_steps,
+    held_out_report,
+    measure_graphs,
+    measured_of,
+    serialised,
+)
+from exporter.parity import Parity
+from exporter.sign import sign_manifest
 from flowfeatures import SCHEMA_ID, WINDOW_COLUMNS
+from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint
-from training.errors import CheckpointError, ParityError
+from training.errors import CheckpointError
 
-MAX_MODEL_BYTES = 64 * 1024
-MAX_CHANGED_SHARE = 0.005  # of validation windows whose most probable class int8 storage may change
-NETWORK_NAME = "gru"
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 ROOT = Path(__file__).resolve().parents[1]
 PINNED = ROOT / "contracts" / "pinned.py"
+PARTS = frozenset({MODEL, MODEL_FLOAT, MANIFEST, SIGNATURE, MODEL_CARD})
+QUANTISATION = "weight matrices int8 with one scale per row, widened by DequantizeLinear; computed in float32"
+WINDOWS_TEXT = "validation windows of splits.toml"
+UNLABELLED_TEXT = f"{WINDOWS_TEXT}, the verdicts before the step taken for their classes"
 
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Real windows float32[N, W, F], their mask float32[N, W] and, where kept, their classes int64[N]."""
+
+    windows: Floats
+    mask: Floats
+    label: Labels | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """What makes a checkpoint a release: its number, what it replaces, who signs, what stands beside it on the card.
+
+    `captures` are judged on; without them nothing is replaced and nothing compared. `replaced_why` says why.
+    """
+
+    number: int
+    replaces: Bundle | None = None
+    replaced_why: str = ""
+    captures: CapturesBySide | None = None
+    key: Ed25519PrivateKey | None = None
+    baselines: Mapping[str, Any] = field(default_factory=dict)
+    commands: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -48,30 +99,47 @@ class Packed:
 
     folder: Path
     manifest_sha256: str
-    model_bytes: int
-    float_parity: Parity
+    measured: Measured
     int8_parity: Parity
 
 
-def pack(checkpoint: Checkpoint, folder: Path, *, release: int, windows: Floats, mask: Floats) -> Packed:
-    """Write model.onnx and manifest.json into a folder; return what was measured on the given windows.
+def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: Validation) -> Packed:
+    """Write a bundle into a folder, in place of the one that may be there; return what was measured.
 
-    `windows` float32[N, W, F] and `mask` float32[N, W] are real ones: parity on made-up numbers says little. Raises
-    ParityError or CheckpointError and then leaves the folder as it was.
+    Raises GateRefused, CheckpointError or OutputError and then leaves the folder as it was.
     """
     _check_columns(checkpoint)
-    arrays = checkpoint.arrays
-    float_graph = build_graph(arrays, window=windows.shape[1], int8=False)
-    model = build_graph(arrays, window=windows.shape[1], int8=True).SerializeToString()
-    floats = run_onnx(float_graph, windows=windows, mask=mask)
-    float_parity = compare(run_torch(arrays, windows=windows, mask=mask), floats)
-    int8_parity = compare(floats, run_onnx(model, windows=windows, mask=mask))
-    _gate(float_parity, int8_parity, len(model))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL).write_bytes(model)
-    figures = {"int8_storage": _quantisation_figures(float_parity, int8_parity, len(model))}
-    manifest = _manifest(checkpoint, release=release, window=windows.shape[1], folder=folder, figures=figures)
-    return Packed(folder, write_manifest(folder, manifest), len(model), float_parity, int8_parity)
+    _check_place(folder)
+    window = validation.windows.shape[1]
+    models = {
+        name: serialised(
+            build_graph(
+                checkpoint.arrays, name=checkpoint.network.name, window=window, int8=int8, unknown=checkpoint.unknown
+            )
+        )
+        for name, int8 in ((MODEL, True), (MODEL_FLOAT, False))
+    }
+    float_parity, step, int8_parity = measure_graphs(
+        checkpoint,
+        float_model=models[MODEL_FLOAT],
+        model=models[MODEL],
+        windows=validation.windows,
+        mask=validation.mask,
+        label=validation.label,
+    )
+    steps = (*earlier_steps(checkpoint), step)
+    manifest = _manifest(checkpoint, release=release.number, window=window, files={MODEL: "0" * 64})
+    figures = _step_figures(steps, float_parity, int8_parity)
+    manifest = manifest.model_copy(update={"figures": manifest.figures | figures})
+    unsigned = Bundle(path=folder, manifest=manifest, manifest_sha256="", model=models[MODEL], unsigned=True)
+    measured = measured_of(
+        unsigned, float_parity=float_parity, steps=steps, replaces=release.replaces, captures=release.captures
+    )
+    check(measured)
+    held_out = {} if release.captures is None else held_out_report(unsigned, release.captures)
+    text = card(_card_inputs(manifest, measured, release, held_out=held_out))
+    contents = {**models, MODEL_CARD: text.encode()}
+    return Packed(folder, _write(folder, contents, manifest, release), measured, int8_parity)
 
 
 def pin(manifest_sha256: str, *, path: Path = PINNED) -> None:
@@ -89,36 +157,94 @@ def _check_columns(checkpoint: Checkpoint) -> None:
             raise CheckpointError(f"checkpoint was made for {what} {seen}, this build has {wanted}")
 
 
-def _gate(float_parity: Parity, int8_parity: Parity, model_bytes: int) -> None:
-    if float_parity.largest > FLOAT_TOLERANCE:
-        raise ParityError(f"float graph differs from torch by {float_parity.largest:.2e}, allowed {FLOAT_TOLERANCE}")
-    changed = int8_parity.changed / max(int8_parity.windows, 1)
-    if changed > MAX_CHANGED_SHARE:
-        raise ParityError(f"int8 storage changes {changed:.2%} of the verdicts, allowed {MAX_CHANGED_SHARE:.2%}")
-    if model_bytes >= MAX_MODEL_BYTES:
-        raise ParityError(f"model.onnx has {model_bytes} bytes, allowed below {MAX_MODEL_BYTES}")
+def _check_place(folder: Path) -> None:
+    """Raise OutputError where the folder holds something that is no part of a bundle: it would be lost."""
+    try:
+        astray = sorted({each.name for each in folder.iterdir()} - PARTS)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        raise OutputError(f"{folder}: {exc.strerror or exc}") from exc
+    if astray:
+        raise OutputError(f"{folder} holds {astray[0]!r}, wanted an empty folder or a bundle to replace")
 
 
-def _quantisation_figures(float_parity: Parity, int8_parity: Parity, model_bytes: int) -> Figures:
-    return Figures(
-        split="validation windows of splits.toml",
-        values={
-            "windows": float_parity.windows,
-            "torch_to_float_graph_largest": float_parity.largest,
-            "float_to_int8_largest": int8_parity.largest,
-            "verdicts_changed_by_int8": int8_parity.changed,
-            "model_bytes": model_bytes,
-        },
+def _write(folder: Path, contents: Mapping[str, bytes], manifest: Manifest, release: Release) -> str:
+    """Write all files beside the folder, load them as a bundle, put them in its place; return the manifest's sha256."""
+    draft, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    try:
+        for left_over in (draft, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for name, content in contents.items():
+            (draft / name).write_bytes(content)
+        files = {name: file_sha256(draft / name) for name in contents}
+        digest = write_manifest(draft, manifest.model_copy(update={"files": files}))
+        if release.key is not None:
+            sign_manifest(draft, release.key)
+        load_bundle(draft)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as exc:
+        raise OutputError(f"{folder}: cannot write a bundle: {exc.strerror or exc}") from exc
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return digest
+
+
+def _step_figures(steps: Sequence[Step], float_parity: Parity, int8_parity: Parity) -> dict[str, Figures]:
+    """Return the manifest's figures of every compression step, `int8_storage` with those of the graphs."""
+    found = {
+        step.name.replace(" ", "_"): Figures(
+            split=WINDOWS_TEXT if step.labelled else UNLABELLED_TEXT,
+            values={
+                "windows": step.windows,
+                "accuracy_before": step.accuracy_before,
+                "accuracy_after": step.accuracy_after,
+                "bytes_before": step.bytes_before,
+                "bytes_after": step.bytes_after,
+            },
+        )
+        for step in steps
+    }
+    graphs: dict[str, float | int | None] = {
+        "torch_to_float_graph_largest": float_parity.largest,
+        "float_to_int8_largest": int8_parity.largest,
+        "verdicts_changed_by_int8": int8_parity.changed,
+        "model_bytes": steps[-1].bytes_after,
+    }
+    last = steps[-1].name.replace(" ", "_")
+    found[last] = found[last].model_copy(update={"values": found[last].values | graphs})
+    return found
+
+
+def _card_inputs(
+    manifest: Manifest, measured: Measured, release: Release, *, held_out: Mapping[str, Any]
+) -> CardInputs:
+    replaced = release.replaced_why
+    if release.replaces is not None:
+        old = release.replaces.manifest
+        replaced = f"`{old.name}`, release {old.release}"
+    return CardInputs(
+        manifest=manifest,
+        steps=measured.steps,
+        torch_difference=measured.float_parity.largest,
+        held_out=held_out,
+        benign=measured.benign,
+        replaced=replaced,
+        replaced_benign=measured.replaced_benign,
+        baselines=release.baselines,
+        commands=release.commands,
     )
 
 
-def _manifest(
-    checkpoint: Checkpoint, *, release: int, window: int, folder: Path, figures: dict[str, Figures]
-) -> Manifest:
+def _manifest(checkpoint: Checkpoint, *, release: int, window: int, files: dict[str, str]) -> Manifest:
     facts: dict[str, Any] = checkpoint.facts
     return Manifest(
         release=release,
-        name=NETWORK_NAME,
+        name=checkpoint.network.name,
         schema_id=SCHEMA_ID,
         window=window,
         features=len(WINDOW_COLUMNS),
@@ -127,12 +253,12 @@ def _manifest(
         thresholds={name: Threshold(**pair) for name, pair in facts["thresholds"].items()},
         interval=Interval(**facts["interval"]),
         benign_medians=[float(value) for value in facts["benign_medians"]],
-        files={MODEL: file_sha256(folder / MODEL)},
+        files=files,
         data=[Source(**source) for source in facts["data"]],
-        figures=figures | {key: Figures(**value) for key, value in facts["figures"].items()},
-        unknown_score="constant",
-        attention="uniform",
-        quantisation="weight matrices int8 with one scale per row, widened by DequantizeLinear; computed in float32",
+        figures={key: Figures(**value) for key, value in facts["figures"].items()},
+        unknown_score=str(facts["unknown"]["kind"]) if checkpoint.unknown else "constant",
+        attention="learnt" if checkpoint.network.has_attention else "uniform",
+        quantisation=QUANTISATION,
         parameters=checkpoint.parameters,
         seed=int(facts["seed"]),
         training_commit=str(facts["training_commit"]),

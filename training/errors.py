@@ -1,11 +1,13 @@
 """Errors of training and exporter, below the tree of `contracts.errors`, with their exit codes.
 
 PenstockError            70
-|-- DataMissing          66  (contracts) a split that must teach or choose holds no window
+|-- DataMissing          66  (contracts) a split that must teach, choose or judge holds nothing
 |-- MissingExtra         69  (contracts) torch, onnx or scikit-learn is not installed
+|-- OutputError          73  (contracts) a bundle, key or checkpoint cannot be written where it should go
 |-- SplitError           78  a capture, device or seed stands on two sides, or may not train at all
 |-- CheckpointError      78  a checkpoint is missing, torn, or made for other columns or classes
-`-- ParityError          70  the exported graph does not say what the trained network says
+|-- KeyRefused           78  a signing key is missing, no key, or readable by others
+`-- GateRefused           1  the bundle is not what the network was, or worse than the one it replaces
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ class CheckpointError(PenstockError):
     exit_code = 78
 
 
-class ParityError(PenstockError):
-    """The exported graph does not say what the trained network says."""
+class KeyRefused(PenstockError):
+    """A signing key is missing, no Ed25519 private key, or readable by others."""
 
-    exit_code = 70
+    exit_code = 78
+
+
+class GateRefused(PenstockError):
+    """The bundle does not say what the network said, lost too much on the way, or is worse than the one it replaces."""
+
+    exit_code = 1

@@ -62,18 +62,19 @@ class Fitted:
     settings: dict[str, Any]
 
 
-def fit(train: WindowSet, validation: WindowSet, settings: FitSettings) -> Fitted:
+def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start: Network | None = None) -> Fitted:
     """Return the network whose running mean had the least validation loss.
 
-    Raises DataMissing where the training set has no benign window or no attack window.
+    `start` is a network to go on from, with its scaling, left as it was; without it a new one as the settings say. Raises DataMissing
+    where the training set has no benign window or no attack window.
     """
     _check_teachable(train)
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     rng = np.random.default_rng(settings.seed)
     chances = sampling_weights(train, benign_share=settings.benign_share)
-    scaling = _scaling_of(train, chances, settings)
-    network = _new_network(scaling, settings)
+    scaling = _scaling_of(train, chances, settings) if start is None else _scaling_in(start)
+    network = _new_network(scaling, settings) if start is None else copy.deepcopy(start)
     teacher = _Teacher(network, _Sampler(train, chances, scaling, settings, rng), settings)
     judge = _Judge(validation, scaling)
     history, best_loss, best_state, waited = [], np.inf, copy.deepcopy(network.state_dict()), 0
@@ -249,6 +250,13 @@ def _scaling_of(train: WindowSet, chances: NDArray[np.float64], settings: FitSet
     drawn = np.random.default_rng(settings.seed).choice(len(train), SCALING_ROWS, p=chances)
     newest = train.values[drawn, train.lengths[drawn] - 1]
     return measure_scaling(newest, np.ones(len(newest)), keep=keep_mask(settings.hidden_columns))
+
+
+def _scaling_in(network: Network) -> Scaling:
+    unit, mean, std, keep = (
+        each.detach().numpy().copy() for each in (network.unit, network.mean, network.std, network.keep)
+    )
+    return Scaling(unit=unit, mean=mean, std=std, keep=keep)
 
 
 def _new_network(scaling: Scaling, settings: FitSettings) -> Network:
