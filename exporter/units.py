@@ -81,7 +81,8 @@ def _convolutions(filters: Sequence[int], readers: tuple[Tie, ...]) -> Iterator[
 
 def _gru(network: Described) -> Iterator[Cut]:
     yield Cut("hidden", None, network.count("hidden"), (*_recurrent("gru", gates=3), Tie("embed.weight", 1)))
-    yield Cut("embedding", None, network.count("embedding"), (*_rows("embed"), Tie("head.weight", 1)))
+    skip = (Tie("skip.weight", 0),) if network.sizes["skip"] else ()
+    yield Cut("embedding", None, network.count("embedding"), (*_rows("embed"), *skip, Tie("head.weight", 1)))
 
 
 def _conv_bilstm(network: Described) -> Iterator[Cut]:

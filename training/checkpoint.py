@@ -82,9 +82,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(arrays=arrays, facts=facts)
 
 
-def save_parity_windows(folder: Path, *, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> None:
-    """Keep real windows float32[N, W, F] and their mask beside a checkpoint."""
-    np.savez_compressed(folder / WINDOWS_FILE, windows=windows, mask=mask)
+def save_parity_windows(
+    folder: Path,
+    *,
+    windows: NDArray[np.float32],
+    mask: NDArray[np.float32],
+    label: NDArray[np.int64] | None = None,
+) -> None:
+    """Keep real windows float32[N, W, F], their mask and, where known, their classes [N] beside a checkpoint."""
+    known = {} if label is None else {"label": label.astype(np.float32)}
+    np.savez_compressed(folder / WINDOWS_FILE, windows=windows, mask=mask, **known)
 
 
 def load_parity_windows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""`penstock-train`: teach a network (`fit`), judge a bundle (`evaluate`, `report`), set it beside others (`compare`).
+"""`penstock-train`: teach a network, judge a bundle, set it beside others.
 
 `evaluate` needs a runtime only; everything that needs torch is imported where it is used.
 """
@@ -16,6 +16,7 @@ from typing import Any
 from contracts.errors import MissingExtra
 from contracts.program import Parser, folder, run_program
 from contracts.terminal import complain, printable
+from training import adversaries, leave_device, report_page, unknown_compare
 from training.shapes import NAMES
 
 PROGRAM = "penstock-train"
@@ -58,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--ablate", action="store_true", help="also fit without groups of context columns")
     compare.add_argument("--threads", type=int, default=1, metavar="N")
     compare.set_defaults(run=_compare)
+    for more in (adversaries, leave_device, report_page, unknown_compare):
+        more.add_command(commands)
     return parser
 
 

@@ -65,8 +65,8 @@ class Fitted:
 def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start: Network | None = None) -> Fitted:
     """Return the network whose running mean had the least validation loss.
 
-    `start` is a network to go on from, with its scaling, left as it was; without it a new one as the settings say. Raises DataMissing
-    where the training set has no benign window or no attack window.
+    `start` is a network to go on from, with its scaling, left as it was; without it a new one as the settings say.
+    Raises DataMissing where the training set has no benign window or no attack window.
     """
     _check_teachable(train)
     torch.manual_seed(settings.seed)

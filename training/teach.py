@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, HEAD_NAMES
+from contracts.classes import BENIGN, HEAD_NAMES, NAMES, UNKNOWN
 from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
@@ -25,6 +25,7 @@ from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict
 from training.splits import TEACHING_SIDES, Splits
 from training.thresholds import Chosen, choose
+from training.unknown_teach import unknown_of
 
 PARITY_WINDOWS = 4000
 FIGURE_SIDES = ("validation", "test")
@@ -48,6 +49,7 @@ def teach(
     kept = min(fitted, key=validation_loss)
     plain = plain_benign(captures, sets["validation"])
     chosen = choose(_probabilities(kept, plain))
+    unknown_arrays, unknown_facts, unknown_threshold = unknown_of(kept.network, sets["train"], plain)
     facts = {
         "schema_id": SCHEMA_ID,
         "network": kept.network.facts(),
@@ -60,8 +62,10 @@ def teach(
         "training_commit": training_commit(),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         **chosen.facts(),
+        "unknown": unknown_facts,
     }
-    checkpoint = Checkpoint(arrays=kept.network.arrays(), facts=facts)
+    facts["thresholds"][NAMES[UNKNOWN]] = unknown_threshold
+    checkpoint = Checkpoint(arrays=kept.network.arrays() | unknown_arrays, facts=facts)
     checkpoint.save(folder)
     _save_parity(folder, sets["validation"])
     return checkpoint
@@ -147,4 +151,4 @@ def _figures_of(
 def _save_parity(folder: Path, windows: WindowSet) -> None:
     chosen = np.sort(np.random.default_rng(0).permutation(len(windows))[:PARITY_WINDOWS])
     few = windows.where(chosen)
-    save_parity_windows(folder, windows=few.values, mask=few.mask)
+    save_parity_windows(folder, windows=few.values, mask=few.mask, label=few.label)
