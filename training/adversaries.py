@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,22 +141,6 @@ def markdown(told: Mapping[str, Any]) -> str:
             cells = [_with_spread(by[name][key]) for key in ("tpr", "fpr") for name in ("without", "with")]
             lines.append(f"| {what} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def add_command(commands: Any) -> None:
-    """Add `penstock-train adversaries` to a parser's commands."""
-    parser = commands.add_parser(
-        "adversaries", help="judge a bundle on recorded attacks that pad, pace, split or mimic"
-    )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--captures", type=Path, metavar="GROUND_TRUTH.json", help="instead of the lab's recordings of the test side"
-    )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--teach", action="store_true", help="also teach networks with and without evaded captures")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.set_defaults(run=run_command)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

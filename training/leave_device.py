@@ -87,15 +87,6 @@ def judge_maker(fitted: Fitted, sides: Sides, splits: Splits, maker: str) -> dic
     }
 
 
-def add_command(commands: Any) -> None:
-    """Add `penstock-train devices` to a parser's commands."""
-    parser = commands.add_parser("devices", help="false alarms on each maker's devices, taught and chosen without them")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.set_defaults(run=run_command)
-
-
 def run_command(arguments: argparse.Namespace) -> int:
     """Leave out, write, print the table."""
     splits = load_splits()

@@ -22,6 +22,7 @@ from detection.engine import Engine
 from training.adversaries import markdown as evasions_table
 from training.captures import CapturesBySide
 from training.checkpoint import FACTS_FILE
+from training.commands import PARTS
 from training.datasets import WindowSet, gather
 from training.figures import plots
 from training.probes import attack_score, attention, columns, few_of, importance, leakage, score
@@ -30,13 +31,6 @@ from training.unknown_tables import candidates_table, classes_table, makers_tabl
 
 FEW = 80  # windows of a class and capture for plots and probes; the tables are over all windows
 MOST_IMPORTANT = 15
-PARTS = {
-    "compare": "penstock-train compare",
-    "unknown": "penstock-train unknown",
-    "devices": "penstock-train devices",
-    "adversaries": "penstock-train adversaries",
-}
-"""Files a page can take in, and the command that writes each."""
 
 
 @dataclass(frozen=True)
@@ -252,23 +246,6 @@ def _row(cells: Sequence[str]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,d}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def add_command(commands: Any) -> None:
-    """Add `penstock-train page` to a parser's commands."""
-    parser = commands.add_parser(
-        "page", help="write a bundle's page: tables by source, plots, probes, other commands' figures"
-    )
-    parser.add_argument("--bundle", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="DIR", help="folder of the page and its plots"
-    )
-    parser.add_argument(
-        "--checkpoint", type=Path, nargs="*", default=[], metavar="DIR", help="whose losses to draw, one line a seed"
-    )
-    for key, command in PARTS.items():
-        parser.add_argument(f"--{key}", type=Path, metavar="FILE.json", help=f"what {command} wrote")
-    parser.set_defaults(run=run_command)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

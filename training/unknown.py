@@ -37,6 +37,7 @@ LEFT_OUT = -1e4  # added to a logit that takes no part; exp of it is 0
 RIDGE = 0.1  # of the mean variance: embeddings are nearly flat in some directions, which then outshout the others
 KMEANS = 32
 TAIL_SHARE = 0.05  # of the weight, whose mean excess gives the slope beyond the sample
+LEAST_WINDOWS = 100
 TAIL_WINDOWS = 3.0  # fewer windows above a knot tell no rate
 
 
@@ -86,10 +87,12 @@ def raw_scores(arrays: Mapping[str, Floats], outputs: Outputs) -> Floats:
 def calibrate(raw: Floats, weight: NDArray[np.floating[Any]]) -> Arrays:
     """Return knots and slopes float32[K] of the map from raw scores of benign windows, each counted by its weight.
 
-    Raises ValueError for fewer than 100 windows: they tell no rate worth the name.
+    Raises ValueError for fewer than LEAST_WINDOWS: they tell no rate worth the name.
     """
-    if len(raw) < 100:
-        raise ValueError(f"{len(raw)} benign windows cannot calibrate an unknown score, wanted at least 100")
+    if len(raw) < LEAST_WINDOWS:
+        raise ValueError(
+            f"{len(raw)} benign windows cannot calibrate an unknown score, wanted at least {LEAST_WINDOWS}"
+        )
     order = np.argsort(-raw, kind="stable")
     falling, share = raw[order].astype(np.float64), np.cumsum(weight[order] / weight.sum())
     rates = [rate for rate in KNOT_RATES if np.searchsorted(share, rate) + 1 >= TAIL_WINDOWS]

@@ -17,7 +17,6 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -241,15 +240,6 @@ def _over_seeds(by_class: Mapping[str, Sequence[dict[str, Any]]], keys: Sequence
         seen = [value for value in found if value is not None]
         per_seed.append(float(np.mean(seen)) if seen else None)
     return mean_and_spread(per_seed)
-
-
-def add_command(commands: Any) -> None:
-    """Add `penstock-train unknown` to a parser's commands."""
-    parser = commands.add_parser("unknown", help="compare unknown scores, leaving one attack class after another out")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
-    parser.set_defaults(run=run_command)
 
 
 def run_command(arguments: argparse.Namespace) -> int:

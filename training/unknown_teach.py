@@ -16,7 +16,15 @@ import torch
 
 from training.datasets import WindowSet
 from training.networks import Network
-from training.unknown import Arrays, Outputs, UnknownSettings, choose_threshold, fit_unknown, unknown_scores
+from training.unknown import (
+    LEAST_WINDOWS,
+    Arrays,
+    Outputs,
+    UnknownSettings,
+    choose_threshold,
+    fit_unknown,
+    unknown_scores,
+)
 
 MOST_WINDOWS = 40_000  # of training, drawn evenly: a mean and a covariance of 32 numbers need no more
 LAB = "lab"
@@ -24,11 +32,11 @@ LAB = "lab"
 
 def unknown_of(
     network: Network, train: WindowSet, benign: Mapping[str, WindowSet], *, settings: UnknownSettings | None = None
-) -> tuple[Arrays, dict[str, Any], dict[str, float]]:
-    """Return the arrays for the checkpoint, its facts under `unknown`, and the threshold of class `unknown`.
+) -> tuple[Arrays, dict[str, Any], dict[str, dict[str, float]]]:
+    """Return the arrays for the checkpoint, its facts under `unknown`, and what goes beside the classes' thresholds.
 
     `benign` holds benign validation windows by source; what is not from the lab is told apart by the folder of its
-    capture, which is the device's.
+    capture, which is the device's. Without LEAST_WINDOWS of real devices there is no score: no arrays, no threshold.
     """
     how = settings or UnknownSettings()
     few = train
@@ -40,11 +48,13 @@ def unknown_of(
             folders = np.array([Path(name).parent.name for name in windows.groups])[windows.group]
             outputs = outputs_of(network, windows)
             devices |= {f"{source}/{folder}": outputs.where(folders == folder) for folder in np.unique(folders)}
+    if sum(len(outputs.logits) for outputs in devices.values()) < LEAST_WINDOWS:
+        return {}, {"kind": "constant", "calibrated_on": {"devices": [], "windows": 0}}, {}
     arrays, told = fit_unknown(outputs_of(network, few), few.label, devices, settings=how)
     real = [unknown_scores(arrays, outputs) for outputs in devices.values()]
     nothing = np.zeros(0, np.float32)
     lab = unknown_scores(arrays, outputs_of(network, benign[LAB])) if LAB in benign and len(benign[LAB]) else nothing
-    return arrays, told, choose_threshold(np.concatenate([nothing, *real]), lab, settings=how)
+    return arrays, told, {"unknown": choose_threshold(np.concatenate([nothing, *real]), lab, settings=how)}
 
 
 def outputs_of(network: Network, windows: WindowSet) -> Outputs:

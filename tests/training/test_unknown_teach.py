@@ -44,11 +44,19 @@ def test_real_devices_calibrate_and_the_lab_does_not(network):
 def test_no_calibration_window_of_a_real_device_is_over_the_threshold(network):
     benign = {"iot": benign_windows(300, seed=2, folder="iot")}
 
-    arrays, _, threshold = unknown_of(network, made_up_windows(400), benign, settings=UnknownSettings(rate=1e-2))
+    arrays, _, thresholds = unknown_of(network, made_up_windows(400), benign, settings=UnknownSettings(rate=1e-2))
 
     scores = unknown_scores(arrays, outputs_of(network, benign["iot"]))
-    assert (scores > threshold["open"]).sum() == 0
-    assert threshold["open"] <= threshold["severe"]
+    assert (scores > thresholds["unknown"]["open"]).sum() == 0
+    assert thresholds["unknown"]["open"] <= thresholds["unknown"]["severe"]
+
+
+def test_without_real_devices_there_is_no_score(network):
+    benign = {"lab": benign_windows(300, seed=3, folder="lab")}
+
+    arrays, told, thresholds = unknown_of(network, made_up_windows(400), benign)
+
+    assert (arrays, told["kind"], thresholds) == ({}, "constant", {})
 
 
 def test_outputs_are_those_of_the_network_whatever_the_batch(network):
