@@ -16,7 +16,7 @@ from typing import Any
 from contracts.errors import MissingExtra
 from contracts.program import Parser, folder, run_program
 from contracts.terminal import complain, printable
-from training import adversaries, leave_device, report_page, unknown_compare
+from training.commands import add_commands
 from training.shapes import NAMES
 
 PROGRAM = "penstock-train"
@@ -59,8 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--ablate", action="store_true", help="also fit without groups of context columns")
     compare.add_argument("--threads", type=int, default=1, metavar="N")
     compare.set_defaults(run=_compare)
-    for more in (adversaries, leave_device, report_page, unknown_compare):
-        more.add_command(commands)
+    add_commands(commands)
     return parser
 
 
