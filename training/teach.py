@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, HEAD_NAMES, NAMES, UNKNOWN
+from contracts.classes import BENIGN, HEAD_NAMES
 from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
@@ -64,7 +64,7 @@ def teach(
         **chosen.facts(),
         "unknown": unknown_facts,
     }
-    facts["thresholds"][NAMES[UNKNOWN]] = unknown_threshold
+    facts["thresholds"] |= unknown_threshold
     checkpoint = Checkpoint(arrays=kept.network.arrays() | unknown_arrays, facts=facts)
     checkpoint.save(folder)
     _save_parity(folder, sets["validation"])
