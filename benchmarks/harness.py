@@ -84,15 +84,17 @@ def first_line_of(path: str, start: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that stands in the tree, marked where tracked files differ from it."""
+    """Return the commit that stands in the tree, marked where tracked files but results differ from it."""
+    here = Path(__file__).resolve().parent
+    commands = (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ":/", f":!{here}/results"])
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=True, cwd=Path(__file__).parent, timeout=10,
-        )  # fmt: skip
+        head, changed = (
+            subprocess.run(["git", *words], capture_output=True, text=True, check=True, cwd=here, timeout=10).stdout
+            for words in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return run.stdout.strip()
+    return head.strip() + ("-dirty" if changed.strip() else "")
 
 
 def fingerprint(packages: Sequence[str]) -> dict[str, object]:

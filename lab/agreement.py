@@ -1,7 +1,8 @@
 """Do a capture and its ground truth agree? Asked both ways: of the intervals, and of those who sent.
 
-By time: an interval without a packet, and a packet from attacker to victim outside it. By sender, where `flows.csv`
-says who sent: an attack's flow that no interval covers, and a benign flow that one does.
+By time: an interval without a packet, and a packet from attacker to victim outside it, unless `flows.csv` says that
+a benign activity sent in its flow. By sender, where that file says who sent: an attack's flow that no interval
+covers, and a benign flow that one does.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 
 from contracts.errors import GroundTruthError
 from lab.flows import FLOW_FILE, Flow, read_flows, trace
-from lab.frames import Frame, number_of, read_claims, read_frames
+from lab.frames import FlowKey, Frame, flow_key, number_of, read_claims, read_frames
 from lab.matching import Matcher
 
+ROUNDING_S = 1e-5  # times stand in flows.csv to the microsecond
 MOST_NAMED = 5  # flows of a kind of problem that are named, the rest are counted
 
 
@@ -51,24 +53,42 @@ def check(capture: Path, truth: Path) -> list[str]:
     entry = read_entry(capture, truth)
     intervals = entry.get("intervals", [])
     frames = list(read_frames(capture))
-    problems = [*_of_times(intervals, frames), *_of_claims(intervals, capture)]
+    written = read_flows(capture.with_name(FLOW_FILE)) if entry.get("flow_file") else []
+    problems = [*_of_times(intervals, frames, _benign_spans(written)), *_of_claims(intervals, capture)]
     if entry.get("flow_file"):
-        written = read_flows(capture.with_name(FLOW_FILE))
         problems += _of_senders(written)
         problems += _of_the_list(written, trace(frames, intervals, sent={}))
     return problems
 
 
-def _of_times(intervals: list[dict[str, Any]], frames: list[Frame]) -> list[str]:
+Spans = dict[FlowKey, list[tuple[float, float]]]
+
+
+def _benign_spans(flows: list[Flow]) -> Spans:
+    """Return when which flows passed in which, as is known, a benign activity sent.
+
+    Who sent is known by the flow's ends, not by its time: a port may have been an attack's before, or after.
+    """
+    spans: Spans = {}
+    for flow in flows:
+        if any(not sender.startswith("attack ") for sender in flow.senders):
+            source, target = ((number_of(address), port) for address, port in (flow.source, flow.target))
+            key = flow_key(flow.proto, source, target)
+            spans.setdefault(key, []).append((flow.start_s - ROUNDING_S, flow.end_s + ROUNDING_S))
+    return spans
+
+
+def _of_times(intervals: list[dict[str, Any]], frames: list[Frame], benign: Spans) -> list[str]:
     matchers = [Matcher(interval) for interval in intervals]
     labelled, strays = [0] * len(matchers), [0] * len(matchers)
-    known: dict[tuple[object, ...], tuple[list[int], list[int]]] = {}
+    known: dict[tuple[object, ...], tuple[list[int], list[int], list[tuple[float, float]]]] = {}
     for frame in frames:
         if (found := known.get(frame[1:])) is None:
             exchanged = [number for number, matcher in enumerate(matchers) if matcher.is_exchanged(frame)]
             sent = [n for n in exchanged if intervals[n].get("is_answer") or matchers[n].is_sent(frame)]
-            found = known[frame[1:]] = sent, exchanged
-        sent, exchanged = found
+            key = flow_key(frame.proto, (frame.source, frame.source_port), (frame.target, frame.target_port))
+            found = known[frame[1:]] = sent, exchanged, benign.get(key, [])
+        sent, exchanged, spans = found
         if not sent:
             continue
         now = {n for n in exchanged if matchers[n].start_s <= frame.time_s <= matchers[n].end_s}
@@ -76,7 +96,7 @@ def _of_times(intervals: list[dict[str, Any]], frames: list[Frame]) -> list[str]
             # What another attack explains is no stray: one that searches everywhere may itself be flooded.
             if number in now:
                 labelled[number] += 1
-            elif not now:
+            elif not now and not any(start <= frame.time_s <= end for start, end in spans):
                 strays[number] += 1
     problems = []
     for number, interval in enumerate(intervals):

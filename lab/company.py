@@ -1,17 +1,17 @@
 """Benign company for hosts that would otherwise be met by attacks alone, so that an address gives nobody away.
 
-Strangers outside visit the home, some devices deal with the very hosts that also command bots or are flooded, and
-people look at the gateway's own pages. The trap: all of it is left out again where ground truth could mistake it for
-an attack, so every host gets more of it than it needs.
+Strangers outside visit the home, some devices deal with the very hosts that also command bots or are flooded, people
+look at the gateway's own pages, and whoever attacks a host also deals with it at other times. The trap: much of it is
+left out again where ground truth could mistake it for an attack, so every host gets more of it than it needs.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lab.nat import activities_through
-from lab.plan import GATEWAY, Activity, Plan, Service
+from lab.plan import GATEWAY, Activity, Attack, Plan, Service
 from lab.roles import between
 
 VISITS_EACH = 4  # of a stranger, to devices that it can reach
@@ -58,6 +58,23 @@ def draw_company(plan: Plan) -> list[Activity]:
     return [*_visitors(rng, plan), *_dealings(rng, plan)]
 
 
+def draw_dealings(plan: Plan, attacks: Sequence[Attack]) -> list[Activity]:
+    """Return something benign for each pair of attacker and victim, so that no pair of hosts stands for an attack."""
+    rng = random.Random(f"{plan.name}:{plan.seed}:dealings")
+    named = {GATEWAY, *(host.name for host in plan.hosts)}
+    pairs = dict.fromkeys((attack.attacker, attack.victim) for attack in attacks if attack.victim in named)
+    dealings = []
+    for host, peer in pairs:
+        visits = [_visit(rng, host, peer, service) for service in _open_to(plan, peer)]
+        reachable = [visit for visit in visits if activities_through(plan, [visit])]
+        dealings.append(rng.choice(reachable or [_ping(host, peer)]))
+    return dealings
+
+
+def _ping(host: str, peer: str) -> Activity:
+    return Activity("ping", host, (peer,), {"every_s": 30.0, "count": 2, "pause_s": 0.5, "size_bytes": 56}, 3.0)
+
+
 def _visitors(rng: random.Random, plan: Plan) -> Iterator[Activity]:
     for host in plan.hosts:
         if not host.role.startswith("stranger"):
@@ -65,12 +82,7 @@ def _visitors(rng: random.Random, plan: Plan) -> Iterator[Activity]:
         visits = [
             _visit(rng, host.name, device.name, s) for device in plan.devices for s in _open_to(plan, device.name)
         ]
-        visits += [
-            Activity(
-                "ping", host.name, (device.name,), {"every_s": 30.0, "count": 2, "pause_s": 0.5, "size_bytes": 56}, 3.0
-            )
-            for device in plan.devices
-        ]
+        visits += [_ping(host.name, device.name) for device in plan.devices]
         # Those the gateway does not let in are not drawn; which port they take is decided later, once.
         reachable = [visit for visit in visits if activities_through(plan, [visit])]
         yield from rng.sample(reachable, min(len(reachable), VISITS_EACH))

@@ -15,9 +15,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from lab import habits, roles
+from lab.apart import keep_apart
 from lab.attacks import TECHNIQUES, NoVictim
 from lab.benign.offers import with_offers
-from lab.company import draw_company
+from lab.company import draw_company, draw_dealings
 from lab.nat import HomeScene, activities_through, attack_through, draw_nat
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Activity, Attack, Host, Plan
 from lab.plan_file import PlanFile
@@ -42,8 +43,9 @@ def draw(file: PlanFile, seed: int, *, minutes: float | None = None) -> Plan:
     activities = habits.draw_activities(rng, plan, [kind for kind, weight in file.benign.items() if weight > 0])
     activities += [company for company in draw_company(plan) if file.benign[company.kind] > 0]
     attacks = _draw_attacks(rng, file, plan, activities)
+    activities += [dealing for dealing in draw_dealings(plan, attacks) if file.benign[dealing.kind] > 0]
     # Doubts are about the devices' own ports, which the gateway may offer outside under others.
-    sure = [each for each in _paced(activities, file) if not in_doubt(plan, each, attacks)]
+    sure = keep_apart(plan, _paced(activities, file), attacks)
     sure = activities_through(plan, sure)
     lonely = {attack.attacker for attack in attacks} - {activity.host for activity in sure}
     sure += [look for name in sorted(lonely) for look in _look_in(plan, name, attacks)]

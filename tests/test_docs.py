@@ -110,14 +110,52 @@ def test_the_excerpt_in_the_readme_is_what_the_demo_prints(tmp_path: Path, capsy
     )
 
 
+def committed_result(name: str) -> dict:
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
 def test_the_ratios_in_the_readme_are_those_of_the_committed_result():
-    result = json.loads((ROOT / "benchmarks" / "results" / "extract.json").read_text())
+    result = committed_result("extract")
     ratios = [case[unit]["penstock"] for case in result["comparisons"] for unit in ("cpu_ratio", "wall_ratio")]
 
     told = [f"{ratio['median']:.1f} ({ratio['low']:.1f} .. {ratio['high']:.1f}) x" for ratio in ratios]
 
     assert [text for text in told if text not in README] == []
     assert min(ratio["runs"] for ratio in ratios) >= 5
+
+
+def test_the_million_flows_in_the_readme_are_those_of_the_committed_result():
+    sides = committed_result("extract")["million"]["sides"]
+    rates = {name: side["packets_per_cpu_s"]["median"] / 1e6 for name, side in sides.items()}
+    peaks = {
+        name: side["peak_mib"]["high" if name != "nfstream" else "median"] * 1.048576 for name, side in sides.items()
+    }
+
+    told = [
+        f"{rates['penstock']:.2f} M packets per CPU second, {peaks['penstock']:.0f} MB at most",
+        f"{rates['nfstream']:.2f} M, {peaks['nfstream']:,.0f} MB",
+        f"{rates['penstock_default']:.2f} M packets per CPU second, {peaks['penstock_default']:.1f} MB at most",
+    ]
+
+    assert [text for text in told if text not in README] == []
+
+
+def test_the_other_rows_in_the_readme_are_those_of_the_committed_results():
+    points = committed_result("scaling")["points"]
+    crafted = {
+        verdict["figure"].split()[0]: verdict["measured"] for verdict in committed_result("collisions")["verdicts"]
+    }
+    runs = committed_result("capture")["runs"]
+    ring, sniff = runs["ring, flat out"], runs["sniff, flat out"]
+
+    told = [
+        ", ".join(f"{point['packet_ns']['median']:.0f} ns ({point['flows']:,})" for point in points),
+        f"{crafted['worst']:.2f} x random keys ({crafted['strongest']:.0f} x",
+        f"{ring['cpu_us_per_packet']['median']:.2f} CPU-us per packet, {ring['lost']['high']} lost",
+        f"sniff`: {sniff['cpu_us_per_packet']['median']:.0f} CPU-us, {sniff['lost_percent']['median']:.1f} % lost",
+    ]
+
+    assert [text for text in told if text not in README] == []
 
 
 def test_every_make_target_is_in_the_readme():

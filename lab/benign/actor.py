@@ -55,6 +55,14 @@ class Actor:
         """Wait; return False if the lab stops meanwhile."""
         return not self.stop.wait(max(0.0, seconds))
 
+    def sit_out(self) -> bool:
+        """Wait while an attack is near that this could be taken for (`lab.apart`); False if the lab stops."""
+        for start_s, end_s in self.activity.settings.get("away", ()):
+            now_s = time.monotonic() - self.began_s
+            if start_s <= now_s < end_s and not self.rest(end_s - now_s):
+                return False
+        return True
+
     def next_turn(self) -> bool:
         """Wait for the next turn, `every_s` apart with the activity's own unsteadiness; False if the lab stops.
 
@@ -87,10 +95,10 @@ class Actor:
 
 
 def turns(deed: Callable[[Actor], None]) -> Callable[[Actor], None]:
-    """Make one deed an activity: again at every turn, whatever the network said."""
+    """Make one deed an activity: again at every turn, whatever the network said, but not where it must keep away."""
 
     def activity(actor: Actor) -> None:
-        while True:
+        while actor.sit_out():
             with contextlib.suppress(OSError, http.client.HTTPException, subprocess.SubprocessError):
                 deed(actor)
             if not actor.next_turn():

@@ -52,6 +52,14 @@ def build_cudart(folder: Path) -> Path:
     return folder
 
 
+def is_running(pid: str) -> bool:
+    """Tell whether a process is neither gone nor only waiting to be asked how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class WorkerProcess:
     """A worker of one release; ends with the `with` block."""
 
@@ -63,8 +71,8 @@ class WorkerProcess:
         self.cache = folder / "cache"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> WorkerProcess:
-        """Start it, and return when it says that it listens."""
+    def start(self, *, wait: bool = True, limits: str = "") -> WorkerProcess:
+        """Start it, and return when it says that it listens; `limits` sets a constant of its: `SCORE_WITHIN_S = 2`."""
         self.folder.mkdir(exist_ok=True)
         ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         ready.settimeout(HANG_GUARD_S)
@@ -79,7 +87,12 @@ class WorkerProcess:
             "FAKE_CUDA_DEVICE": self.device,
             "NOTIFY_SOCKET": ready.getsockname().decode().replace("\0", "@"),
         }
-        command = [self.interpreter, WORKER, "--socket", self.socket_path, "--cache", self.cache]
+        program = [str(WORKER)]
+        if limits:
+            environment["PYTHONPATH"] = f"{ROOT}:{FAKES}"
+            script = f"import sys, detection.tensorrt_worker as worker; worker.{limits}; sys.exit(worker.main())"
+            program = ["-c", script]
+        command = [self.interpreter, *program, "--socket", self.socket_path, "--cache", str(self.cache)]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         if wait:
@@ -107,7 +120,7 @@ class WorkerProcess:
         """Return the process ids of its sessions that still run."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"]
+        return [int(pid) for pid in children if is_running(pid)]
 
     def signal_session(self, number: signal.Signals) -> None:
         (pid,) = self.sessions()

@@ -383,6 +383,36 @@ def test_a_client_that_dies_between_two_batches_ends_its_session(worker: WorkerP
     assert_serves(worker)
 
 
+def test_a_session_that_hangs_in_the_driver_ends_itself(tmp_path: Path, libraries: Path):
+    with WorkerProcess(tmp_path / "worker", libraries).start(limits="SCORE_WITHIN_S = 2") as worker:
+        link = opened(worker)
+        worker.switch("execute", "hang")
+
+        with pytest.raises(LinkBroken, match="died"):
+            link.score(np.zeros((1, W, F), np.float32), np.ones((1, W), np.float32), deadline_s=HANG_GUARD_S)
+
+        worker.switch_off("execute")
+        assert_serves(worker)
+
+
+def test_a_build_that_hangs_is_ended(tmp_path: Path, libraries: Path):
+    with WorkerProcess(tmp_path / "worker", libraries).start(limits="BUILD_WITHIN_S = 1") as worker:
+        worker.switch("build", "hang")
+
+        with pytest.raises(LinkBroken, match="failed: the build hung"):
+            opened(worker)
+
+        assert [path.suffix for path in worker.cache.glob("*") if path.name != "lock"] == [".failed"]
+
+
+def test_a_client_that_says_nothing_is_put_out(tmp_path: Path, libraries: Path):
+    with WorkerProcess(tmp_path / "worker", libraries).start(limits="OPEN_WITHIN_S = 0.1") as worker:
+        client = Raw(worker)
+
+        assert client.status() == tensorrt_worker.FAILED
+        client.close()
+
+
 def test_sessions_are_bounded(worker: WorkerProcess):
     clients = [Raw(worker) for _ in range(tensorrt_worker.MAX_SESSIONS + 1)]
 

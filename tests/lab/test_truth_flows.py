@@ -134,6 +134,16 @@ def test_a_flow_of_an_attack_that_no_interval_covers_is_found(recorded):
     assert ":81 (attack 0 x): sent by an attack, covered by no interval" in problems[0]
 
 
+def test_what_passes_between_attacker_and_victim_outside_the_interval_is_a_stray_unless_it_was_benign(recorded):
+    def seen(a, v, senders):
+        return [(frame(6, a, v), ["attack 0 x"]), (frame(40, a, v, source_port=5), senders)]
+
+    assert recorded(lambda a, v: seen(a, v, ["http_poll"]))[1] == []
+    assert recorded(lambda a, v: seen(a, v, ["attack 0 x", "http_poll"]))[1] == []  # a port used again
+    [problem] = recorded(lambda a, v: seen(a, v, []))[1]
+    assert problem == "interval 0 (port_scan, x): 1 packets from attacker to victim outside it"
+
+
 def test_a_benign_flow_that_an_interval_covers_is_found(recorded):
     _, problems, _ = recorded(
         lambda a, v: [(frame(6, a, v), ["attack 0 x"]), (frame(7, a, v, source_port=5), ["http_poll"])]
