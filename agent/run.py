@@ -20,6 +20,7 @@ from agent.capture.live_line import LiveLine
 from agent.capture.open_live import open_live
 from agent.capture.source import CaptureSettings
 from agent.delivery import Delivery, EveFile, MqttSettings
+from agent.engine_options import SOCKET, add_engine_arguments, engine_of, told
 from agent.mqtt_options import mqtt_files, mqtt_settings
 from agent.options import seconds
 from agent.outgoing import Outgoing
@@ -28,7 +29,6 @@ from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.terminal import complain
 from detection.detector import Detector
-from detection.onnx_engine import OnnxEngine
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
 GATEWAY = "gateway"
@@ -55,6 +55,8 @@ class RunSettings:
     outbox: Path | None = None
     gateway: str = GATEWAY
     duration_s: float | None = None
+    engine: str = "auto"
+    tensorrt_socket: str = SOCKET
     also_read: tuple[Path, ...] = ()
 
 
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--interface", required=True, metavar="IFACE", help="capture here until Ctrl-C; needs CAP_NET_RAW")
     add("--filter", metavar="BPF", help="only what this pcap filter lets through")
     add("--duration", type=seconds, metavar="S", help="end after so many seconds")
+    add_engine_arguments(parser)
     add_alert_arguments(parser, gateway_name=GATEWAY)
 
 
@@ -81,6 +84,8 @@ def settings_of(args: argparse.Namespace) -> RunSettings:
         outbox=args.outbox,
         gateway=args.gateway,
         duration_s=args.duration,
+        engine=args.engine,
+        tensorrt_socket=args.tensorrt_socket,
         also_read=mqtt_files(args),
     )
 
@@ -100,9 +105,10 @@ def watch(settings: RunSettings) -> int:
     outputs = outputs_apart_from(bundle, eve=settings.eve, outbox=settings.outbox)
     outputs.keep_from(settings.also_read)
     stopwatch = Stopwatch()
+    engine = engine_of(bundle, choice=settings.engine, socket_path=settings.tensorrt_socket)
     detector = Detector(
         bundle,
-        TimedEngine(OnnxEngine(bundle), stopwatch),
+        TimedEngine(engine, stopwatch),
         never_ban=settings.never_ban,
         home_nets=settings.home_nets,
         id_salt=f"{settings.gateway} {bundle.manifest_sha256} {secrets.token_hex(8)}",
@@ -122,6 +128,8 @@ def watch(settings: RunSettings) -> int:
         code = _watch(settings, pipeline)
         outgoing.drain(FAREWELL_S)
     outgoing.settle()
+    if (line := told(engine)) is not None:
+        complain(line)
     return next((error.exit_code for error in outgoing.errors), code)
 
 

@@ -67,7 +67,11 @@ class TimedEngine:
         self._engine = engine
         self._stopwatch = stopwatch
         self.name = engine.name
-        self.provider = engine.provider
+
+    @property
+    def provider(self) -> str:
+        """Return what computes now; a TensorRT worker may come and go."""
+        return self._engine.provider
 
     def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
         """Return the engine's scores of float32[B, W, F] under float32[B, W]."""

@@ -52,6 +52,14 @@ def build_cudart(folder: Path) -> Path:
     return folder
 
 
+def is_running(pid: str) -> bool:
+    """Tell whether a process is neither gone nor only waiting to be asked how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class WorkerProcess:
     """A worker of one release; ends with the `with` block."""
 
@@ -112,7 +120,7 @@ class WorkerProcess:
         """Return the process ids of its sessions that still run."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"]
+        return [int(pid) for pid in children if is_running(pid)]
 
     def signal_session(self, number: signal.Signals) -> None:
         (pid,) = self.sessions()

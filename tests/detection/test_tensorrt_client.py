@@ -16,7 +16,14 @@ from contracts.bundle import Bundle
 from detection import tensorrt_worker
 from detection.engine import Engine, Scores
 from detection.onnx_engine import OnnxEngine
-from detection.tensorrt_client import COMPARED_BATCHES, LAST_PAUSE_S, TensorrtEngine, Tolerance, probe_windows
+from detection.tensorrt_client import (
+    COMPARED_BATCHES,
+    FIRST_PAUSE_S,
+    LAST_PAUSE_S,
+    TensorrtEngine,
+    Tolerance,
+    probe_windows,
+)
 from tests.detection.onnx_model import C, F, W, model_bytes
 from tests.detection.tensorrt_process import RELEASES, Clock, WorkerProcess, build_cudart, until, until_trusted, windows
 from tests.detection.windows import make_bundle
@@ -155,6 +162,18 @@ def test_a_killed_session_costs_one_batch_and_is_replaced(engine: TensorrtEngine
     clock.now_s += 2.0
     until_trusted(engine)
     assert worker.builds() == 1
+
+
+def test_the_pause_is_short_again_once_the_worker_was_of_use(
+    engine: TensorrtEngine, worker: WorkerProcess, clock: Clock
+):
+    for _ in range(3):
+        until_trusted(engine)
+        worker.signal_session(signal.SIGKILL)
+        engine.score(*windows(1))
+        clock.now_s += FIRST_PAUSE_S
+
+    until_trusted(engine)
 
 
 def test_a_killed_worker_takes_its_sessions_along_and_another_takes_over(
