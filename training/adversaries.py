@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,8 +27,11 @@ from training.figures.rates import mean_and_spread
 from training.progress import Progress
 from training.splits import load_splits
 
+if TYPE_CHECKING:  # needs torch
+    from training.unknown_compare import Sides
+
 TAUGHT_LEVELS = {"pad": "+128 octets", "pace": "16x slower", "split": "every 2 packets", "mimic": "50% of packets"}
-TAUGHT_CAPTURES = 12  # of the lab's teaching recordings, evenly: each becomes four more
+TAUGHT_CAPTURES = 8  # of the lab's teaching recordings, evenly: each becomes four more
 TOLD = ("windows_attack", "tpr", "attacks", "attacks_alerted", "first_alert_s", "incidents", "false_incidents")
 
 
@@ -65,8 +68,11 @@ def _row(evasion: Evasion, outcomes: Sequence[CaptureOutcome], efforts: Sequence
     }
 
 
-def taught_against(captures: CapturesBySide, *, seeds: Sequence[int], threads: int = 1) -> dict[str, Any]:
-    """Return by evasion the TPR over windows of networks taught without and with evaded captures, over seeds."""
+def taught_against(captures: CapturesBySide, sides: Sides, *, seeds: Sequence[int], threads: int = 1) -> dict[str, Any]:
+    """Return by evasion the TPR over windows of networks taught without and with evaded captures, over seeds.
+
+    `sides` are the windows of `captures` as `unknown_compare.sides_of` gives them.
+    """
     from dataclasses import replace
 
     from training.datasets import WindowSet, gather, join
@@ -74,11 +80,10 @@ def taught_against(captures: CapturesBySide, *, seeds: Sequence[int], threads: i
     from training.probes import few_of
     from training.teach import plain_benign, window_figures
     from training.thresholds import choose
-    from training.unknown_compare import FEW, SHORT, sides_of
+    from training.unknown_compare import FEW, SHORT
 
-    taught = [each.truth for each in captures.by_source("train").get("lab", [])]
+    taught = [each.truth for each in captures.by_source("train").get("lab", []) if "~" not in each.name]  # no variants
     judged = [each.truth for each in captures.by_source("test").get("lab", [])]
-    sides = sides_of(captures)
     plain = plain_benign(captures, sides.plain["validation"])
 
     def windows_of(truths: Sequence[GroundTruth], evasions: Sequence[Evasion], most: int) -> list[WindowSet]:
@@ -155,7 +160,9 @@ def run_command(arguments: argparse.Namespace) -> int:
         truths = [each.truth for each in found.by_source("test").get("lab", [])]
     told = against_evasions(bundle, OnnxEngine(bundle), truths)
     if arguments.teach:
-        told["taught"] = taught_against(found, seeds=arguments.seeds, threads=arguments.threads)
+        from training.unknown_compare import sides_of
+
+        told["taught"] = taught_against(found, sides_of(found), seeds=arguments.seeds, threads=arguments.threads)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(told, indent=1) + "\n")
     print(markdown(told))

@@ -71,7 +71,8 @@ def judge_maker(fitted: Fitted, sides: Sides, splits: Splits, maker: str) -> dic
     arrays, _ = fit_unknown(train.outputs, train.label, devices, settings=settings)
     strange = unknown_scores(arrays, calm)
     opens = choose_threshold(strange[~lab], strange[lab], settings=settings)["open"]
-    own = [each.where(_of_maker(each, splits, maker)) for side in SIDES_OF_DEVICES if (each := sides.plain[side])]
+    every = [sides.plain[side] for side in SIDES_OF_DEVICES]
+    own = [each.where(_of_maker(each, splits, maker) & (each.label == BENIGN)) for each in every]
     named = np.concatenate([_over(predict(fitted.network, each), chosen.by_class) for each in own if len(each)])
     unknown = np.concatenate(
         [unknown_scores(arrays, see(fitted, each, sides.source_of).outputs) > opens for each in own if len(each)]

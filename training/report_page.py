@@ -60,7 +60,8 @@ def write_page(folder: Path, *, bundle: Bundle, engine: Engine, captures: Captur
     if (evasions := told["parts"].get("adversaries")) is not None:
         drawing.evasions(evasions["rows"])
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+    own = {key: value for key, value in told.items() if key != "parts"}  # those stand in files of their own
+    (folder / f"{name}.json").write_text(json.dumps(own, indent=1) + "\n")
     page = folder / f"{name}.md"
     page.write_text(page_text(told, bundle=bundle, command=inputs.command, drawn=drawing.drawn, name=name))
     return page
