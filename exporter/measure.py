@@ -83,8 +83,14 @@ def serialised(model: ModelProto) -> bytes:
 
 
 def earlier_steps(checkpoint: Checkpoint) -> tuple[Step, ...]:
-    """Return the compression steps the checkpoint went through before, as `exporter.prune` wrote them down."""
-    return tuple(Step(**step) for step in checkpoint.facts.get("compression", ()))
+    """Return the compression steps the checkpoint went through before, as `exporter.shrink` wrote them down.
+
+    Raises CheckpointError where what stands there is none: a step that cannot be read cannot be held to the gate.
+    """
+    try:
+        return tuple(Step(**step) for step in checkpoint.facts.get("compression", ()))
+    except TypeError as exc:
+        raise CheckpointError(f"checkpoint: its compression steps cannot be read: {exc}") from exc
 
 
 def measure_bundle(

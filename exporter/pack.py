@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from contracts.bundle import (
     MANIFEST,
@@ -31,6 +32,7 @@ from contracts.bundle import (
     Source,
     Threshold,
     file_sha256,
+    first_complaint,
     load_bundle,
     pinned_source,
     write_manifest,
@@ -81,7 +83,8 @@ class Validation:
 class Release:
     """What makes a checkpoint a release: its number, what it replaces, who signs, what stands beside it on the card.
 
-    `captures` are judged on; without them nothing is replaced and nothing compared. `replaced_why` says why.
+    `captures` are judged on; without them nothing may be replaced, since nothing is compared. `replaced_why` says why
+    nothing is. Raises ValueError where a bundle is to be replaced on no captures.
     """
 
     number: int
@@ -91,6 +94,10 @@ class Release:
     key: Ed25519PrivateKey | None = None
     baselines: Mapping[str, Any] = field(default_factory=dict)
     commands: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.replaces is not None and self.captures is None:
+            raise ValueError("a bundle is replaced only after both were run over the same captures, got none")
 
 
 @dataclass(frozen=True)
@@ -241,7 +248,20 @@ def _card_inputs(
 
 
 def _manifest(checkpoint: Checkpoint, *, release: int, window: int, files: dict[str, str]) -> Manifest:
-    facts: dict[str, Any] = checkpoint.facts
+    """Return the manifest without its figures of compression. Raises CheckpointError where facts lack or cannot be."""
+    try:
+        return _told(checkpoint, checkpoint.facts, release=release, window=window, files=files)
+    except KeyError as exc:
+        raise CheckpointError(f"checkpoint: its facts lack {exc}, which the manifest tells") from exc
+    except ValidationError as exc:
+        raise CheckpointError(f"checkpoint: {first_complaint(exc)}") from exc
+    except (TypeError, ValueError, AttributeError) as exc:
+        raise CheckpointError(f"checkpoint: its facts are not those of a network: {exc}") from exc
+
+
+def _told(
+    checkpoint: Checkpoint, facts: dict[str, Any], *, release: int, window: int, files: dict[str, str]
+) -> Manifest:
     return Manifest(
         release=release,
         name=checkpoint.network.name,

@@ -100,6 +100,40 @@ def test_a_checkpoint_of_another_schema_is_refused_and_nothing_written(tmp_path)
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.parametrize(
+    ("facts", "complaint"),
+    [
+        ({"thresholds": {}}, "thresholds must name"),
+        ({"seed": "one"}, "not those of a network"),
+        ({"created": "yesterday"}, "not those of a network"),
+        ({"data": [{"name": "lab"}]}, "terms"),
+        ({"interval": None}, "not those of a network"),
+        ({"compression": [{"name": "pruning"}]}, "compression steps cannot be read"),
+    ],
+)
+def test_facts_that_make_no_manifest_are_told_on_one_line(tmp_path, facts, complaint):
+    with pytest.raises(CheckpointError, match=complaint) as caught:
+        packed_into(tmp_path / "bundle", made=checkpoint(**facts))
+
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_fact_that_lacks_is_named(tmp_path):
+    made = checkpoint()
+    del made.facts["benign_medians"]
+
+    with pytest.raises(CheckpointError, match="its facts lack 'benign_medians'"):
+        packed_into(tmp_path, made=made)
+
+
+def test_nothing_is_replaced_without_a_comparison(tmp_path):
+    old = load_bundle(write_refusal_bundle(tmp_path / "old"))
+
+    with pytest.raises(ValueError, match="only after both were run over the same captures"):
+        pack.Release(number=9, replaces=old)
+
+
 @pytest.mark.parametrize("name", ["conv_bilstm_small", "cnn_lstm_attention"])
 def test_networks_with_attention_are_packed_under_their_name(tmp_path, name):
     torch.manual_seed(1)
