@@ -1,8 +1,8 @@
 """What is wrong with published rows, put right and counted, never silently.
 
 A rate of a flow without duration is infinite or no number: it becomes 0, as our own extractor has it. A negative value
-where none can be (header lengths, gaps between packets) becomes 0. Duplicates leave: a flow's second row, an equal row. The counts are cells for
-the first three and rows for the last.
+where none can be (header lengths, gaps between packets) becomes 0. Duplicates leave: a
+flow's second row, an equal row. The counts are cells for the first three and rows for the last.
 """
 
 from __future__ import annotations
