@@ -84,7 +84,13 @@ def read(paths: Sequence[Path]) -> tuple[str, Table]:
     table = joined([_read_file(path, layout) for path, layout in zip(paths, layouts, strict=True)])
     if formats == {ORIGINAL}:
         # One file names a flow, another publishes the same flow without its name: the values alone can tell.
-        table = replace(table, flow=np.full(len(table), "", dtype=object), time_us=np.zeros(len(table), np.int64))
+        # And one file says DoS where another says DoS Hulk: a kind is known where its family is.
+        table = replace(
+            table,
+            flow=np.full(len(table), "", dtype=object),
+            time_us=np.zeros(len(table), np.int64),
+            kind=np.where(table.label == UNKNOWN, table.kind, table.label),
+        )
     return formats.pop(), without_duplicates(table)
 
 

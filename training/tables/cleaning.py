@@ -1,8 +1,8 @@
 """What is wrong with published rows, put right and counted, never silently.
 
 A rate of a flow without duration is infinite or no number: it becomes 0, as our own extractor has it. A negative value
-where none can be (header lengths, gaps between packets) becomes 0. Exact duplicates leave. The counts are cells for
-the first three and rows for the last.
+where none can be (header lengths, gaps between packets) becomes 0. Duplicates leave: a
+flow's second row, an equal row. The counts are cells for the first three and rows for the last.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ def cleaned_numbers(
 
 
 def without_duplicates(table: Table) -> Table:
-    """Return the table with each row once: the same flow with the same values, or the same values and class."""
+    """Return the table with each flow that is named once, and each other row once: equal values of one class."""
     table = replace(table, content=table.contents())
-    keys = np.array([table.contents(), table.identities()]).T
-    named = [f"{a}/{b}/{label}" for (a, b), label in zip(keys.tolist(), table.label.tolist(), strict=True)]
-    first = np.sort(np.unique(np.array(named), return_index=True)[1]) if named else np.zeros(0, np.int64)
+    named = np.asarray(table.flow != "", dtype=bool)
+    contents, identities = table.contents().tolist(), table.identities().tolist()
+    pairs = zip(named.tolist(), identities, contents, table.label.tolist(), strict=True)
+    keys = [f"{flow}" if is_named else f"{content}/{label}" for is_named, flow, content, label in pairs]
+    first = np.sort(np.unique(np.array(keys), return_index=True)[1]) if keys else np.zeros(0, np.int64)
     cleaned = Counter(table.cleaned)
     cleaned["duplicate rows"] += len(table) - len(first)
     return replace(table.take(first), cleaned=cleaned)

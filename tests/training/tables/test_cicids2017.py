@@ -92,12 +92,12 @@ def test_a_time_that_is_none_names_its_line(tmp_path: Path):
         cicids2017.read([corrected(tmp_path, corrected_line(time="noon"))])
 
 
-def test_the_dashes_of_all_publishers_become_one(tmp_path: Path):
+def test_an_attack_of_the_original_format_is_told_by_its_family_however_its_dash_is_written(tmp_path: Path):
     path = original(tmp_path, label="Web Attack \u2013 XSS")
 
     _, table = cicids2017.read([path])
 
-    assert (table.kind.tolist(), table.label.tolist()) == (["web attack - xss"], ["web attack"])
+    assert (table.kind.tolist(), table.label.tolist()) == (["web attack"], ["web attack"])
 
 
 def test_the_shared_sample_reads_as_its_provenance_says():
