@@ -91,7 +91,7 @@ def save_parity_windows(
 ) -> None:
     """Keep real windows float32[N, W, F], their mask and, where known, their classes [N] beside a checkpoint."""
     known = {} if label is None else {"label": label.astype(np.float32)}
-    np.savez_compressed(folder / WINDOWS_FILE, windows=windows, mask=mask, **known)
+    np.savez_compressed(folder / WINDOWS_FILE, windows=windows, mask=mask, **known)  # type: ignore[arg-type]
 
 
 def load_parity_windows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
