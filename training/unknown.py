@@ -36,6 +36,7 @@ KNOT_RATES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 LEFT_OUT = -1e4  # added to a logit that takes no part; exp of it is 0
 RIDGE = 0.1  # of the mean variance: embeddings are nearly flat in some directions, which then outshout the others
 KMEANS = 32
+NEVER = 1.0  # a threshold that no score is above
 TAIL_SHARE = 0.05  # of the weight, whose mean excess gives the slope beyond the sample
 LEAST_WINDOWS = 100
 TAIL_WINDOWS = 3.0  # fewer windows above a knot tell no rate
@@ -176,14 +177,19 @@ def fit_unknown(
 
 
 def choose_threshold(real: Floats, lab: Floats, *, settings: UnknownSettings) -> dict[str, float]:
-    """Return `open` and `severe` from calibrated scores of benign validation windows of real devices and of the lab."""
+    """Return `open` and `severe` from calibrated scores of benign validation windows of real devices and of the lab.
+
+    Where benign windows reach the end of the scale (calibrated on one quiet device, say, a busy home does) no threshold
+    would hold, and `open` is NEVER.
+    """
     reached = [score_of(settings.rate)]
     if len(real):
         reached.append(float(real.max()) + settings.margin / DECADES)
     if len(lab):
         reached.append(float(np.quantile(lab, 1 - settings.tolerated)))
-    opens = min(max(reached), settings.severe)
-    return {"open": round(opens, 4), "severe": round(max(opens, settings.severe), 4)}
+    if max(reached) > settings.severe:
+        return {"open": NEVER, "severe": NEVER}
+    return {"open": round(max(reached), 4), "severe": settings.severe}
 
 
 def _gaussian(embedding: Floats, label: NDArray[np.integer[Any]]) -> Arrays:

@@ -41,7 +41,9 @@ def test_a_sample_without_false_incidents_bounds_their_rate_all_the_same(told):
     total = told["sides"]["evaluation"]["total"]
 
     assert total["false_incidents"] == 0
-    assert total["false_incidents_per_day_upper_bound"] == pytest.approx(3 / total["days"])
+    assert total["false_incidents_per_day_upper_bound"] * total["days"] == pytest.approx(
+        3, rel=0.05
+    )  # days are rounded
     assert total["fpr_upper_bound"] == pytest.approx(min(1.0, 3 / total["windows_benign"]))
 
 

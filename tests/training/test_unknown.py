@@ -164,3 +164,9 @@ def test_the_threshold_is_above_what_any_real_device_reached():
 
 def test_a_calm_sample_does_not_pull_the_threshold_below_its_rate():
     assert choose_threshold(np.zeros(5, "f4"), np.zeros(0, "f4"), settings=UnknownSettings(rate=1e-3))["open"] == 0.6
+
+
+def test_where_benign_windows_reach_the_end_of_the_scale_nothing_is_called_unknown():
+    chosen = choose_threshold(np.zeros(5, "f4"), np.ones(5, "f4"), settings=UnknownSettings())
+
+    assert chosen == {"open": 1.0, "severe": 1.0}
