@@ -166,11 +166,13 @@ def finish(result: Result, marks: Sequence[Mark]) -> Result:
 
 
 def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return a model's runs and, under `summary`, each figure's mean, deviation and 95 % interval over them."""
+    """Return a model's runs; under `summary` each figure's mean, deviation and 95 % interval, under `figures` the few
+    that a table shows."""
     kept = ("detection", "classes", "unknown")
     over = {key: metrics.over_seeds([run[key] for run in runs]) for key in kept if isinstance(runs[0][key], Mapping)}
     cpu_s = sum(run["facts"]["fit_cpu_s"] + run["judge_cpu_s"] for run in runs)
-    return {"summary": over, "runs": list(runs), "cpu_s": round(cpu_s, 1)}
+    means = {name: at(over, path) for name, path in HEADLINES.items()}
+    return {"figures": means, "summary": over, "runs": list(runs), "cpu_s": round(cpu_s, 1)}
 
 
 def at(tree: Mapping[str, Any], path: Sequence[str]) -> float | None:
@@ -185,6 +187,7 @@ def at(tree: Mapping[str, Any], path: Sequence[str]) -> float | None:
 
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "accuracy": ("detection", "own", "accuracy"),
+    "accuracy with density": ("detection", "with_density", "accuracy"),
     "AUC": ("detection", "own", "auc"),
     "AUC with density": ("detection", "with_density", "auc"),
     "TPR at FPR 1 %": ("detection", "own", "tpr_at_fpr", "0.01", "tpr"),
