@@ -28,8 +28,8 @@ PREAMBLE: Final = """Written by `python -m {program} ... --keep`; every figure s
 deviation; the 95 % intervals (Student's t) are in the JSON.
 
 `own` is a learner's log-odds of attack. `with density` adds how rare a row is among benign rows (nearest neighbours
-and a mixture of Gaussians), `with novelty` the same by distance on the local scale and by a forest that knows benign
-rows from crossed ones. Thresholds come from benign validation rows, never from a test row. The papers taught for 100
+and a mixture of Gaussians), `with novelty` the same by its distance over the distances among the benign rows around it.
+Thresholds come from benign validation rows, never from a test row. The papers taught for 100
 epochs in batches of 32; here a network sees as many rows per training row as its line says, which a processor core
 does in minutes.
 """
@@ -124,6 +124,8 @@ def _levels(section: Mapping[str, Any]) -> list[str]:
     ]
     for name, model in section["models"].items():
         for score in ("own", "with_density", "with_novelty"):
+            if score not in model["runs"][0]["detection"]:
+                continue
             levels = model["runs"][0]["detection"][score]["tpr_at_fpr"]
             means = [_mean_sd(model["summary"], ("detection", score, "tpr_at_fpr", level, "tpr")) for level in levels]
             bounds = ", ".join(f"{each['fpr_bound']:.1e}" for each in levels.values())

@@ -1,10 +1,9 @@
-"""How unlike benign rows a row is: four scores learned from benign training rows alone.
+"""How unlike benign rows a row is: three scores learned from benign training rows alone.
 
 `neighbours` (mean distance to five of some thousand benign rows) and `mixture` (of Gaussians) work on standardised
 logarithms. `local` is the distance to the nearest benign rows over the distance those have among themselves, on ranks
 among benign rows: a short odd flow among many alike is far from them although a long flow is far from everything.
-`contrast` is a forest that tells benign rows from rows whose columns were taken from two benign rows: what has
-benign values in a combination that benign rows do not have. A classifier is sure of itself where it saw nothing; these
+A classifier is sure of itself where it saw nothing; these
 are not. Each becomes the rarity of such a value among benign validation rows, -log of the share that lies above, and
 rarities add up (Fisher), with the network's own as one more term: no weight to choose, no attack needed.
 """
@@ -28,10 +27,7 @@ COMPONENTS = 15
 LOCAL_ROWS = 6000
 LOCAL_NEIGHBOURS = 20
 LOCAL_OFFSET = 1e-3  # many benign rows are equal: a distance of nothing must not be a scale
-CONTRAST_ROWS = 4000
-CONTRAST_TIMES = 4
-CONTRAST_TREES = 60
-NAMES = ("neighbours", "mixture", "local", "contrast")
+NAMES = ("neighbours", "mixture", "local")
 LEAST_VARIANCE = 1e-3  # of a component: columns that never move among benign rows must not decide alone
 LEAST_SHARE = 0.001
 
@@ -62,7 +58,6 @@ class Density:
     neighbours: Any
     mixture: Any
     local: Local
-    contrast: Any
 
     def scores(self, table: Table) -> Scores:
         inputs, ranks = self.encoder.encode(table), self.ranks.encode(table)
@@ -74,7 +69,6 @@ class Density:
             found[part, 0] = self.neighbours.kneighbors(inputs[part])[0].mean(axis=1)
             found[part, 1] = -self.mixture.score_samples(inputs[part])
             found[part, 2] = self.local(ranks[part])
-            found[part, 3] = self.contrast.predict_proba(ranks[part])[:, 1]
         return found
 
 
@@ -103,7 +97,6 @@ class Local:
 
 def fit_density(train: Table, *, seed: int) -> Density:
     """Return the scores learned from the benign rows among these. The first encoder sees all training rows."""
-    from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from sklearn.neighbors import NearestNeighbors
@@ -112,8 +105,7 @@ def fit_density(train: Table, *, seed: int) -> Density:
     encoder = fit_encoder(train, scale="log", least_share=LEAST_SHARE)
     ranks = fit_encoder(benign, scale="rank", least_share=LEAST_SHARE)
     inputs, ranked = encoder.encode(benign), ranks.encode(benign)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(inputs))
+    order = np.random.default_rng(seed).permutation(len(inputs))
     neighbours = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(inputs)), algorithm="brute", n_jobs=1)
     neighbours.fit(inputs[order[:NEIGHBOUR_ROWS]])
     components = max(1, min(COMPONENTS, len(inputs) // 50))
@@ -122,15 +114,4 @@ def fit_density(train: Table, *, seed: int) -> Density:
         # A mixture that would still move a little after some rounds is as good a density.
         warnings.simplefilter("ignore", category=ConvergenceWarning)
         mixture.fit(inputs[order[:MIXTURE_ROWS]])
-    genuine = ranked[order[:CONTRAST_ROWS]]
-    crossed = _crossed(genuine, CONTRAST_TIMES * len(genuine), rng)
-    contrast = ExtraTreesClassifier(n_estimators=CONTRAST_TREES, min_samples_leaf=2, random_state=seed, n_jobs=1)
-    contrast.fit(np.vstack([genuine, crossed]), np.repeat([0, 1], [len(genuine), len(crossed)]))
-    return Density(encoder, ranks, neighbours, mixture, Local.of(ranked[order[:LOCAL_ROWS]]), contrast)
-
-
-def _crossed(rows: Inputs, count: int, rng: np.random.Generator) -> Inputs:
-    """Return rows that took some columns, few or many, from a second row."""
-    first, second = rows[rng.integers(0, len(rows), count)], rows[rng.integers(0, len(rows), count)]
-    taken = rng.random(first.shape) < rng.uniform(0.05, 0.6, (count, 1))
-    return np.where(taken, second, first)
+    return Density(encoder, ranks, neighbours, mixture, Local.of(ranked[order[:LOCAL_ROWS]]))

@@ -217,11 +217,11 @@ class Suspicion:
     def scores(self, table: Table, probabilities: Scores) -> dict[str, Scores]:
         """Return SCORES, float64[N] each, rising with suspicion."""
         own, unlike = log_odds(probabilities), self.density.scores(table)
-        neighbours, mixture, local, contrast = (part(unlike[:, column]) for column, part in enumerate(self.parts))
+        neighbours, mixture, local = (part(unlike[:, column]) for column, part in enumerate(self.parts))
         rare = self.own(own)
         return {
             "own": own,
             "with_density": rare + neighbours + mixture,
-            "with_novelty": rare + local + contrast,
-            "novelty": local + contrast,
+            "with_novelty": rare + local,
+            "novelty": local,
         }
