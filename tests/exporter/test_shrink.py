@@ -38,7 +38,7 @@ def test_the_pruned_network_is_really_smaller(shrunk):
     network = network_of(shrunk.checkpoint.arrays, shrunk.checkpoint.facts["network"])
     whole, _, _, pruned, _ = shrunk.sides
 
-    assert shrunk.checkpoint.facts["pruning"]["units"] == {"hidden": 32, "embedding": 16}
+    assert shrunk.checkpoint.facts["pruning"]["units"] == {"hidden": 32, "embedding": 24}
     assert shrunk.checkpoint.arrays["gru_r"].shape == (96, 32)
     assert pruned.parameters == sum(each.numel() for each in network.parameters()) < whole.parameters / 2
     assert pruned.model_bytes < 0.6 * whole.model_bytes
@@ -108,7 +108,7 @@ def test_the_table_shows_all_five_side_by_side_with_the_range_of_seeds(shrunk):
     assert [line.split("  ")[0] for line in lines[1::2]] == [
         "whole", "pruned", "whole, taught on", "pruned, taught on", "scratch at that size",
     ]  # fmt: skip
-    assert " .. " in lines[5]
+    assert any(" .. " in line for line in lines[5:])
     assert "validation" in lines[1]
     assert "test" in lines[2]
 

@@ -65,4 +65,4 @@ def test_outputs_are_those_of_the_network_whatever_the_batch(network):
     whole, one = outputs_of(network, windows), outputs_of(network, windows.where(np.array([7])))
 
     assert one.logits[0] == pytest.approx(whole.logits[7], abs=1e-5)
-    assert outputs_of(network, windows.where(np.zeros(0, np.intp))).embedding.shape == (0, 32)
+    assert outputs_of(network, windows.where(np.zeros(0, np.intp))).embedding.shape == (0, 48)

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from contracts.ground_truth import load
-from flowfeatures import VECTOR_COLUMNS, FlowMeter, open_capture
+from flowfeatures import COLUMNS, FlowMeter, open_capture
 from training.variants import FAST, FLAT, ONE_WAY, OTHER_STACKS, SLOW, SYN_WINDOWS, make_variant
 
 START_S = 1_700_000_000
@@ -92,13 +92,14 @@ def test_what_is_no_pcap_of_ethernet_has_no_variant(truth, tmp_path):
     assert make_variant(truth, SLOW, folder=tmp_path / "variants") is None
 
 
-def test_other_stacks_give_each_end_of_a_connection_a_window_of_its_own_and_change_nothing_else(truth, tmp_path):
+def test_other_stacks_give_each_end_of_a_connection_windows_of_its_own_and_change_nothing_else(truth, tmp_path):
     (before,) = flows_of(truth)
 
     (after,) = flows_of(make_variant(truth, OTHER_STACKS, folder=tmp_path / "variants"))
 
-    ends = ("fwd_init_window_bytes", "bwd_init_window_bytes")
-    assert [int(before["columns"][VECTOR_COLUMNS.index(end)]) for end in ends] == [1024, 1024]
-    assert {int(after["columns"][VECTOR_COLUMNS.index(end)]) for end in ends} <= set(SYN_WINDOWS)
-    same = [place for place, name in enumerate(VECTOR_COLUMNS) if name not in ends]
+    names = [column.name for column in COLUMNS]
+    ends = [names.index(f"{way}_init_window_bytes") for way in ("fwd", "bwd")]
+    same = [place for place in range(len(names)) if place not in ends]
+    assert {int(window) for window in after["columns"][ends]} <= set(SYN_WINDOWS)
+    assert before["columns"][ends].tolist() == [1024, 1024]
     assert (before["columns"][same] == after["columns"][same]).all()
