@@ -122,7 +122,7 @@ def run(study: Study, names: Sequence[str], *, seeds: int | None) -> Result:
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     rows: dict[str, Any] = {}
     taught: list[str] = []
-    told = ""
+    told: list[str] = []
     with Progress(study.benchmark, total) as progress:
         for number, fold in enumerate(study.folds):
             waiting = [name for name in names if fold in folds[name]]
@@ -130,8 +130,9 @@ def run(study: Study, names: Sequence[str], *, seeds: int | None) -> Result:
                 break
             sides = study.divide(fold)
             classes = classes_of(sides.train, by_kind=study.by_kind)
+            told.append(sides.told)
             if number == 0:
-                rows, taught, told = sides.counts(), list(classes.names), sides.told
+                rows, taught = sides.counts(), list(classes.names)
             density = fit_density(sides.train, seed=fold)
             for name in waiting:
                 progress.step(0, note=f"seed {fold}: {name}")
@@ -143,7 +144,7 @@ def run(study: Study, names: Sequence[str], *, seeds: int | None) -> Result:
     return {
         "benchmark": study.benchmark,
         "protocol": study.protocol,
-        "split": told,
+        "split": _split(told),
         "command": "python -m " + " ".join([f"benchmarks.{study.benchmark}", *map(_shown, sys.argv[1:])]),
         "seeds": list(study.folds),
         "cleaned": dict(study.cleaned),
@@ -153,6 +154,12 @@ def run(study: Study, names: Sequence[str], *, seeds: int | None) -> Result:
         "machine": harness.fingerprint(["torch", "scikit-learn", "numpy"]),
         "models": {name: summary(each) for name, each in runs.items()},
     }
+
+
+def _split(told: Sequence[str]) -> str:
+    """Return how rows were divided; where each division was another, that of the first, whose rows are counted."""
+    each = list(dict.fromkeys(told))
+    return each[0] if len(each) == 1 else f"{each[0]}, in the first of {len(each)} divisions"
 
 
 def finish(result: Result, marks: Sequence[Mark]) -> Result:
