@@ -87,7 +87,7 @@ NEXT_RELEASE = $(shell $(PY) -c 'import json; print(1 + json.load(open("models/d
 
 train: $(call SETS,core train)
 	@$(VENV)/bin/penstock-train fit -o $(CHECKPOINT)
-	@$(VENV)/bin/penstock-export pack $(CHECKPOINT) --release $(NEXT_RELEASE) --pin
+	@$(VENV)/bin/penstock-export pack $(CHECKPOINT) --release $(NEXT_RELEASE) --pin $(if $(KEY),--key "$(KEY)")
 
 # --- the environment -------------------------------------------------------------------------------------------------
 
