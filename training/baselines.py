@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from contracts.classes import HEAD_NAMES
 from training.datasets import WindowSet
-from training.fit import sampling_weights, scale_all
 from training.scaling import Scaling
 
 
@@ -31,6 +30,8 @@ class Classifier(Protocol):
 
 def flatten(windows: WindowSet, scaling: Scaling) -> NDArray[np.float32]:
     """Return float32[N, 3F + 1]: newest row, mean and maximum over the rows, number of rows."""
+    from training.fit import scale_all  # brings torch, which tables' classical learners do without
+
     scaled = scale_all(windows, scaling).astype(np.float32)
     rows = windows.lengths[:, None].astype(np.float32)
     newest = scaled[np.arange(len(scaled)), windows.lengths - 1]
@@ -136,6 +137,8 @@ def fit_baselines(
 ) -> Iterator[Classifier]:
     """Give each baseline, fitted on the training windows: a forest and boosted trees, or those of CLASSICAL named."""
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+    from training.fit import sampling_weights
 
     chances = sampling_weights(train, benign_share=0.5)
     inputs, weights = flatten(train, scaling), chances * len(train)
