@@ -76,9 +76,7 @@ def test_each_seed_of_the_list_stands_on_the_side_its_plan_is_meant_for():
 
     for seed, options in series.read_series(series.DEFAULT_LIST).items():
         side = splits.side_of_seed(seed)
-        if "--plan" not in options:
-            assert side in ("train", "validation")
-        elif (plan := options[options.index("--plan") + 1]) == "soak":
+        if "--plan" not in options or (plan := options[options.index("--plan") + 1]) == "soak":
             assert side in ("train", "validation")
         else:
             assert side == meant[plan]
