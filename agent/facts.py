@@ -119,6 +119,8 @@ class FlowFacts:
     partial_records: int = 0
     evicted: int = 0
     emergencies: int = 0
+    twins: int = 0
+    """Records of flows that another interface speaks of, and that were left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,8 @@ class CalibrationFacts:
     spent_today: float = 0.0
     """Incidents of the last 24 hours that count against the budget."""
     drifts: int = 0
+    reason: str = ""
+    """Why it stands where it stands, one line for a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +266,22 @@ class SilenceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceFacts:
+    """The devices of the home networks and what their own frames (DHCP, mDNS, ARP, ND) say of them."""
+
+    devices: int = 0
+    addresses: int = 0
+    named: int = 0
+    moves: int = 0
+    """Addresses that a known MAC moved to; the device's window went with it."""
+    takeovers: int = 0
+    frames: int = 0
+    refused: Counted = ()
+    """Frames that did not hold together, by reason."""
+    dropped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """One sensor: its name as the board gives it, and its value in base units."""
 
@@ -313,10 +333,9 @@ class AgentFacts:
     delivery: DeliveryFacts = field(default_factory=DeliveryFacts)
     bundle: BundleFacts = field(default_factory=BundleFacts)
     silences: tuple[SilenceFacts, ...] = ()
-    devices: int = 0
-    named_devices: int = 0
-    malformed_names: int = 0
-    """Frames of DHCP, mDNS, ARP or ND that did not hold together."""
+    devices: DeviceFacts = field(default_factory=DeviceFacts)
+    clock_steps: int = 0
+    """How often the wall clock was set by more than a minute."""
     wire_to_alert: HistogramFacts = field(default_factory=lambda: HistogramFacts(LATENCY_EDGES_S))
     """From the last packet of an alert's flow to the moment the alert was handed to delivery."""
     stage_seconds: tuple[tuple[str, float], ...] = ()

@@ -158,14 +158,6 @@ class JudgementSection(Section):
     calibration_windows: int = Field(
         1000, ge=100, le=1_000_000, description="Local windows needed before a threshold is moved."
     )
-    drift_factor: float = Field(
-        3.0, ge=1, le=1000, description="Drift is reported where incidents come so many times faster than the budget."
-    )
-    drift_window_s: float = Field(86_400.0, ge=600, le=2_592_000, description="Seconds over which that is measured.")
-    rule_days: float = Field(
-        30.0, gt=0, le=3650, description="Days a rule made by a verdict or `penstock mute` holds, unless it says more."
-    )
-    max_rules: int = Field(1000, ge=1, le=100_000, description="Rules kept; one more is refused.")
 
 
 class SilenceSection(Section):
