@@ -123,7 +123,9 @@ class Store:
         """Remember that a bundle serves from now on; `trial`: it may yet be taken back."""
         name = name_of(bundle)
         previous = self.standing.previous if name == self.standing.active else self.standing.active
-        self._set(active=name, previous=previous, trial_starts=0 if trial else None, rolled_back=rollback)
+        refused = {each: reason for each, reason in self.standing.refused.items() if each != name}
+        trial_starts = 0 if trial else None
+        self._set(active=name, previous=previous, trial_starts=trial_starts, rolled_back=rollback, refused=refused)
         self._prune()
 
     def confirmed(self) -> None:
