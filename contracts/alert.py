@@ -1,8 +1,9 @@
 """The one alert: a message of an incident, complete, with no format in it.
 
-`detection` says what happened, `agent` makes an `Alert` of it, renderers (`eve`, `ecs`, `ocsf`, `cef`) write it down. What follows from the class and the direction (signature, category, technique) is derived here, so no two
-renderers can disagree. Times are microseconds since the epoch, of packets. Trap: `src_ip` is the attacker, which need
-not be the flow's initiator; `flow.src_is_initiator` tells, and the flow's counters follow the initiator.
+`detection` says what happened, `agent` makes an `Alert` of it, renderers (`eve`, `ecs`, `ocsf`, `cef`) write it down.
+What follows from the class and the direction (signature, category, technique) is derived here, so no two renderers can
+disagree. Times are microseconds since the epoch, of packets. Trap: `src_ip` is the attacker, which need not be the
+flow's initiator; `flow.src_is_initiator` tells, and the flow's counters follow the initiator.
 """
 
 from __future__ import annotations
