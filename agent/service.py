@@ -102,7 +102,7 @@ class Service:
             self._warnings.say(report)
         self.notifier.ready(f"watching {', '.join(names)}")
         self._chores.every(FACTS_EVERY_S, self._each_second)
-        self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save))
+        self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save()))
         self._chores.every(0.25, lambda: self._draw(line))
         began_s = time.monotonic()
         try:
@@ -217,7 +217,10 @@ class Service:
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)
 
-    def _save(self) -> None: ...
+    def _save(self) -> Callable[[], object]:
+        """Return what puts on disk what must survive a restart, as it is now."""
+        savings = [self.judging.saving()]
+        return lambda: [save() for save in savings]
 
     # -- new settings -------------------------------------------------------------------------------------------
 
@@ -249,7 +252,8 @@ class Service:
         """Let the last flows become alerts, tell what was seen, and return the exit code."""
         self.notifier.stopping()
         self.pipeline.finish()
-        self._save()
+        self._saving.wait(1.0)
+        self._save()()
         codes = [self._warnings.close(point.report(), point.accounting()) for point in self.interfaces.points]
         windows = Accounting(
             kernel=total([]),

@@ -73,8 +73,16 @@ class StateFile:
             return {key: value for key, value in seen.items() if key != "format"}
         reason = reason or f"not of format {self._format}"
         complain(f"state: {self.path} is {reason}: set aside as {self.path.name}{ASIDE}")
-        self._set_aside(self.path)
+        self.set_aside()
         return None
+
+    def set_aside(self) -> None:
+        """Put away a file that turned out to be no good, so that it is neither used again nor lost."""
+        if self.path is not None:
+            try:
+                os.replace(self.path, self.path.with_name(self.path.name + ASIDE))
+            except OSError as exc:
+                complain(f"state: {self.path} cannot be set aside: {exc.strerror or exc}")
 
     def write(self, content: dict[str, Any]) -> bool:
         """Save an object; return whether the disk took it. What was wrong is told when it changes."""
@@ -93,10 +101,3 @@ class StateFile:
             return False
         self._trouble = ""
         return True
-
-    @staticmethod
-    def _set_aside(path: Path) -> None:
-        try:
-            os.replace(path, path.with_name(path.name + ASIDE))
-        except OSError as exc:
-            complain(f"state: {path} cannot be set aside: {exc.strerror or exc}")
