@@ -149,17 +149,17 @@ def test_another_programs_database_is_not_taken_for_an_outbox(path):
         db.execute("CREATE TABLE t (x)")
     db.close()
 
-    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 1"):
+    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 2"):
         Outbox(path)
 
 
 def test_an_outbox_of_a_later_format_says_which(path):
     Outbox(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
 
-    with pytest.raises(OutboxError, match="is format 2, wanted an outbox of format 1"):
+    with pytest.raises(OutboxError, match="is format 3, wanted an outbox of format 2"):
         Outbox(path)
 
 
