@@ -156,9 +156,7 @@ class Gathering:
         detector = self._pipeline.detector
         return IncidentFacts(
             open=detector.open_incidents,
-            opened=tuple(
-                (name, detector.opened_by_class[index]) for index, name in enumerate(NAMES) if index != BENIGN
-            ),
+            opened=tuple(zip(NAMES[1:], detector.opened_by_class[1:], strict=True)),
             alerts=tuple((severity, self._alerts[severity]) for severity in ("1", "2", "3")),
             detections=detector.detections,
             muted=detector.muted + detector.known_benign,

@@ -27,6 +27,7 @@ from agent.capture.source import CaptureSettings
 from agent.chores import Aside, Chores
 from agent.config import AgentConfig
 from agent.delivery import Delivery
+from agent.delivery.clock import is_clock_synchronised
 from agent.engine_options import told
 from agent.facts import FactsBoard
 from agent.gathering import Gathering
@@ -34,7 +35,7 @@ from agent.judging import Judging
 from agent.live_pipeline import LivePipeline
 from agent.notify import Notifier
 from agent.outgoing import Outgoing
-from agent.outlets import bounds_of, mqtt_of, sinks_of
+from agent.outlets import bounds_of, mqtt_of, new_outlets, sinks_of
 from agent.overload import WaitingWindows
 from agent.reload import Commit, Reload
 from agent.stopping import HangUp, StopRequest
@@ -139,13 +140,15 @@ class Service:
             renamed=self._renamed,
             is_busy=lambda: len(self.waiting) > scoring.batch_windows,
         )
-        sinks = sinks_of(config)
+        mqtt = mqtt_of(config, environ=self._environ)
+        keeps_outbox = self._state_dir is not None or config.outbox.path is not None
         self.delivery = opened.enter_context(
             Delivery(
-                eve=sinks[0] if sinks else None,
-                mqtt=mqtt_of(config, environ=self._environ),
-                outbox=config.outbox_path if self._state_dir is not None or config.outbox.path is not None else None,
+                sinks_of(config),
+                mqtt=mqtt,
+                outbox=config.outbox_path if keeps_outbox else None,
                 bounds=bounds_of(config),
+                sets_aside=self._state_dir is not None,
             )
         )
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
@@ -155,7 +158,7 @@ class Service:
             waiting=self.waiting,
             detector=self.judging.detector,
             alerts=self._writer(self.judging.serving.bundle),
-            publish=self.outgoing.publish,
+            publish=self.delivery.take,
             stopwatch=self.stopwatch,
             watcher=self.judging.swap,
             told=self._told,
@@ -188,12 +191,19 @@ class Service:
         return DeviceWindows(self.home_nets, window=self.judging.serving.bundle.manifest.window)
 
     def _writer(self, bundle: Bundle) -> AlertWriter:
-        return AlertWriter(bundle.manifest, gateway=self.config.gateway.id, home=HomeNets(self.home_nets))
+        return AlertWriter(
+            bundle.manifest,
+            gateway=self.config.gateway.id,
+            home=HomeNets(self.home_nets),
+            interface_of=self.interfaces.interface_of,
+            clock=is_clock_synchronised,
+        )
 
     # -- between two turns --------------------------------------------------------------------------------------
 
     def _each_second(self) -> None:
         self.judging.swap.look()
+        self.delivery.tick()
         self.board.post(
             self.gathering.facts(
                 gateway=self.config.gateway.id,
@@ -201,6 +211,7 @@ class Service:
                 reloads=self.reload.applied,
                 refused_reloads=self.reload.refused,
                 last_reload=self.reload.last,
+                delivery=self.delivery.facts(),
                 watchdog_feeds=self.notifier.feeds,
             )
         )
@@ -244,7 +255,7 @@ class Service:
         return commit
 
     def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
-        return lambda: None
+        return new_outlets(self.delivery, before, after, self._environ)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
