@@ -41,7 +41,8 @@ OF_CALIBRATION: Final = tuple(field.name for field in fields(CalibrationFacts))
 COUNTED: Final = tuple(field.name for field in fields(Counts) if field.name != "meanwhile")
 OF_REPORT: Final = ("link", "source", "ring_full", "rebinds", "link_downs", "is_absent", "is_down", "offloads")
 OF_METER: Final = {
-    "packets": "packets", "decoded": "decoded", "metered": "metered", "super_frames": "super_frames",
+    "packets": "packets", "decoded": "decoded", "metered": "metered", "shed_packets": "shed_packets",
+    "super_frames": "super_frames",
     "live": "live_flows", "opened": "flows", "records": "records", "partial_records": "partial_records",
     "evicted": "evicted_flows", "emergencies": "emergencies",
 }  # fmt: skip
