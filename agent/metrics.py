@@ -85,7 +85,8 @@ class MetricsServer:
     """Serves `/metrics`. `start` raises ListenError where the address is taken, ConfigError for a bad certificate."""
 
     def __init__(self, board: FactsBoard, settings: MetricsSettings) -> None:
-        self._settings = settings
+        self._board = board
+        self._made: tuple[tuple[AgentFacts, int] | None, bytes] = (None, b"")
         self._digest = _digest(settings)
         self._registry = _registry_of(FactsCollector(board, requests=lambda: self.listener.results))
         self.listener = Listener(
@@ -111,7 +112,16 @@ class MetricsServer:
             return Answer.text(200, f"penstock: metrics stand at {PATH}")
         if request.path != PATH:
             return Answer.text(404, f"nothing here; metrics stand at {PATH}")
-        return Answer(200, CONTENT_TYPE_LATEST, generate_latest(self._registry))
+        return Answer(200, CONTENT_TYPE_LATEST, self._page(generate_latest))
+
+    def _page(self, render: Callable[[CollectorRegistry], bytes]) -> bytes:
+        """Return the page, made once for the same facts and second of age: asking often must cost little."""
+        key = self._board.latest, int(self._board.age_s or 0)
+        made, page = self._made
+        if made is None or made[0] is not key[0] or made[1] != key[1]:
+            page = render(self._registry)
+            self._made = key, page
+        return page
 
 
 def _family(row: MetricRow, facts: AgentFacts) -> Metric | None:

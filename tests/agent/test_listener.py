@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent import listener as module
-from agent.listener import MAX_CLIENTS, MAX_HEAD_BYTES, Answer, Listener, Malformed, Request, parse
+from agent import bounded_server as module
+from agent.bounded_server import MAX_CLIENTS
+from agent.listener import MAX_HEAD_BYTES, Answer, Listener, Malformed, Request, parse
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -118,7 +119,7 @@ def test_a_client_that_leaves_before_the_end_costs_nothing(listening):
     for _ in range(30):
         with connected(listener) as sock:
             sock.send(b"GET /metr")
-        until(lambda: listener._slots._value == MAX_CLIENTS)
+        until(lambda: listener.busy == 0)
 
     assert answered(listener, GET).startswith(b"HTTP/1.1 200")
 
@@ -142,7 +143,7 @@ def test_silent_and_trickling_clients_are_ended_after_their_time(listening, monk
     is_over.set()
     thread.join()
 
-    until(lambda: listener._slots._value == MAX_CLIENTS)
+    until(lambda: listener.busy == 0)
     silent.close()
     trickling.close()
 
@@ -155,13 +156,13 @@ def test_a_client_that_reads_nothing_is_ended_too(listening, monkeypatch: pytest
         sock.sendall(GET)
         until(lambda: listener.results["slow"] == 1)
 
-    until(lambda: listener._slots._value == MAX_CLIENTS)
+    until(lambda: listener.busy == 0)
 
 
 def test_more_clients_than_places_are_closed_at_once_and_the_others_served(listening):
     listener = listening()
     holding = [connected(listener) for _ in range(MAX_CLIENTS)]
-    until(lambda: listener._slots._value == 0)
+    until(lambda: listener.busy == MAX_CLIENTS)
 
     with connected(listener) as one_more:
         assert one_more.recv(1) == b""
@@ -177,7 +178,7 @@ def test_more_clients_than_places_are_closed_at_once_and_the_others_served(liste
 def test_ending_does_not_wait_for_a_client(listening):
     listener = listening()
     with connected(listener):
-        until(lambda: listener._slots._value == MAX_CLIENTS - 1)
+        until(lambda: listener.busy == 1)
 
         listener.stop()
 
