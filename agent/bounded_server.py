@@ -18,7 +18,7 @@ from typing import Final
 MAX_CLIENTS: Final = 8
 MAX_CLIENT_S: Final = 5.0
 MAX_PER_S: Final = 50
-POLL_S: Final = 0.5  # how long the accepting thread may take to notice an end, where closing does not wake it
+POLL_S: Final = 0.2  # how long the accepting thread may take to notice an end, where closing does not wake it
 BACKLOG: Final = 16
 RESULTS: Final = ("served", "refused", "malformed", "slow", "busy", "failed")
 
