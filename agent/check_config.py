@@ -79,7 +79,7 @@ def check_files(config: AgentConfig, *, environ: Mapping[str, str]) -> None:
             _check_authorities(path)
     for section, cert, private in _certificates(config):
         with _named(section, "cert_file"):
-            _check_certificate(cert, private)
+            server_context(cert, private)
     if config.scoring.bundle is not None and not (config.scoring.bundle / "manifest.json").is_file():
         wanted = "the folder of a bundle, with a manifest.json in it"
         raise ConfigError(f"scoring.bundle: {printable(str(config.scoring.bundle))}, wanted {wanted}")
@@ -163,16 +163,20 @@ def _check_authorities(path: Path) -> None:
         raise ConfigError(f"{printable(str(path))}: {_why(exc, 'wanted a certificate in PEM')}") from exc
 
 
-def _check_certificate(cert: Path, private: Path) -> None:
+def server_context(cert: Path, private: Path) -> ssl.SSLContext:
+    """Return what serves TLS with a certificate and its key. Raises ConfigError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         for path in (cert, private):
             open_regular(path).close()
         # An encrypted key would make OpenSSL ask on the terminal; with an empty password it is refused instead.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, private, password="")
+        context.load_cert_chain(cert, private, password="")
     except (OSError, ValueError) as exc:
         wanted = "wanted a certificate and its unencrypted key in PEM"
         names = f"{printable(str(cert))}, {printable(str(private))}"
         raise ConfigError(f"{names}: {_why(exc, wanted)}") from exc
+    return context
 
 
 def _why(exc: Exception, otherwise: str) -> str:
