@@ -228,10 +228,17 @@ class Delivery:
 
     def drain(self, wait_s: float) -> int:
         """Wait until no alert is left, at most `wait_s`; return how many are. Raises as `check` does."""
+        return self._wait(wait_s, self._raise_trouble)
+
+    def flush(self, wait_s: float) -> int:
+        """Wait as `drain` does, whatever is wrong meanwhile; it may pass."""
+        return self._wait(wait_s, lambda: None)
+
+    def _wait(self, wait_s: float, check: Callable[[], None]) -> int:
         deadline_s = self._clock_s() + wait_s
         with self._changed:
             while True:
-                self._raise_trouble()
+                check()
                 left, remaining_s = self._left(), deadline_s - self._clock_s()
                 if left == 0 or remaining_s <= 0:
                     return left
