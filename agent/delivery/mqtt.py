@@ -7,6 +7,7 @@ paho holds locks of its own while it calls them, and would wait for us for ever 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -108,6 +109,10 @@ class Connection:
             properties.MaximumPacketSize = MAX_PACKET_BYTES
         place = self._settings.host, self._settings.port
         self._client.connect(*place, keepalive=self._settings.keep_alive_s, properties=properties)
+        link = self._client.socket()
+        if isinstance(link, socket.socket):
+            # A full window of small messages must not wait for the broker's delayed acknowledgement of TCP.
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.loop_start()
 
     def send(self, letter: Letter) -> int | None:
