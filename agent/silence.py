@@ -21,7 +21,7 @@ from flowfeatures import HomeNets
 Kind = Literal["no_packets", "drops", "one_way", "home_nets"]
 KINDS: Final[tuple[Kind, ...]] = ("no_packets", "drops", "one_way", "home_nets")
 SECOND_US: Final = 1_000_000
-CLEAR_US: Final = 10 * SECOND_US  # packets must have come for so long before their absence is over
+CLEAR_US: Final = 10 * SECOND_US  # packets must have come for so long, without a large gap, to end their absence
 DROPS_OVER_US: Final = 60 * SECOND_US
 MIN_SEEN: Final = 100  # of fewer packets a share says nothing
 MIN_RECORDS: Final = 20
@@ -128,6 +128,7 @@ class SilenceAlarms:
         self._settings = settings
         self._watched: dict[str, _Watched] = {}
         slowest_s = max(DROPS_OVER_US / SECOND_US, settings.one_way_s, settings.home_nets_unseen_s)
+        self._gap_us = max(CLEAR_US, round(settings.no_packets_s * SECOND_US) // 4)
         self._spacing_us = 2 * round(slowest_s * SECOND_US) // MAX_SIGHTS
 
     @property
@@ -154,7 +155,7 @@ class SilenceAlarms:
     def _check_one(self, watched: _Watched, now_us: int, sight: InterfaceSight) -> list[Silence]:
         settings = self._settings
         if sight.seen > watched.sights[-1][1].seen:
-            if now_us - watched.moved_us > CLEAR_US:
+            if now_us - watched.moved_us > self._gap_us:
                 watched.coming_us = now_us
             watched.moved_us = now_us
         verdicts = {
@@ -181,7 +182,7 @@ class SilenceAlarms:
         quiet_us = now_us - watched.moved_us
         if quiet_us >= self._settings.no_packets_s * SECOND_US:
             return True, f"no packet for {quiet_us // SECOND_US} s: is the cable in, the mirror port still on?"
-        is_steady = quiet_us <= CLEAR_US and now_us - watched.coming_us >= CLEAR_US
+        is_steady = quiet_us <= self._gap_us and watched.moved_us - watched.coming_us >= CLEAR_US
         return (False if is_steady else None), "packets come again"
 
     def _drops(self, watched: _Watched, now_us: int, sight: InterfaceSight) -> tuple[bool | None, str]:
