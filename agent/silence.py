@@ -33,11 +33,11 @@ MAX_SIGHTS: Final = 256  # of one interface; the horizon is divided into as many
 class SilenceSettings:
     """[silence]: when what is not seen is an alarm. Zero switches a kind off."""
 
-    no_packets_s: float = 300.0
-    drop_ratio: float = 0.01
+    no_packets_s: float
+    drop_ratio: float
     """Over a minute; it closes below half of it."""
-    one_way_s: float = 600.0
-    home_nets_unseen_s: float = 600.0
+    one_way_s: float
+    home_nets_unseen_s: float
 
     def __post_init__(self) -> None:
         for name in ("no_packets_s", "one_way_s", "home_nets_unseen_s"):
