@@ -161,6 +161,7 @@ class Gathering:
             alerts=tuple((severity, self._alerts[severity]) for severity in ("1", "2", "3")),
             detections=detector.detections,
             muted=detector.muted + detector.known_benign,
+            rules=len(self._judging.rules),
             recent=tuple(reversed(self._recent.values())),
         )
 

@@ -17,6 +17,7 @@ from agent.config import AgentConfig
 from agent.engine_options import engine_of
 from agent.facts import Histogram
 from agent.reload import Commit
+from agent.rules import RULES_FILE, RulesFile
 from agent.state import StateFile
 from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.bundle import Bundle, default_bundle
@@ -25,6 +26,7 @@ from contracts.terminal import complain
 from detection.calibration import Calibrator
 from detection.detector import Detector
 from detection.engine import Engine
+from detection.rules import Rules
 from detection.state import StateRefused
 
 CALIBRATION: Final = "calibration.json"
@@ -45,10 +47,13 @@ class Judging:
         home_nets: Sequence[str],
         never_ban: Sequence[str],
         stopwatch: Stopwatch,
+        mac_of: Callable[[bytes], str | None] = lambda _: None,
         renamed: Callable[[Bundle], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
+        self.rules_file = None if state_dir is None else RulesFile(state_dir / RULES_FILE)
+        self.rules = Rules() if self.rules_file is None else self.rules_file.current()
         self.batches = 0
         self.inference = Histogram()
         self._stopwatch = stopwatch
@@ -74,7 +79,10 @@ class Judging:
             incident_quiet_s=config.scoring.incident_quiet_s,
             id_salt=f"{config.gateway.id} {bundle.manifest_sha256} {secrets.token_hex(8)}",
             calibrator=self._first_calibrator(bundle),
+            rules=self.rules,
+            mac_of=mac_of,
         )
+        self._rules_trouble = ""
 
     @property
     def calibrator(self) -> Calibrator | None:
@@ -126,6 +134,18 @@ class Judging:
             calibrator.windows_wanted = config.judgement.calibration_windows
         self.detector.change(calibrator=self.calibrator, incident_quiet_s=config.scoring.incident_quiet_s)
 
+    def look(self) -> None:
+        """Take up what an operator has changed on disk: rules, and the bundle that is wanted."""
+        if self.rules_file is not None:
+            rules = self.rules_file.current()
+            if rules is not self.rules:
+                self.rules = rules
+                self.detector.change(rules=rules)
+            if self.rules_file.trouble not in ("", self._rules_trouble):
+                complain(f"{self.rules_file.trouble}: the rules of before hold")
+            self._rules_trouble = self.rules_file.trouble
+        self.swap.look()
+
     def saving(self) -> Callable[[], object]:
         """Return what puts on disk what was learnt up to now; it may run in another thread."""
         calibrator = self.calibrator
@@ -165,8 +185,7 @@ class Judging:
                     windows_wanted=judgement.calibration_windows,
                 )
             except StateRefused as exc:
-                complain(f"{exc}: calibration begins anew")
-                self._calibration.set_aside()
+                self._calibration.set_aside(str(exc))
         self._calibrators[bundle.manifest_sha256] = made
         return made
 

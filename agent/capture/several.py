@@ -41,6 +41,8 @@ class Point:
     meter: FlowMeter
     in_hand: int = 0
     lag: Lag = field(default_factory=Lag)
+    left: Callable[[NDArray[np.void]], None] = lambda _: None
+    """Called with all that leaves this meter, twins of other interfaces among it."""
     block: FrameBlock = field(default_factory=FrameBlock)
 
     def accounting(self) -> Accounting:
@@ -152,6 +154,7 @@ class Several:
                 metered += 1
 
     def _own(self, records: NDArray[np.void], number: int) -> NDArray[np.void]:
+        self.points[number].left(records)
         return records if len(self.points) == 1 else self.twins.kept(records, interface=number)
 
 

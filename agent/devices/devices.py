@@ -39,7 +39,7 @@ class Devices:
 
     def __init__(self, *, home: HomeNets, own: Iterable[bytes] = ()) -> None:
         self.own = frozenset(own)
-        self._home = home
+        self.home = home
         self._settled: dict[bytes, Device] = {}
         self._strangers: OrderedDict[bytes, Device] = OrderedDict()  # the one silent for longest first
         self._holders: dict[bytes, bytes] = {}  # address -> MAC
@@ -162,7 +162,7 @@ class Devices:
             if row.name is not None:
                 self._name(device, row.name.encode(), now_us)
             for address in map(address_bytes, row.addresses):
-                if address in self._home and address not in self.own:
+                if address in self.home and address not in self.own:
                     self._claim(device, address, now_us)
             self._pending.clear()
 
@@ -174,7 +174,7 @@ class Devices:
             raise Refused("own")
         if hint.address is not None and hint.address in self.own:
             raise Refused("own_address")
-        if hint.address is not None and hint.address not in self._home:
+        if hint.address is not None and hint.address not in self.home:
             raise Refused("not_home")
         return hint
 
