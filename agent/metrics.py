@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agent.config import read_secret
+from agent.config.certificates import server_context
 from agent.config.values import host_and_port
 from agent.facts import AgentFacts, FactsBoard, HistogramFacts
 from agent.listener import Answer, Listener, Request
@@ -194,6 +195,4 @@ def _is_allowed(request: Request, digest: bytes) -> bool:
 def _context(settings: MetricsSettings) -> ssl.SSLContext | None:
     if settings.cert_file is None:
         return None
-    from agent.check_config import server_context
-
     return server_context(settings.cert_file, settings.key_file or settings.cert_file)

@@ -39,7 +39,7 @@ def serve() -> Iterator[Serve]:
         board = FactsBoard(lambda: 7.0)
         if facts is not None:
             board.post(facts)
-        made.append(MetricsServer(board, MetricsSettings(listen="127.0.0.1:0".replace(":0", ":1"), **settings)))
+        made.append(MetricsServer(board, MetricsSettings(listen="127.0.0.1:1", **settings)))
         made[-1].listener._place = ("127.0.0.1", 0)  # a setting cannot ask for any port
         made[-1].start()
         return made[-1]
