@@ -1,7 +1,7 @@
 """Addresses that no alert may ask to ban, since this gateway lives by them: routers, resolvers, time servers.
 
-Read from the files in which Linux keeps them, under a root that tests can fake; no socket, no name is resolved. What is
-not there, or cannot be read, names nobody. The trap: a time server is often given by name only, and then not found here.
+Read from the files in which Linux keeps them, under a root that tests can fake; no socket, no name is resolved. What
+is not there, or cannot be read, names nobody. The trap: a time server is often given by name only, and not found here.
 """
 
 from __future__ import annotations

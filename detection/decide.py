@@ -64,13 +64,14 @@ def log_odds(probability: NDArray[Any] | float) -> NDArray[np.float64]:
     2.197
     """
     p = np.clip(np.asarray(probability, np.float64), _NEAREST_TO_ONE, 1.0 - _NEAREST_TO_ONE)
-    odds: NDArray[np.float64] = np.subtract(np.log(p), np.log1p(-p))
+    odds: NDArray[np.float64] = np.log(p) - np.log1p(-p)
     return odds
 
 
 def probability_of(odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability of log-odds."""
-    return np.reciprocal(1.0 + np.exp(-odds))
+    probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-odds))
+    return probability
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class Thresholds:
     """The thresholds of a bundle as one vector per purpose, indexed by class; a class without one is never detected."""
 
     def __init__(self, by_class: Mapping[str, Threshold]) -> None:
-        self._open = np.full(len(NAMES), np.inf)
-        self._severe = np.full(len(NAMES), np.inf)
+        self._open: NDArray[np.float64] = np.full(len(NAMES), np.inf)
+        self._severe: NDArray[np.float64] = np.full(len(NAMES), np.inf)
         for name, threshold in by_class.items():
             self._open[NAMES.index(name)] = threshold.open
             self._severe[NAMES.index(name)] = threshold.severe
@@ -98,12 +99,12 @@ class Thresholds:
     @property
     def open(self) -> NDArray[np.float64]:
         """Return the score each class opens above, infinite where it never does."""
-        return self._open.copy()
+        return np.array(self._open, dtype=np.float64)
 
     @property
     def severe(self) -> NDArray[np.float64]:
         """Return each class's second threshold."""
-        return self._severe.copy()
+        return np.array(self._severe, dtype=np.float64)
 
     def moved(self, open_at: NDArray[np.float64]) -> Thresholds:
         """Return thresholds that open at other scores; the second threshold never lies below the first."""
