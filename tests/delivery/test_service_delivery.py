@@ -178,6 +178,19 @@ def test_a_broker_may_be_asked_for_by_a_reload_only(tmp_path):
         assert json.loads(broker.next().payload)["flow_id"] == make_alert(1).flow_id
 
 
+def test_a_reload_may_change_how_much_the_outbox_holds(tmp_path):
+    with Delivery(mqtt=settings(free_port()), outbox=tmp_path / "outbox.db") as delivery:
+        for number in range(4):
+            delivery.take(make_alert(number))
+        until(delivery, lambda facts: facts.outbox_oldest_us is not None)
+
+        delivery.use(bounds=Bounds(rows=2))
+        delivery.take(make_alert(4))
+        facts = until(delivery, lambda facts: facts.outbox_rows == 2)
+
+        assert (facts.outbox_max_rows, dict(facts.dropped)["rows"]) == (2, 3)
+
+
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
     def acknowledge(heard):
         heard.session.acknowledge(4_000)
