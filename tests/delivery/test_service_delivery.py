@@ -264,6 +264,24 @@ def test_a_disk_that_will_not_be_read_is_looked_at_again(tmp_path, monkeypatch):
     assert not failures
 
 
+def test_a_mistake_of_ours_is_logged_once_and_costs_a_connection_but_not_the_thread(monkeypatch, caplog):
+    real, mistakes = Outbox.after, [1, 2]
+
+    def after(self, *place):
+        if mistakes and len(self):
+            mistakes.pop()
+            raise ZeroDivisionError
+        return real(self, *place)
+
+    monkeypatch.setattr(Outbox, "after", after)
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port)) as delivery:
+        delivery.take(make_alert())
+
+        assert delivery.flush(PATIENCE_S) == 0
+        assert (delivery.facts().broker_state, delivery.facts().connects) == ("connected", 3)
+    assert caplog.text.count("Traceback") == 1
+
+
 def test_a_damaged_outbox_is_set_aside_and_the_service_starts(tmp_path):
     path = tmp_path / "outbox.db"
     path.write_bytes(b"nothing" * 999)
