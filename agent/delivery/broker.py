@@ -72,6 +72,7 @@ class MqttSettings:
         key: Path | None = None,
         window: int = 20,
         max_backoff_s: float = 2.0,
+        keep_alive_s: int = 30,
         format: str = "eve",
     ) -> MqttSettings:
         """Return the settings an address and its options mean.
@@ -109,6 +110,7 @@ class MqttSettings:
             password_file=password_file,
             window=window,
             max_backoff_s=max_backoff_s,
+            keep_alive_s=keep_alive_s,
             format=format,
         )
 

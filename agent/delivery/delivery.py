@@ -173,12 +173,22 @@ class Delivery:
             for sink in self._sinks:
                 sink.reopen()
 
-    def use(self, *, sinks: Sequence[Sink] | None = None, mqtt: MqttSettings | None = None) -> None:
-        """Go on with other sinks, or another broker; None leaves what there is.
+    def use(
+        self,
+        *,
+        sinks: Sequence[Sink] | None = None,
+        mqtt: MqttSettings | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Go on with other sinks, another broker, or other bounds of the outbox; None leaves what there is.
 
-        The outbox stays as it is. Raises OutboxError where a broker is wanted for the first time and no outbox can be
-        opened; then nothing has changed.
+        The outbox stays where it is. Raises OutboxError where a broker is wanted for the first time and no outbox can
+        be opened; then nothing has changed but its bounds.
         """
+        if bounds is not None:
+            self._bounds = bounds
+            if self._outbox is not None:
+                self._outbox.use(bounds)
         if mqtt is not None and self._sender is None:
             self._begin_sending(mqtt)
         elif mqtt is not None and self._sender is not None:

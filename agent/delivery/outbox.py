@@ -108,6 +108,7 @@ class Outbox:
         self.aside: Path | None = None
         self.oldest_us: int | None = None
         self.dropped_by = dict.fromkeys(REASONS, 0)
+        self._dropping = self.dropped_by
         self._bounds = bounds or Bounds()
         self._clock_us = clock_us
         self._sets_aside = sets_aside
@@ -182,7 +183,8 @@ class Outbox:
                 return self._apply(added, (), ())
 
     def _apply(self, added: Sequence[Letter], removed: Sequence[int], unsendable: Sequence[int]) -> int:
-        before = self._rows, self._bytes, dict(self.dropped_by)
+        before = self._rows, self._bytes
+        self._dropping = dict(self.dropped_by)  # shown once it is true
         try:
             with self._named_errors(), self._transaction():
                 gone = sum(self._remove(number) for number in removed)
@@ -190,8 +192,9 @@ class Outbox:
                 self._insert(added)
                 self._keep_bounds()
         except BaseException:  # of COMMIT too: that is where a full disk shows itself
-            self._rows, self._bytes, self.dropped_by = before
+            self._rows, self._bytes = before
             raise
+        self.dropped_by = self._dropping
         with self._named_errors():
             self.oldest_us = self._oldest()
         return gone
@@ -216,6 +219,11 @@ class Outbox:
                 return [(row[0], Letter(*row[1:])._replace(is_timed=bool(row[7]))) for row in found]
         except _Unreadable as exc:  # the next commit sets it aside, where that is wanted
             raise OutboxError(str(exc)) from exc
+
+    def use(self, bounds: Bounds) -> None:
+        """Hold so much from the next commit on."""
+        with self._lock:
+            self._bounds = bounds
 
     def close(self) -> None:
         """Close the file and let others have it. May be called again."""
@@ -322,7 +330,7 @@ class Outbox:
         return 1
 
     def _drop(self, reason: str, numbers: Iterable[int]) -> None:
-        self.dropped_by[reason] += sum(self._remove(number) for number in numbers)
+        self._dropping[reason] += sum(self._remove(number) for number in numbers)
 
     def _keep_bounds(self) -> None:
         oldest_us = self._clock_us() - round(self._bounds.age_s * 1_000_000)

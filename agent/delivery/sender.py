@@ -134,13 +134,18 @@ class Sender(threading.Thread):
             self.join(timeout_s)
 
     def run(self) -> None:
-        """Keep a connection until stopped; a mistake of ours ends that, and is said to whoever waits."""
-        try:
-            self._keep_connected()
-        except Exception as exc:
-            _log.exception("mqtt: internal error, please report it")
-            self.is_online = False
-            self._note(f"internal error: {type(exc).__name__}", is_final=True)
+        """Keep a connection until stopped; a mistake of ours is said to whoever waits, and tried again."""
+        last = ""
+        while not self._is_stopping:
+            try:
+                self._keep_connected()
+            except Exception as exc:
+                mistake = f"internal error: {type(exc).__name__}"
+                if mistake != last:
+                    last = mistake
+                    _log.exception("mqtt: internal error, please report it")
+                self._note(mistake, is_final=True)
+                self._pause(self._backoff.next_s())
 
     @property
     def _is_leaving(self) -> bool:
@@ -213,20 +218,22 @@ class Sender(threading.Thread):
         self._went_online(connection)
         in_flight: dict[int, InFlight] = {}  # by the number of the message
         last = 0
-        self._note_sent(in_flight, connection.say(ONLINE), 0, self._settings.availability_topic)
-        while not self._is_leaving:
-            self._renew_status(connection, in_flight)
-            last, is_stuck = self._fill(connection, in_flight, last)
-            self.in_flight = len(in_flight)
-            event = self._next(self._clock_s() + LOOK_AGAIN_S if is_stuck else None, connection)
-            if isinstance(event, Ended):
-                self._note(event.said or "connection lost", is_final=event.code in FINAL_CODES)
-                break
-            if isinstance(event, Acknowledged) and not self._settle(event, in_flight):
-                break
-        self.is_online = False
-        self.in_flight = 0
-        self._take_leave(connection)
+        try:
+            self._note_sent(in_flight, connection.say(ONLINE), 0, self._settings.availability_topic)
+            while not self._is_leaving:
+                self._renew_status(connection, in_flight)
+                last, is_stuck = self._fill(connection, in_flight, last)
+                self.in_flight = len(in_flight)
+                event = self._next(self._clock_s() + LOOK_AGAIN_S if is_stuck else None, connection)
+                if isinstance(event, Ended):
+                    self._note(event.said or "connection lost", is_final=event.code in FINAL_CODES)
+                    break
+                if isinstance(event, Acknowledged) and not self._settle(event, in_flight):
+                    break
+        finally:
+            self.is_online = False
+            self.in_flight = 0
+            self._take_leave(connection)
 
     def _went_online(self, connection: Connection) -> None:
         _log.info("mqtt: connected to %s, version %s", self._settings.place, 5 if connection.is_version_5 else "3.1.1")

@@ -25,7 +25,7 @@ from contracts.terminal import brief
 
 Transport: TypeAlias = Literal["udp", "tcp", "tls", "unix"]
 TRANSPORTS: Final[tuple[str, ...]] = get_args(Transport)
-PORTS: Final = {"udp": 514, "tcp": 601, "tls": 6514}
+PORTS: Final = {"udp": 514, "tcp": 514, "tls": 6514}
 DEV_LOG: Final = "/dev/log"
 WAIT_S: Final = 5.0  # for a connection, and for room to send
 

@@ -178,6 +178,19 @@ def test_a_broker_may_be_asked_for_by_a_reload_only(tmp_path):
         assert json.loads(broker.next().payload)["flow_id"] == make_alert(1).flow_id
 
 
+def test_a_reload_may_change_how_much_the_outbox_holds(tmp_path):
+    with Delivery(mqtt=settings(free_port()), outbox=tmp_path / "outbox.db") as delivery:
+        for number in range(4):
+            delivery.take(make_alert(number))
+        until(delivery, lambda facts: facts.outbox_oldest_us is not None)
+
+        delivery.use(bounds=Bounds(rows=2))
+        delivery.take(make_alert(4))
+        facts = until(delivery, lambda facts: facts.outbox_rows == 2)
+
+        assert (facts.outbox_max_rows, dict(facts.dropped)["rows"]) == (2, 3)
+
+
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing():
     def acknowledge(heard):
         heard.session.acknowledge(4_000)
@@ -249,6 +262,24 @@ def test_a_disk_that_will_not_be_read_is_looked_at_again(tmp_path, monkeypatch):
 
         assert delivery.drain(PATIENCE_S) == 0
     assert not failures
+
+
+def test_a_mistake_of_ours_is_logged_once_and_costs_a_connection_but_not_the_thread(monkeypatch, caplog):
+    real, mistakes = Outbox.after, [1, 2]
+
+    def after(self, *place):
+        if mistakes and len(self):
+            mistakes.pop()
+            raise ZeroDivisionError
+        return real(self, *place)
+
+    monkeypatch.setattr(Outbox, "after", after)
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port)) as delivery:
+        delivery.take(make_alert())
+
+        assert delivery.flush(PATIENCE_S) == 0
+        assert (delivery.facts().broker_state, delivery.facts().connects) == ("connected", 3)
+    assert caplog.text.count("Traceback") == 1
 
 
 def test_a_damaged_outbox_is_set_aside_and_the_service_starts(tmp_path):

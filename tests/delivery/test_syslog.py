@@ -61,7 +61,7 @@ def test_facilities_have_the_numbers_of_the_rfc():
     ("address", "transport", "place"),
     [
         ("log.example", "udp", "log.example:514"),
-        ("log.example", "tcp", "log.example:601"),
+        ("log.example", "tcp", "log.example:514"),
         ("log.example", "tls", "log.example:6514"),
         ("log.example:99", "tcp", "log.example:99"),
         ("::1", "udp", "[::1]:514"),
