@@ -19,6 +19,7 @@ FORMER_US: Final = 7 * 24 * 3600 * SECOND_US  # an address left longer ago is no
 STALE_US: Final = 3600 * SECOND_US  # an address not claimed for so long makes room for another
 STEADY_CLAIMS: Final = 3
 STEADY_US: Final = 20 * SECOND_US
+PROVEN_US: Final = 3600 * SECOND_US  # an IPv6 address beside others must have been claimed for so long to be its own
 
 
 @dataclass(slots=True)
@@ -44,6 +45,8 @@ class Device:
     last_us: int
     hearings: int = 0
     claims: dict[bytes, Claim] = field(default_factory=dict)
+    proven: set[bytes] = field(default_factory=set)
+    """Addresses a rule of the operator's may follow it to: the first of a kind, one it moved to, long-held IPv6."""
     name: str | None = None
     wishes: bytes = b""
     moved_us: int | None = None
@@ -71,9 +74,22 @@ class Device:
             stalest = min(self.claims, key=lambda each: self.claims[each].last_us)
             if now_us - self.claims[stalest].last_us < STALE_US:
                 return False
-            del self.claims[stalest]
+            self.leave(stalest)
         self.claims[address] = Claim(now_us, now_us)
         return True
+
+    def prove(self, address: bytes) -> None:
+        """Take an address for its own, where nothing suggests that somebody else speaks in its name."""
+        claim, kind = self.claims[address], kind_of(address)
+        lately = [each for each, other in self.claims.items() if claim.last_us - other.last_us < STALE_US]
+        is_only_one = all(each == address or kind_of(each) != kind for each in [*lately, *self.proven])
+        is_long_held = kind == "ipv6" and claim.last_us - claim.first_us >= PROVEN_US
+        if claim.is_steady and (is_only_one or is_long_held):
+            self.proven.add(address)
+
+    def leave(self, address: bytes) -> None:
+        self.claims.pop(address, None)
+        self.proven.discard(address)
 
     def call(self, name: str, now_us: int) -> str:
         """Take note of a name; return what came of it: "named", "same", "contested" or "renamed"."""
