@@ -64,13 +64,13 @@ class Device:
         self.hearings += 1
 
     def claim(self, address: bytes, now_us: int) -> bool:
-        """Enter a claim; return whether there was room for it."""
+        """Enter a claim; return whether there was room for it. One not made for an hour begins anew."""
         claim = self.claims.get(address)
-        if claim is not None:
+        if claim is not None and now_us - claim.last_us < STALE_US:
             claim.last_us = now_us
             claim.count += 1
             return True
-        if len(self.claims) >= MAX_ADDRESSES:
+        if claim is None and len(self.claims) >= MAX_ADDRESSES:
             stalest = min(self.claims, key=lambda each: self.claims[each].last_us)
             if now_us - self.claims[stalest].last_us < STALE_US:
                 return False
@@ -108,16 +108,13 @@ class Device:
         return "renamed"
 
     def left_for(self, address: bytes) -> bytes | None:
-        """Return the address it no longer claims since it claims this one; None where there is none, or several."""
+        """Return the address of its own it no longer claims since it claims this one; None for none, or several."""
         since_us = self.claims[address].first_us
         kind = kind_of(address)
         former = [
             each
-            for each, claim in self.claims.items()
-            if each != address
-            and kind_of(each) == kind
-            and claim.last_us < since_us
-            and since_us - claim.last_us < FORMER_US
+            for each in self.proven
+            if each != address and kind_of(each) == kind and 0 < since_us - self.claims[each].last_us < FORMER_US
         ]
         return former[0] if len(former) == 1 else None
 

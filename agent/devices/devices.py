@@ -259,8 +259,7 @@ class Devices:
     # -- inside: addresses --------------------------------------------------------------------------------------
 
     def _claim(self, device: Device, address: bytes, now_us: int) -> None:
-        is_new = address not in device.claims
-        before = set(device.claims) if is_new else set()
+        before = set(device.claims)
         if not device.claim(address, now_us):
             self._refused["too_many_addresses"] += 1
             return
@@ -273,12 +272,13 @@ class Devices:
             return
         if device.mac in self._settled:
             device.prove(address)
-        if is_new and device.mac in self._settled and self._has_other(device, address):
-            self._pending[device.mac, kind_of(address)] = address
+            if address not in device.proven and any(kind_of(each) == kind_of(address) for each in device.proven):
+                self._await_move(device, address)
 
-    def _has_other(self, device: Device, address: bytes) -> bool:
-        kind = kind_of(address)
-        return any(kind_of(each) == kind and each != address for each in device.claims)
+    def _await_move(self, device: Device, address: bytes) -> None:
+        """Remember that a device may be on its way to an address, with the first time it says so."""
+        if device.claims[address].count == 1:
+            self._pending[device.mac, kind_of(address)] = address
 
     def _take_over(self, device: Device, holder: bytes, address: bytes, now_us: int) -> bool:
         """Give the address to a device that claims it steadily, once its holder has been silent for long enough."""

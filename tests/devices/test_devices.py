@@ -198,14 +198,35 @@ def test_an_ipv6_address_of_several_moves_only_where_it_is_plain_which_one_was_l
     stable, first, second = "fd00::1", "fd00::aaaa", "fd00::bbbb"
     devices = settled()
     for address in (stable, first):
-        devices.observe(neighbour(LAMP, 135, src=address), 11 * MINUTE)
-    repeat(devices, neighbour(LAMP, 135, src=second), first_us=12 * MINUTE, last_us=14 * MINUTE)
+        repeat(devices, neighbour(LAMP, 135, src=address), first_us=12 * MINUTE, last_us=80 * MINUTE, every_us=MINUTE)
+    repeat(devices, neighbour(LAMP, 135, src=second), first_us=81 * MINUTE, last_us=83 * MINUTE)
 
-    before = moves(devices, 14 * MINUTE)
-    devices.observe(neighbour(LAMP, 135, src=stable), 15 * MINUTE)
+    before = moves(devices, 83 * MINUTE)
+    devices.observe(neighbour(LAMP, 135, src=stable), 84 * MINUTE)
 
     assert before == []
-    assert moves(devices, 15 * MINUTE) == [(at(first), at(second))]
+    assert moves(devices, 84 * MINUTE) == [(at(first), at(second))]
+
+
+def test_addresses_a_forger_adds_in_a_devices_name_do_not_keep_it_from_moving():
+    devices = settled()
+    for number in range(3):
+        repeat(devices, arp(LAMP, f"192.168.1.9{number}"), first_us=11 * MINUTE, last_us=12 * MINUTE)
+
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=13 * MINUTE, last_us=14 * MINUTE)
+
+    assert moves(devices, 14 * MINUTE) == LAMP_MOVED
+
+
+def test_an_address_claimed_in_vain_long_ago_can_be_moved_to():
+    devices = settled()
+    devices.observe(arp(LAMP, OTHER_IP), 11 * MINUTE)
+    repeat(devices, arp(LAMP, LAMP_IP), first_us=12 * MINUTE, last_us=5 * HOUR, every_us=MINUTE)
+    assert moves(devices, 5 * HOUR) == []
+
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=5 * HOUR + MINUTE, last_us=5 * HOUR + 2 * MINUTE)
+
+    assert moves(devices, 5 * HOUR + 2 * MINUTE) == LAMP_MOVED
 
 
 # -- forgers ------------------------------------------------------------------------------------------------------
