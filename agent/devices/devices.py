@@ -166,7 +166,8 @@ class Devices:
             for address in map(address_bytes, row.addresses):
                 if address in self._home and address not in self.own:
                     self._claim(device, address, now_us)
-                    device.proven.add(address)
+                    if self._holders.get(address) == mac and address in device.claims:
+                        device.proven.add(address)
             self._pending.clear()
 
     # -- inside: devices ----------------------------------------------------------------------------------------

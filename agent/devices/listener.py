@@ -23,7 +23,7 @@ from contracts.errors import PenstockError
 from flowfeatures import UnknownLinkType
 
 FRAMES_PER_S: Final = 200
-"""20 us for one of ARP, 100 us for the worst made of mDNS: 2 % of a processor, whatever comes."""
+"""20 us for one of ARP, 60 us for the worst that was made of mDNS: below 2 % of a processor, whatever comes."""
 BURST_FRAMES: Final = 400
 AT_ONCE: Final = 64
 BUFFER_BYTES: Final = 1 << 18
