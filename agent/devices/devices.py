@@ -34,12 +34,13 @@ Objection = Callable[[bytes, bytes, bytes], str | None]
 class Devices:
     """Every device heard on the link.
 
-    `own` are addresses (16 octets) and MACs (6) of this gateway, which nobody else may claim.
+    `own` are addresses (16 octets) and MACs (6) of this gateway, which nobody else may claim. Both may be replaced when
+    the gateway's networks have changed.
     """
 
     def __init__(self, *, home: HomeNets, own: Iterable[bytes] = ()) -> None:
         self.own = frozenset(own)
-        self._home = home
+        self.home = home
         self._settled: dict[bytes, Device] = {}
         self._strangers: OrderedDict[bytes, Device] = OrderedDict()  # the one silent for longest first
         self._holders: dict[bytes, bytes] = {}  # address -> MAC
@@ -164,7 +165,7 @@ class Devices:
             if row.name is not None:
                 self._name(device, row.name.encode(), now_us)
             for address in map(address_bytes, row.addresses):
-                if address in self._home and address not in self.own:
+                if address in self.home and address not in self.own:
                     self._claim(device, address, now_us)
                     if self._holders.get(address) == mac and address in device.claims:
                         device.proven.add(address)
@@ -178,7 +179,7 @@ class Devices:
             raise Refused("own")
         if hint.address is not None and hint.address in self.own:
             raise Refused("own_address")
-        if hint.address is not None and hint.address not in self._home:
+        if hint.address is not None and hint.address not in self.home:
             raise Refused("not_home")
         return hint
 
