@@ -19,6 +19,7 @@ FORMER_US: Final = 7 * 24 * 3600 * SECOND_US  # an address left longer ago is no
 STALE_US: Final = 3600 * SECOND_US  # an address not claimed for so long makes room for another
 STEADY_CLAIMS: Final = 3
 STEADY_US: Final = 20 * SECOND_US
+PROVEN_US: Final = 3600 * SECOND_US  # an IPv6 address beside others must have been claimed for so long to be its own
 
 
 @dataclass(slots=True)
@@ -44,6 +45,8 @@ class Device:
     last_us: int
     hearings: int = 0
     claims: dict[bytes, Claim] = field(default_factory=dict)
+    proven: set[bytes] = field(default_factory=set)
+    """Addresses a rule of the operator's may follow it to: the first of a kind, one it moved to, long-held IPv6."""
     name: str | None = None
     wishes: bytes = b""
     moved_us: int | None = None
@@ -61,19 +64,32 @@ class Device:
         self.hearings += 1
 
     def claim(self, address: bytes, now_us: int) -> bool:
-        """Enter a claim; return whether there was room for it."""
+        """Enter a claim; return whether there was room for it. One not made for an hour begins anew."""
         claim = self.claims.get(address)
-        if claim is not None:
+        if claim is not None and now_us - claim.last_us < STALE_US:
             claim.last_us = now_us
             claim.count += 1
             return True
-        if len(self.claims) >= MAX_ADDRESSES:
+        if claim is None and len(self.claims) >= MAX_ADDRESSES:
             stalest = min(self.claims, key=lambda each: self.claims[each].last_us)
             if now_us - self.claims[stalest].last_us < STALE_US:
                 return False
-            del self.claims[stalest]
+            self.leave(stalest)
         self.claims[address] = Claim(now_us, now_us)
         return True
+
+    def prove(self, address: bytes) -> None:
+        """Take an address for its own, where nothing suggests that somebody else speaks in its name."""
+        claim, kind = self.claims[address], kind_of(address)
+        lately = [each for each, other in self.claims.items() if claim.last_us - other.last_us < STALE_US]
+        is_only_one = all(each == address or kind_of(each) != kind for each in [*lately, *self.proven])
+        is_long_held = kind == "ipv6" and claim.last_us - claim.first_us >= PROVEN_US
+        if claim.is_steady and (is_only_one or is_long_held):
+            self.proven.add(address)
+
+    def leave(self, address: bytes) -> None:
+        self.claims.pop(address, None)
+        self.proven.discard(address)
 
     def call(self, name: str, now_us: int) -> str:
         """Take note of a name; return what came of it: "named", "same", "contested" or "renamed"."""
@@ -92,16 +108,13 @@ class Device:
         return "renamed"
 
     def left_for(self, address: bytes) -> bytes | None:
-        """Return the address it no longer claims since it claims this one; None where there is none, or several."""
+        """Return the address of its own it no longer claims since it claims this one; None for none, or several."""
         since_us = self.claims[address].first_us
         kind = kind_of(address)
         former = [
             each
-            for each, claim in self.claims.items()
-            if each != address
-            and kind_of(each) == kind
-            and claim.last_us < since_us
-            and since_us - claim.last_us < FORMER_US
+            for each in self.proven
+            if each != address and kind_of(each) == kind and 0 < since_us - self.claims[each].last_us < FORMER_US
         ]
         return former[0] if len(former) == 1 else None
 

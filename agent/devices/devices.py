@@ -34,7 +34,8 @@ Objection = Callable[[bytes, bytes, bytes], str | None]
 class Devices:
     """Every device heard on the link.
 
-    `own` are addresses (16 octets) and MACs (6) of this gateway, which nobody else may claim.
+    `own` are addresses (16 octets) and MACs (6) of this gateway, which nobody else may claim. Both may be replaced when
+    the gateway's networks have changed.
     """
 
     def __init__(self, *, home: HomeNets, own: Iterable[bytes] = ()) -> None:
@@ -84,6 +85,17 @@ class Devices:
         device = None if mac is None else self._find(mac)
         return None if device is None else DeviceName(mac=mac_text(device.mac), name=self._shown_name(device))
 
+    def proven_mac(self, address: bytes) -> str | None:
+        """Return the MAC a rule of the operator's may go by: empty where one claims the address that is not proven yet.
+
+        None where nobody does. A name is only shown; a mute that followed an unproven claim would be the forger's.
+        """
+        mac = self._holders.get(bytes(address))
+        device = None if mac is None else self._find(mac)
+        if device is None:
+            return None
+        return mac_text(device.mac) if bytes(address) in device.proven else ""
+
     def moves(self, now_us: int, objection: Objection = lambda _old, _new, _mac: None) -> list[Move]:
         """Return the devices that have changed their address since this was last asked."""
         found = []
@@ -123,16 +135,7 @@ class Devices:
 
     def list(self) -> list[DeviceRow]:
         """Return a row for each device, by MAC."""
-        return [
-            DeviceRow(
-                mac=mac_text(device.mac),
-                name=device.name,
-                addresses=tuple(address_text(each) for each in device.claims if self._holders.get(each) == device.mac),
-                wishes=device.wishes.hex(),
-                is_settled=device.mac in self._settled,
-            )
-            for device in sorted(self._everyone(), key=lambda each: each.mac)
-        ]
+        return [self._row(device, device.claims) for device in sorted(self._everyone(), key=lambda each: each.mac)]
 
     def forget(self, text: str) -> bool:
         """Forget the device with this MAC or address, as text; return whether it was known."""
@@ -144,8 +147,8 @@ class Devices:
         return False
 
     def state(self) -> dict[str, Any]:
-        """Return what is worth keeping over a restart, for JSON: settled devices, their addresses and names."""
-        rows = [row for row in self.list() if row.is_settled]
+        """Return what is worth keeping over a restart, for JSON: settled devices, their proven addresses and names."""
+        rows = [self._row(device, device.proven) for device in self._settled.values()]
         return {"version": STATE_VERSION, "devices": [asdict(row) for row in rows]}
 
     def restore(self, state: object, now_us: int) -> None:
@@ -164,6 +167,8 @@ class Devices:
             for address in map(address_bytes, row.addresses):
                 if address in self.home and address not in self.own:
                     self._claim(device, address, now_us)
+                    if self._holders.get(address) == mac and address in device.claims:
+                        device.proven.add(address)
             self._pending.clear()
 
     # -- inside: devices ----------------------------------------------------------------------------------------
@@ -209,6 +214,9 @@ class Devices:
             self._remove(silent)
             self._counts["forgotten"] += 1
         self._settled[device.mac] = self._strangers.pop(device.mac)
+        for address in device.claims:
+            if self._holders.get(address) == device.mac:
+                device.prove(address)
 
     def _remove(self, device: Device) -> None:
         self._settled.pop(device.mac, None)
@@ -218,6 +226,15 @@ class Devices:
                 del self._holders[address]
         if device.name is not None and self._name_holders.get(device.name) == device.mac:
             del self._name_holders[device.name]
+
+    def _row(self, device: Device, addresses: Iterable[bytes]) -> DeviceRow:
+        return DeviceRow(
+            mac=mac_text(device.mac),
+            name=device.name,
+            addresses=tuple(address_text(each) for each in addresses if self._holders.get(each) == device.mac),
+            wishes=device.wishes.hex(),
+            is_settled=device.mac in self._settled,
+        )
 
     # -- inside: names ------------------------------------------------------------------------------------------
 
@@ -244,8 +261,7 @@ class Devices:
     # -- inside: addresses --------------------------------------------------------------------------------------
 
     def _claim(self, device: Device, address: bytes, now_us: int) -> None:
-        is_new = address not in device.claims
-        before = set(device.claims) if is_new else set()
+        before = set(device.claims)
         if not device.claim(address, now_us):
             self._refused["too_many_addresses"] += 1
             return
@@ -256,12 +272,15 @@ class Devices:
         if holder != device.mac and not self._take_over(device, holder, address, now_us):
             self._counts["contested"] += 1
             return
-        if is_new and device.mac in self._settled and self._has_other(device, address):
-            self._pending[device.mac, kind_of(address)] = address
+        if device.mac in self._settled:
+            device.prove(address)
+            if address not in device.proven and any(kind_of(each) == kind_of(address) for each in device.proven):
+                self._await_move(device, address)
 
-    def _has_other(self, device: Device, address: bytes) -> bool:
-        kind = kind_of(address)
-        return any(kind_of(each) == kind and each != address for each in device.claims)
+    def _await_move(self, device: Device, address: bytes) -> None:
+        """Remember that a device may be on its way to an address, with the first time it says so."""
+        if device.claims[address].count == 1:
+            self._pending[device.mac, kind_of(address)] = address
 
     def _take_over(self, device: Device, holder: bytes, address: bytes, now_us: int) -> bool:
         """Give the address to a device that claims it steadily, once its holder has been silent for long enough."""
@@ -271,7 +290,7 @@ class Devices:
             is_senior = device.mac in self._settled and holder in self._strangers
             if not device.claims[address].is_steady or (now_us - last_us < HOLD_US and not is_senior):
                 return False
-            del other.claims[address]
+            other.leave(address)
         self._holders[address] = device.mac
         self._counts["takeovers"] += 1
         if len(self._takeovers) < MAX_TAKEOVERS:
@@ -286,7 +305,8 @@ class Devices:
 
     def _move(self, device: Device, old: bytes, new: bytes, now_us: int) -> Move:
         device.moved_us = now_us
-        del device.claims[old]
+        device.leave(old)
+        device.proven.add(new)
         del self._holders[old]
         del self._pending[device.mac, kind_of(new)]
         self._counts["moves"] += 1

@@ -7,7 +7,7 @@ gateway itself is: its neighbours there are strangers. The trap: an interface in
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from agent.capture.interface import absent
@@ -20,23 +20,30 @@ LINK_LOCAL: Final = ("169.254.0.0/16", "fe80::/10")
 _Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 
 
-def home_nets_of(interface: str) -> tuple[str, ...]:
-    """Return the home networks of an interface, as CIDRs; the defaults, with a warning, where it has no address.
+def home_nets_of(interface: str, *, say: Callable[[str], None] = complain) -> tuple[str, ...]:
+    """Return the home networks of an interface, as CIDRs; the defaults, and says so, where it has no address.
 
     Raises DataMissing where there is no such interface.
     """
-    nets = home_nets_among(interface, links=links(), addresses=addresses(), routes=routes())
+    try:
+        nets = home_nets_among(interface, links=links(), addresses=addresses(), routes=routes())
+        why = "has no address"
+    except OSError as exc:
+        nets, why = (), f"the kernel does not tell its addresses ({exc.strerror or exc})"
     if nets:
         return nets
-    complain(
-        f"{interface}: has no address, so its home networks are not known: taking {', '.join(DEFAULT_HOME_NETS)}; "
+    say(
+        f"{interface}: {why}, so its home networks are not known: taking {', '.join(DEFAULT_HOME_NETS)}; "
         f"say home_nets if that is wrong"
     )
     return DEFAULT_HOME_NETS
 
 
 def own_addresses(interface: str) -> frozenset[bytes]:
-    """Return this gateway's addresses (16 octets) and the MACs (6) of the interface and what stands on it."""
+    """Return this gateway's addresses (16 octets) and the MACs (6) of the interface and what stands on it.
+
+    Raises DataMissing where there is no such interface, OSError where the kernel does not tell.
+    """
     known = links()
     macs = {link.mac for link in known if link.index in _family(interface, known) and any(link.mac)}
     texts = (str(ipaddress.ip_address(each.address)) for each in addresses())

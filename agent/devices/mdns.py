@@ -14,7 +14,9 @@ RESPONSE: Final = 0x8000
 MAX_QUESTIONS: Final = 32
 MAX_RECORDS: Final = 64
 MAX_NAME_BYTES: Final = 255
-MAX_POINTERS: Final = 16
+MAX_POINTERS: Final = 4  # a writer needs one, or two
+MAX_NAMES: Final = 8  # looked at, of those given to the source
+LABELS: Final = 2  # host.local
 A, AAAA = 1, 28
 LOCAL: Final = b"local"
 
@@ -35,7 +37,7 @@ def read_mdns(payload: bytes, source: bytes) -> bytes | None:
     at = HEADER_BYTES
     for _ in range(questions):
         at = _after_name(payload, at) + 4
-    kind = A if len(source) == 4 else AAAA
+    kind, names = A if len(source) == 4 else AAAA, 0
     for _ in range(records):
         name_at, at = at, _after_name(payload, at)
         if at + 10 > len(payload) or at + 10 + number(payload, at + 8) > len(payload):
@@ -43,8 +45,11 @@ def read_mdns(payload: bytes, source: bytes) -> bytes | None:
         value_at, value_end = at + 10, at + 10 + number(payload, at + 8)
         is_goodbye = not any(payload[at + 4 : at + 8])
         if number(payload, at) == kind and not is_goodbye and payload[value_at:value_end] == source:
+            names += 1
+            if names > MAX_NAMES:
+                raise Refused("bad_mdns")
             labels = _labels(payload, name_at)
-            if len(labels) == 2 and labels[1].lower() == LOCAL:
+            if len(labels) == LABELS and labels[1].lower() == LOCAL:
                 return labels[0]
         at = value_end
     return None
@@ -66,13 +71,16 @@ def _after_name(payload: bytes, at: int) -> int:
 
 
 def _labels(payload: bytes, at: int) -> list[bytes]:
-    """Return a name's labels. A pointer must lead backwards, so that none leads round in a circle."""
+    """Return a name's first three labels at most: a message may hold many long names that are not of the form sought.
+
+    A pointer must lead backwards, so that none leads round in a circle.
+    """
     labels: list[bytes] = []
-    size = pointers = 0
+    pointers = 0
     first = at
-    while at < len(payload) and size <= MAX_NAME_BYTES and pointers <= MAX_POINTERS:
+    while at < len(payload) and pointers <= MAX_POINTERS:
         length = payload[at]
-        if length == 0:
+        if length == 0 or len(labels) > LABELS:
             return labels
         if length >= 0xC0:
             if at + 2 > len(payload) or (number(payload, at) & 0x3FFF) >= first:
@@ -84,5 +92,4 @@ def _labels(payload: bytes, at: int) -> list[bytes]:
         else:
             labels.append(payload[at + 1 : at + 1 + length])
             at += 1 + length
-            size += 1 + length
     raise Refused("bad_mdns")

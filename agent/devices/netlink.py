@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.errors import PenstockError
-
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST_DUMP: Final = 0x301
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
@@ -106,24 +104,21 @@ def routes() -> list[Route]:
 
 
 def _dump(kind: int, request: bytes) -> Iterator[bytes]:
-    """Give the body of every message of a dump. Raises PenstockError where the kernel refuses one."""
+    """Give the body of every message of a dump. Raises OSError where the kernel refuses one."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(5.0)
-        try:
-            sock.send(HEADER.pack(HEADER.size + len(request), kind, NLM_F_REQUEST_DUMP, 1, 0) + request)
-            while True:
-                answer, at = sock.recv(RECEIVE_BYTES), 0
-                while at + HEADER.size <= len(answer):
-                    length, message, *_ = HEADER.unpack_from(answer, at)
-                    body = answer[at + HEADER.size : at + length]
-                    if message == NLMSG_DONE:
-                        return
-                    if message == NLMSG_ERROR or length < HEADER.size:
-                        raise PenstockError(f"the kernel refuses netlink dump {kind}: {_number(body[:4])}")
-                    yield body
-                    at += (length + 3) & ~3
-        except OSError as exc:
-            raise PenstockError(f"the kernel refuses netlink dump {kind}: {exc}") from exc
+        sock.send(HEADER.pack(HEADER.size + len(request), kind, NLM_F_REQUEST_DUMP, 1, 0) + request)
+        while True:
+            answer, at = sock.recv(RECEIVE_BYTES), 0
+            while at + HEADER.size <= len(answer):
+                length, message, *_ = HEADER.unpack_from(answer, at)
+                body = answer[at + HEADER.size : at + length]
+                if message == NLMSG_DONE:
+                    return
+                if message == NLMSG_ERROR or length < HEADER.size:
+                    raise OSError(-struct.unpack("=i", body[:4])[0] if len(body) >= 4 else 0, "netlink dump refused")
+                yield body
+                at += (length + 3) & ~3
 
 
 def _attributes(body: bytes, at: int) -> dict[int, bytes]:

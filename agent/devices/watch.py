@@ -61,9 +61,18 @@ class DeviceWatch:
             return "old address still sends"
         if at_new is None:
             return "new address never sent"
-        if any(seen is not None and seen[1] != mac for seen in (at_old, at_new)):
+        if any(seen is not None and any(seen[1]) and seen[1] != mac for seen in (at_old, at_new)):
             return "another MAC sends"
         return None
+
+    def mac_of(self, address: bytes) -> str | None:
+        """Return the MAC by which the operator's rules know the device at an address (16 octets).
+
+        Empty, which no rule fits, where it is claimed but not proven, or where the traffic is under another MAC.
+        """
+        mac, sent = self.devices.proven_mac(address), self._windows.spoke(address)
+        is_another = sent is not None and any(sent[1]) and sent[1].hex(":") != mac
+        return "" if mac is not None and is_another else mac
 
     def close(self) -> None:
         """Close every socket; a second call does nothing."""

@@ -198,14 +198,35 @@ def test_an_ipv6_address_of_several_moves_only_where_it_is_plain_which_one_was_l
     stable, first, second = "fd00::1", "fd00::aaaa", "fd00::bbbb"
     devices = settled()
     for address in (stable, first):
-        devices.observe(neighbour(LAMP, 135, src=address), 11 * MINUTE)
-    repeat(devices, neighbour(LAMP, 135, src=second), first_us=12 * MINUTE, last_us=14 * MINUTE)
+        repeat(devices, neighbour(LAMP, 135, src=address), first_us=12 * MINUTE, last_us=80 * MINUTE, every_us=MINUTE)
+    repeat(devices, neighbour(LAMP, 135, src=second), first_us=81 * MINUTE, last_us=83 * MINUTE)
 
-    before = moves(devices, 14 * MINUTE)
-    devices.observe(neighbour(LAMP, 135, src=stable), 15 * MINUTE)
+    before = moves(devices, 83 * MINUTE)
+    devices.observe(neighbour(LAMP, 135, src=stable), 84 * MINUTE)
 
     assert before == []
-    assert moves(devices, 15 * MINUTE) == [(at(first), at(second))]
+    assert moves(devices, 84 * MINUTE) == [(at(first), at(second))]
+
+
+def test_addresses_a_forger_adds_in_a_devices_name_do_not_keep_it_from_moving():
+    devices = settled()
+    for number in range(3):
+        repeat(devices, arp(LAMP, f"192.168.1.9{number}"), first_us=11 * MINUTE, last_us=12 * MINUTE)
+
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=13 * MINUTE, last_us=14 * MINUTE)
+
+    assert moves(devices, 14 * MINUTE) == LAMP_MOVED
+
+
+def test_an_address_claimed_in_vain_long_ago_can_be_moved_to():
+    devices = settled()
+    devices.observe(arp(LAMP, OTHER_IP), 11 * MINUTE)
+    repeat(devices, arp(LAMP, LAMP_IP), first_us=12 * MINUTE, last_us=5 * HOUR, every_us=MINUTE)
+    assert moves(devices, 5 * HOUR) == []
+
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=5 * HOUR + MINUTE, last_us=5 * HOUR + 2 * MINUTE)
+
+    assert moves(devices, 5 * HOUR + 2 * MINUTE) == LAMP_MOVED
 
 
 # -- forgers ------------------------------------------------------------------------------------------------------
@@ -313,6 +334,54 @@ def test_a_full_house_keeps_who_was_there_first_for_a_day():
     assert devices.named(at("10.1.0.0")) is None
 
 
+# -- proof --------------------------------------------------------------------------------------------------------
+
+
+def test_a_mac_is_proven_for_the_address_it_settled_with_and_the_one_it_moved_to():
+    devices = settled()
+    before = devices.proven_mac(at(LAMP_IP)), devices.proven_mac(at(OTHER_IP))
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=12 * MINUTE, last_us=13 * MINUTE)
+    meanwhile = devices.proven_mac(at(OTHER_IP))
+
+    devices.moves(13 * MINUTE)
+
+    assert before == (LAMP, None)
+    assert meanwhile == ""
+    assert (devices.proven_mac(at(LAMP_IP)), devices.proven_mac(at(OTHER_IP))) == (None, LAMP)
+
+
+def test_a_forger_in_a_devices_name_proves_no_second_address_however_long_it_says_so():
+    devices = settled()
+
+    for now_us in range(11 * MINUTE, 5 * HOUR, 20 * SECOND):
+        devices.observe(arp(LAMP, OTHER_IP), now_us)
+        devices.observe(arp(LAMP, LAMP_IP), now_us)
+        devices.moves(now_us)
+
+    assert devices.proven_mac(at(OTHER_IP)) == ""
+    assert devices.proven_mac(at(LAMP_IP)) == LAMP
+
+
+def test_strangers_prove_nothing():
+    devices = some()
+
+    repeat(devices, arp(LAMP, LAMP_IP), first_us=0, last_us=10 * MINUTE - 1)
+
+    assert devices.proven_mac(at(LAMP_IP)) == ""
+
+
+def test_an_ipv6_address_beside_others_is_proven_after_an_hour():
+    devices = settled()
+    for address in ("fd00::1", "fd00::2"):
+        repeat(devices, neighbour(LAMP, 135, src=address), first_us=12 * MINUTE, last_us=72 * MINUTE - 10 * SECOND)
+    before = devices.proven_mac(at("fd00::2"))
+
+    devices.observe(neighbour(LAMP, 135, src="fd00::2"), 72 * MINUTE)
+
+    assert before == ""
+    assert devices.proven_mac(at("fd00::2")) == LAMP
+
+
 # -- takeovers ----------------------------------------------------------------------------------------------------
 
 
@@ -345,13 +414,15 @@ def test_settled_devices_outlive_a_restart_and_move_afterwards():
     before = settled()
     before.observe(dhcp(LAMP, name="lamp"), 11 * MINUTE)
     before.observe(arp(FORGER, CAMERA_IP), 11 * MINUTE)
+    before.observe(arp(LAMP, OTHER_IP), 11 * MINUTE)
     saved = json.loads(json.dumps(before.state()))
 
     after = some()
     after.restore(saved, 5)
 
     assert after.named(at(LAMP_IP)) == DeviceName(LAMP, "lamp")
-    assert after.named(at(CAMERA_IP)) is None
+    assert after.proven_mac(at(LAMP_IP)) == LAMP
+    assert after.named(at(CAMERA_IP)) is after.named(at(OTHER_IP)) is None
     repeat(after, arp(LAMP, OTHER_IP), first_us=MINUTE, last_us=2 * MINUTE)
     assert moves(after, 2 * MINUTE) == LAMP_MOVED
 

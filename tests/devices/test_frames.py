@@ -205,9 +205,16 @@ def chained(count: int) -> bytes:
     return mdns(LAMP, LAMP_IP, first, *(record(struct.pack(">H", 0xC000 | each), LAMP_IP) for each in places[:count]))
 
 
-def test_a_walk_along_pointers_ends_after_sixteen():
-    assert read(chained(16)).name is None
-    assert refusal(chained(17)) == "bad_mdns"
+def test_a_walk_along_pointers_ends_after_four():
+    assert read(chained(4)).name is None
+    assert refusal(chained(5)) == "bad_mdns"
+
+
+def test_of_many_names_of_the_source_eight_are_looked_at():
+    others = [record(labels("a.other"), LAMP_IP)] * 8
+
+    assert read(mdns(LAMP, LAMP_IP, *others[1:], record(labels("lamp.local"), LAMP_IP))).name == b"lamp"
+    assert refusal(mdns(LAMP, LAMP_IP, *others, record(labels("lamp.local"), LAMP_IP))) == "bad_mdns"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import shutil
@@ -111,6 +112,19 @@ def test_networks_inside_others_are_left_out():
 def test_an_absent_interface_is_named():
     with pytest.raises(DataMissing, match="nowhere9"):
         home_nets_of("nowhere9")
+
+
+def test_a_kernel_that_does_not_tell_leaves_the_defaults(monkeypatch: pytest.MonkeyPatch):
+    def refused() -> list[Link]:
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported")
+
+    monkeypatch.setattr("agent.devices.home.links", refused)
+    said: list[str] = []
+
+    found = home_nets_of("lo", say=said.append)
+
+    assert found == DEFAULT_HOME_NETS
+    assert "Address family not supported" in said[0]
 
 
 # -- the kernel ---------------------------------------------------------------------------------------------------

@@ -102,6 +102,17 @@ def test_what_was_another_devices_window_moves_nothing(home: Home):
     assert home.moves == []
 
 
+def test_rules_know_a_device_by_its_mac_only_where_its_traffic_is_under_it(home: Home):
+    own = home.watch.mac_of(at(LAMP_IP))
+    home.say(arp(LAMP, OTHER_IP), until_us=12 * MINUTE)
+    claimed, unknown = home.watch.mac_of(at(OTHER_IP)), home.watch.mac_of(at("192.168.1.99"))
+
+    home.send(LAMP_IP, FORGER)
+
+    assert (own, claimed, unknown) == (LAMP, "", None)
+    assert home.watch.mac_of(at(LAMP_IP)) == ""
+
+
 @pytest.mark.needs_root
 def test_a_move_on_a_wire_is_heard_by_the_socket(wire: Wire):
     now_us = [0]
