@@ -276,7 +276,7 @@ class Service:
     def _told(self, update: IncidentUpdate) -> None:
         self.gathering.told(update)
         sha256 = self.judging.serving.bundle.manifest_sha256
-        self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device))
+        self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
 
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)
