@@ -115,13 +115,14 @@ class Service:
             report = point.source.report()
             complain(f"watching {report.interface} ({report.link}, {report.source})")
             self._warnings.say(report)
-        self.notifier.ready(f"watching {', '.join(names)}")
         self._chores.every(FACTS_EVERY_S, self._each_second)
         self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save()))
         self._chores.every(MINUTE_S, self._look_around)
         self._chores.every(3600.0, self._sweep)
         if line.is_on:
             self._chores.every(0.25, lambda: self._draw(line))
+        self._chores.turn()  # who asks what is seen, from READY on, is answered
+        self.notifier.ready(f"watching {', '.join(names)}")
         began_s = time.monotonic()
         try:
             while not stop and (duration_s is None or time.monotonic() - began_s < duration_s):
