@@ -9,7 +9,7 @@ from contracts.errors import BundleCorrupt
 from detection import incidents
 from detection.detector import Detector
 from detection.incidents import IncidentUpdate
-from flowfeatures import WINDOW_COLUMNS, address_text
+from flowfeatures import WINDOW_COLUMNS, address_bytes, address_text
 from tests.detection.windows import (
     BULB,
     CAMERA,
@@ -364,3 +364,39 @@ def test_prints_are_kept_while_an_incident_may_speak_and_not_after():
 
     assert len(update.prints) == 1
     assert [each.prints for each in made.incidents] == [()]
+
+
+def test_a_device_that_changes_its_address_keeps_its_incident():
+    made = detector()
+    (first,) = made.add(batch_of(scan_at(0)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+    later = made.add(batch_of(scan_at(5, device=BULB, flow_id=2)))
+    (after_10_s,) = made.advance(T0_US + 10 * S)
+    closed = made.advance(T0_US + 400 * S)
+
+    assert later == []
+    assert made.opened == 1
+    assert (after_10_s.incident_id, address_text(after_10_s.device)) == (first.incident_id, BULB)
+    assert said(closed)[-1] == (3, "closed: quiet", 305.0)
+
+
+def test_a_device_that_moves_to_where_the_same_class_is_open_joins_nothing():
+    made = detector()
+    made.add(batch_of(scan_at(0), scan_at(0, device=BULB, flow_id=2)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+
+    assert made.open_incidents == 2
+    assert len(made.close()) == 2
+
+
+def test_password_guesses_before_and_after_a_move_add_up():
+    made = detector()
+    guess = {"brute_force": 0.8}
+    made.add(batch_of(scan_at(0, scores=guess, flow_id=1), scan_at(1, scores=guess, flow_id=2)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+
+    (update,) = made.add(batch_of(scan_at(2, device=BULB, scores=guess, flow_id=3)))
+    assert update.class_name == "brute_force"
