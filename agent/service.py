@@ -266,7 +266,8 @@ class Service:
         self.judging.detector.change(never_ban=self.around.never_ban())
 
     def _between(self, clock_us: int) -> None:
-        self.around.turn(clock_us)
+        for move in self.around.turn(clock_us):
+            self.judging.detector.moved(move.old, move.new)
 
     def _draw(self, line: LiveLine) -> None:
         points = self.interfaces.points
