@@ -5,9 +5,11 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
 
     PenstockError            70  our own mistake, or one without a better code
     ├── UsageError           64  an option, or a combination of options, that cannot work
+    ├── ConfigError          78  a configuration file, or the environment, holds a setting that cannot work
     ├── GroundTruthError     65  a ground-truth file, or a file it names, does not say what it must
     ├── DataMissing          66  data asked for is not there
     ├── MissingExtra         69  a program was run without the optional packages it needs
+    ├── ListenError          69  an address or a socket to serve on is taken, or nobody answers there
     ├── MissingTool          69  a program was run without a tool it calls
     ├── BundleError          78  this bundle cannot be run here
     │   ├── BundleUnreadable 78  missing, too large, not JSON, or a manifest of another shape
@@ -41,6 +43,12 @@ class UsageError(PenstockError):
     exit_code = 64
 
 
+class ConfigError(PenstockError):
+    """A configuration file, the environment or a secret they name holds what cannot work."""
+
+    exit_code = 78
+
+
 class GroundTruthError(PenstockError):
     """A ground-truth file, or a file it names, does not say what it must."""
 
@@ -55,6 +63,12 @@ class DataMissing(PenstockError):
 
 class MissingExtra(PenstockError):
     """A program was run without the optional packages it needs; the message holds the pip line."""
+
+    exit_code = 69
+
+
+class ListenError(PenstockError):
+    """An address or socket to serve on cannot be had, or nobody answers there."""
 
     exit_code = 69
 
