@@ -98,9 +98,7 @@ def choose(benign: Mapping[str, Floats], *, settings: ThresholdSettings | None =
         benign_windows=len(probabilities),
         benign_above=int(detected(probabilities, by_class).sum()),
         benign_scores={
-            name: tail_of(
-                (scores[:, index], how.share_of(source)) for source, scores in scores_by_source.items()
-            )
+            name: tail_of((scores[:, index], how.share_of(source)) for source, scores in scores_by_source.items())
             for index, name in enumerate(HEAD_NAMES)
             if index != BENIGN
         },
