@@ -8,7 +8,6 @@ import pytest
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES
 from training.thresholds import ThresholdSettings, choose, upper_bound
 
-
 STRICT = ThresholdSettings(tolerated={"lab": 1e-3}, tolerated_elsewhere=0.0)
 
 
