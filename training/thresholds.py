@@ -28,8 +28,8 @@ SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4
 
 @dataclass(frozen=True)
 class ThresholdSettings:
-    """Shares of a source's benign windows that may lie above before the margin: by source in `tolerated`, of the sources
-    not named there `tolerated_elsewhere`. Margins are in log-odds."""
+    """Shares of a source's benign windows that may lie above before the margin: by source in `tolerated`, of
+    sources not named there `tolerated_elsewhere`. Margins are in log-odds."""
 
     tolerated: Mapping[str, float] = field(default_factory=lambda: {"lab": 3e-3})
     tolerated_elsewhere: float = 3e-4
