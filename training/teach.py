@@ -1,8 +1,8 @@
 """From the split to a checkpoint: gather windows, fit every seed, choose thresholds, keep one network.
 
 The seed kept finds most of the validation attacks, each class counting alike, where one benign validation window in a
-thousand lies above; loss says little about that end of the scores. The figures of all seeds are kept beside it, since one
-seed proves nothing. Needs torch.
+thousand lies above; loss says little about that end of the scores. The figures of all seeds are kept beside it, since
+one seed proves nothing. Needs torch.
 """
 
 from __future__ import annotations
