@@ -45,6 +45,7 @@ from agent.recorder import Recorder
 from agent.reload import Commit, Reload
 from agent.retention import sweep
 from agent.servers import Servers, status_text
+from agent.state import make_folder
 from agent.stopping import HangUp, StopRequest
 from agent.stopwatch import Stopwatch
 from contracts.bundle import Bundle
@@ -139,6 +140,8 @@ class Service:
 
     def _build(self, opened: ExitStack) -> None:
         config = self.config
+        if self._state_dir is not None:
+            make_folder(self._state_dir)
         self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
         if not any(self._is_there(point) for point in self.interfaces.points):
             raise absent(config.capture.interfaces[0])
