@@ -15,16 +15,20 @@ from contracts.program import folder
 from flowfeatures import DEFAULT_HOME_NETS
 
 
-def add_alert_arguments(parser: argparse.ArgumentParser, *, gateway_name: str) -> None:
-    """Add --bundle, --home-net, --never-ban, --eve, --gateway, --outbox and the broker's."""
+def add_alert_arguments(parser: argparse.ArgumentParser, *, gateway_name: str | None) -> None:
+    """Add --bundle, --home-net, --never-ban, --eve, --gateway, --outbox and the broker's.
+
+    `gateway_name` None: the gateway's name, and what else is not given, is the configuration's business.
+    """
     add = parser.add_argument
     add("--bundle", type=folder, metavar="DIR", help="model to use instead of the one that comes with penstock")
-    home_help = f"network of monitored devices, may be repeated (default {' '.join(DEFAULT_HOME_NETS)})"
+    own = "those of the interfaces" if gateway_name is None else " ".join(DEFAULT_HOME_NETS)
+    home_help = f"network of monitored devices, may be repeated (default {own})"
     add("--home-net", action="append", type=network, metavar="CIDR", help=home_help)
     never_help = "address or network no alert may ask to ban (gateway, resolver, broker), may be repeated"
     add("--never-ban", action="append", type=network, default=[], metavar="CIDR", help=never_help)
     add("--eve", metavar="FILE", help="write alerts as EVE JSON lines; - is stdout")
-    gateway_help = "name in alerts and topics (default %(default)s)"
+    gateway_help = f"name in alerts and topics (default {gateway_name or 'that of this machine'})"
     add("--gateway", type=gateway, default=gateway_name, metavar="ID", help=gateway_help)
     outbox_help = "keep alerts here until the broker has them (default a temporary file, kept if anything is left)"
     add("--outbox", type=Path, metavar="FILE", help=outbox_help)

@@ -25,10 +25,10 @@ MODEL_FLOAT = "model_float.onnx"
 
 
 def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--engine` and `--tensorrt-socket`."""
+    """Add `--engine` and `--tensorrt-socket`; None where they are not given."""
     group = parser.add_argument_group("scoring")
-    group.add_argument("--engine", choices=ENGINES, default="auto", help="what scores the windows (default: auto)")
-    group.add_argument("--tensorrt-socket", default=SOCKET, metavar="PATH", help=f"of the worker (default: {SOCKET})")
+    group.add_argument("--engine", choices=ENGINES, help="what scores the windows (default: auto)")
+    group.add_argument("--tensorrt-socket", metavar="PATH", help=f"of the worker (default: {SOCKET})")
 
 
 def engine_of(bundle: Bundle, *, choice: str, socket_path: str) -> Engine:

@@ -1,156 +1,115 @@
-"""`penstock run`: an interface through the whole path, live, until a signal asks for the end. Builds every object.
+"""`penstock run`: interfaces through the whole path, live, until a signal asks for the end.
 
-The wire never ends, so time comes from the clock: where no packet moves it, flows end, windows are judged and incidents
-close all the same.
+Reads the settings (files, environment, these options) and hands them to `agent.service`. Without a configuration file
+nothing is kept beside what the options ask for: a person tries something, and leaves no trace.
 """
 
 from __future__ import annotations
 
 import argparse
-import secrets
-import sys
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from agent.alert_options import add_alert_arguments, bundle_of, check_alert_arguments, outputs_apart_from
-from agent.alerts import AlertWriter
-from agent.capture.closing import Warnings
-from agent.capture.live import LiveCapture
-from agent.capture.live_line import LiveLine
-from agent.capture.open_live import open_live
-from agent.capture.source import CaptureSettings
-from agent.delivery import Delivery, EveFile, MqttSettings
-from agent.engine_options import SOCKET, add_engine_arguments, engine_of, told
-from agent.mqtt_options import mqtt_files, mqtt_settings
+from agent.alert_options import add_alert_arguments, check_alert_arguments
+from agent.apart import SIDE_FILES, Outputs
+from agent.config import AgentConfig, conf_d_of, default_file, load_config
+from agent.engine_options import add_engine_arguments
 from agent.options import seconds
-from agent.outgoing import Outgoing
-from agent.pipeline import Pipeline
-from agent.stopping import StopRequest
-from agent.stopwatch import Stopwatch, TimedEngine
-from contracts.terminal import complain
-from detection.detector import Detector
-from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
-
-GATEWAY = "gateway"
-FAREWELL_S = 2.0  # how long the last alerts may take to a broker once a stop was asked for
+from agent.outfile import STDOUT
+from agent.service import Service
+from agent.stopping import HangUp, StopRequest
 
 EPILOG = """\
 examples:
   sudo penstock run --interface eth0 --eve /var/log/penstock/eve.json
   sudo penstock run --interface br0 --home-net 192.168.1.0/24 --mqtt mqtts://broker.lan --gateway cellar
-  sudo penstock run --interface eth0 --filter 'not port 22' --eve - --duration 60
+  sudo penstock run --interface br0 --interface wan0 --filter 'not port 22' --eve - --duration 60
+  penstock run --config /etc/penstock/agent.toml
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What one run is to do; `bundle` None is the one inside the package, `duration_s` None until a signal."""
-
-    capture: CaptureSettings
-    bundle: Path | None = None
-    home_nets: tuple[str, ...] = DEFAULT_HOME_NETS
-    never_ban: tuple[str, ...] = ()
-    eve: str | None = None
-    mqtt: MqttSettings | None = None
-    outbox: Path | None = None
-    gateway: str = GATEWAY
-    duration_s: float | None = None
-    engine: str = "auto"
-    tensorrt_socket: str = SOCKET
-    also_read: tuple[Path, ...] = ()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `penstock run`."""
+    """Add the options of `penstock run`; each one given wins over the configuration."""
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("--interface", required=True, metavar="IFACE", help="capture here until Ctrl-C; needs CAP_NET_RAW")
+    config_help = "settings, with conf.d/ beside it (default /etc/penstock/agent.toml, where there is one)"
+    add("--config", type=Path, metavar="FILE", help=config_help)
+    interface_help = "capture here until Ctrl-C, may be repeated; needs CAP_NET_RAW"
+    add("--interface", action="append", metavar="IFACE", help=interface_help)
     add("--filter", metavar="BPF", help="only what this pcap filter lets through")
     add("--duration", type=seconds, metavar="S", help="end after so many seconds")
     add_engine_arguments(parser)
-    add_alert_arguments(parser, gateway_name=GATEWAY)
-
-
-def settings_of(args: argparse.Namespace) -> RunSettings:
-    """Return what the options ask for. Raises UsageError where they contradict each other."""
-    check_alert_arguments(args)
-    return RunSettings(
-        capture=CaptureSettings(interface=args.interface, filter=args.filter),
-        bundle=args.bundle,
-        home_nets=tuple(args.home_net or DEFAULT_HOME_NETS),
-        never_ban=tuple(args.never_ban),
-        eve=args.eve,
-        mqtt=mqtt_settings(args),
-        outbox=args.outbox,
-        gateway=args.gateway,
-        duration_s=args.duration,
-        engine=args.engine,
-        tensorrt_socket=args.tensorrt_socket,
-        also_read=mqtt_files(args),
-    )
+    add_alert_arguments(parser, gateway_name=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the time is over or a signal asks for the end, which is no error; return the exit code."""
-    return watch(settings_of(args))
+    check_alert_arguments(args)
+    logging.getLogger("agent").setLevel(logging.INFO)
+    file = args.config or default_file()
+    load = loader(args, file, environ=os.environ)
+    config = load()
+    _check_outputs(config)
+    with StopRequest() as stop, HangUp() as hang_up:
+        service = Service(config, state_dir=state_dir_of(config, file), load=load, environ=os.environ)
+        with service:
+            code = service.run(stop=stop, hang_up=hang_up, duration_s=args.duration)
+        service.outgoing.settle()
+        return next((error.exit_code for error in service.outgoing.errors), code)
 
 
-def watch(settings: RunSettings) -> int:
-    """Carry an interface through the whole path; say what is wrong on the way, and at the end what was seen.
-
-    Raises BundleError, MissingExtra, UsageError, OutboxError and what `open_live` raises before anything is captured,
-    OutputError where eve.json takes no more.
-    """
-    bundle = bundle_of(settings.bundle)
-    outputs = outputs_apart_from(bundle, eve=settings.eve, outbox=settings.outbox)
-    outputs.keep_from(settings.also_read)
-    stopwatch = Stopwatch()
-    engine = engine_of(bundle, choice=settings.engine, socket_path=settings.tensorrt_socket)
-    detector = Detector(
-        bundle,
-        TimedEngine(engine, stopwatch),
-        never_ban=settings.never_ban,
-        home_nets=settings.home_nets,
-        id_salt=f"{settings.gateway} {bundle.manifest_sha256} {secrets.token_hex(8)}",
-    )
-    eve = EveFile(settings.eve, append=True) if settings.eve else None
-    with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox) as delivery:
-        outgoing = Outgoing(delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts short
-        pipeline = Pipeline(
-            meter=FlowMeter(FlowSettings(partials=True), flow_id_key=secrets.token_bytes(16)),
-            windows=DeviceWindows(settings.home_nets, window=bundle.manifest.window),
-            detector=detector,
-            alerts=AlertWriter(bundle.manifest, gateway=settings.gateway, home=HomeNets(settings.home_nets)),
-            publish=outgoing.publish,
-            stopwatch=stopwatch,
-            wait_for=lambda _: None,
-        )
-        code = _watch(settings, pipeline)
-        outgoing.drain(FAREWELL_S)
-    outgoing.settle()
-    if (line := told(engine)) is not None:
-        complain(line)
-    return next((error.exit_code for error in outgoing.errors), code)
+def loader(args: argparse.Namespace, file: Path | None, *, environ: Mapping[str, str]) -> Callable[[], AgentConfig]:
+    """Return what reads the settings, now and at every reload. Raises, when called, UsageError and ConfigError."""
+    overrides = overrides_of(args)
+    return lambda: load_config(file, conf_d=conf_d_of(file), environ=environ, overrides=overrides)
 
 
-def _watch(settings: RunSettings, pipeline: Pipeline) -> int:
-    """Run the pipeline on the interface; return the exit code of its accounts."""
-    line, warnings = LiveLine(settings.capture.interface, stream=sys.stderr), Warnings()
-    with open_live(settings.capture) as source, StopRequest() as stop:
-        capture = LiveCapture(
-            source, stop=stop, duration_s=settings.duration_s, on_time=pipeline.advance, show=line.show
-        )
-        report = source.report()
-        complain(f"watching {report.interface} ({report.link}, {report.source})")
-        warnings.say(report)
-        try:
-            pipeline.run(capture)
-        finally:
-            line.clear()
-    accounting = capture.accounting(
-        pipeline.meter, windows_due=pipeline.windows.counters["windows"], windows_scored=pipeline.detector.windows
-    )
-    code = warnings.close(capture.report(pipeline.meter), accounting)
-    opened, alerts = pipeline.detector.opened, pipeline.alerts_made
-    complain(f"{pipeline.detector.windows:,} windows judged, {opened:,} incidents, {alerts:,} alerts")
-    return code
+def state_dir_of(config: AgentConfig, file: Path | None) -> Path | None:
+    """Return where state is kept: for a service, or where somebody said so."""
+    is_asked = "gateway" in config.model_fields_set and "state_dir" in config.gateway.model_fields_set
+    return config.gateway.state_dir if file is not None or is_asked else None
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, object]:
+    """Return the options that were given, as settings."""
+    given: dict[str, Any] = {
+        "capture.interfaces": args.interface,
+        "capture.filter": args.filter,
+        "capture.home_nets": args.home_net,
+        "capture.never_ban": args.never_ban or None,
+        "gateway.id": args.gateway,
+        "scoring.bundle": _absolute(args.bundle),
+        "scoring.engine": args.engine,
+        "scoring.tensorrt_socket": _absolute(args.tensorrt_socket),
+        "eve.path": None if args.eve in (None, STDOUT) else _absolute(args.eve),
+        "stdout.enabled": True if args.eve == STDOUT else None,
+        "outbox.path": _absolute(args.outbox),
+        "mqtt.url": args.mqtt,
+        "mqtt.ca_file": _absolute(args.mqtt_ca),
+        "mqtt.cert_file": _absolute(args.mqtt_cert),
+        "mqtt.key_file": _absolute(args.mqtt_key),
+        "mqtt.password_file": _absolute(args.mqtt_password_file),
+        "mqtt.allow_plaintext": True if args.mqtt_allow_plaintext else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _absolute(path: Path | str | None) -> Path | None:
+    return None if path is None else Path(path).absolute()
+
+
+def _check_outputs(config: AgentConfig) -> None:
+    """Raise UsageError where an output is another output, or something that is read."""
+    outputs = Outputs()
+    if config.outbox.path is not None:
+        for suffix in ("", *SIDE_FILES):
+            outputs.add("outbox", f"{config.outbox.path}{suffix}")
+    if config.eve.path is not None:
+        outputs.add("eve", config.eve.path)
+    bundle, mqtt = config.scoring.bundle, config.mqtt
+    read = [] if bundle is None or not bundle.is_dir() else list(bundle.iterdir())
+    secrets = [Path(each) for each in (mqtt.ca_file, mqtt.cert_file, mqtt.key_file, mqtt.password_file) if each]
+    outputs.keep_from(read + secrets)

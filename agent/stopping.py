@@ -51,3 +51,28 @@ class StopRequest:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+
+
+class HangUp:
+    """A context in which SIGHUP asks for the settings to be read anew; `taken` tells of it once."""
+
+    def __init__(self) -> None:
+        self._is_asked = False
+        self._previous: signal.Handlers | int | None = None
+
+    def taken(self) -> bool:
+        """Return whether it was asked since the last look."""
+        was_asked, self._is_asked = self._is_asked, False
+        return was_asked
+
+    def __enter__(self) -> HangUp:
+        self._previous = signal.signal(signal.SIGHUP, self._ask)  # type: ignore[assignment]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGHUP, self._previous)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._is_asked = True

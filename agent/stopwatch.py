@@ -61,11 +61,14 @@ class Stopwatch:
 
 
 class TimedEngine:
-    """An engine whose scoring counts to the stage `inference`."""
+    """An engine whose scoring counts to the stage `inference`; `observe` is called with the seconds of each call."""
 
-    def __init__(self, engine: Engine, stopwatch: Stopwatch) -> None:
+    def __init__(
+        self, engine: Engine, stopwatch: Stopwatch, *, observe: Callable[[float], None] = lambda _: None
+    ) -> None:
         self._engine = engine
         self._stopwatch = stopwatch
+        self._observe = observe
         self.name = engine.name
 
     @property
@@ -75,5 +78,8 @@ class TimedEngine:
 
     def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
         """Return the engine's scores of float32[B, W, F] under float32[B, W]."""
+        began_ns = time.monotonic_ns()
         with self._stopwatch.stage("inference"):
-            return self._engine.score(windows, mask)
+            scores = self._engine.score(windows, mask)
+        self._observe((time.monotonic_ns() - began_ns) / 1e9)
+        return scores

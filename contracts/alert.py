@@ -1,9 +1,9 @@
 """The one alert: a message of an incident, complete, with no format in it.
 
-`detection` says what happened, `agent` makes an `Alert` of it, renderers (`agent.delivery`) write it as EVE and later
-others. What follows from the class and the direction (signature, category, technique) is derived here, so no two
-renderers can disagree. Times are microseconds since the epoch, of packets. Trap: `src_ip` is the attacker, which need
-not be the flow's initiator; `flow.src_is_initiator` tells, and the flow's counters follow the initiator.
+`detection` says what happened, `agent` makes an `Alert` of it, renderers (`eve`, `ecs`, `ocsf`, `cef`) write it down.
+What follows from the class and the direction (signature, category, technique) is derived here, so no two renderers can
+disagree. Times are microseconds since the epoch, of packets. Trap: `src_ip` is the attacker, which need not be the
+flow's initiator; `flow.src_is_initiator` tells, and the flow's counters follow the initiator.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ MODEL_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$"
 
 Direction: TypeAlias = Literal["inbound", "outbound", "internal"]
 """Attacker outside and victim a home device; the reverse; both home devices."""
+
+Clock: TypeAlias = Literal["synchronised", "unsynchronised"]
+"""Whether this machine knew the time when it wrote the alert; a board without a battery starts long ago."""
 
 EndReason: TypeAlias = Literal["idle_timeout", "active_timeout", "end_of_flow", "forced_end", "lack_of_resources"]
 
@@ -147,6 +150,7 @@ class Alert(_Frozen):
     columns: tuple[tuple[Annotated[str, Field(pattern=COLUMN_NAME)], float], ...] = Field(
         (), max_length=MAX_COLUMNS, description="(column, fall of the score without it), largest fall first"
     )
+    clock: Clock = Field("synchronised", description="unsynchronised: take none of these times for the time of day")
 
     @property
     def inside(self) -> bool:

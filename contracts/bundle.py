@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -41,6 +42,7 @@ DEFAULT_DIR: Final = Path(__file__).resolve().parents[1] / "models" / "default"
 MAX_MANIFEST_BYTES: Final = 1 << 20
 MAX_FILE_BYTES: Final = 16 << 20
 MAX_FILES: Final = 16
+MAX_SHARES: Final = 64
 CHUNK_BYTES: Final = 1 << 20
 FLOAT32_MAX: Final = 3.4028234e38
 FLOAT32_TINY: Final = 1.1754944e-38
@@ -89,6 +91,30 @@ class Interval(_Strict):
         return self
 
 
+class BenignScores(_Strict):
+    """How high benign validation windows scored: the tail of what a gateway's own windows are held against.
+
+    `quantiles` holds, per class, the score that each of `shares` of the windows lies at or above (share 0: the highest
+    of all), so the numbers never fall. The highest over the sources of the sample counts, each with what is tolerated
+    of it; `windows` is how many there were.
+    """
+
+    windows: int = Field(ge=1)
+    shares: Annotated[list[Probability], Field(min_length=1, max_length=MAX_SHARES)]
+    quantiles: dict[str, list[Probability]]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> BenignScores:
+        if any(later >= earlier for earlier, later in pairwise(self.shares)):
+            raise ValueError(f"shares must fall, got {brief(self.shares)}")
+        for name, scores in self.quantiles.items():
+            if len(scores) != len(self.shares):
+                raise ValueError(f"quantiles of {brief(name)} hold {len(scores)} scores, shares {len(self.shares)}")
+            if any(later < earlier for earlier, later in pairwise(scores)):
+                raise ValueError(f"quantiles of {brief(name)} must not fall, got {brief(scores)}")
+        return self
+
+
 class Source(_Strict):
     """One source of training data and the terms it came under."""
 
@@ -122,6 +148,12 @@ class Manifest(_Strict):
         description="every class but benign; unknown where its score means something"
     )
     interval: Interval
+    intervals: dict[str, Interval] = Field(
+        default_factory=dict, description="of classes whose scores are of another scale; else `interval` holds"
+    )
+    benign_scores: BenignScores | None = Field(
+        default=None, description="None in bundles made before they were kept: thresholds are then never lowered"
+    )
     benign_medians: list[Float32] = Field(description="raw value per column, over benign training windows")
     files: dict[FileName, Sha256] = Field(max_length=MAX_FILES)
     data: list[Source]
@@ -146,6 +178,12 @@ class Manifest(_Strict):
         attacks = {name for index, name in enumerate(self.classes) if index != BENIGN}
         if set(self.thresholds) - {NAMES[UNKNOWN]} != attacks:
             raise ValueError(f"thresholds must name {sorted(attacks)}, got {brief(sorted(self.thresholds))}")
+        for field, named in (
+            ("intervals", set(self.intervals)),
+            ("benign_scores.quantiles", set(self.benign_scores.quantiles if self.benign_scores else ())),
+        ):
+            if astray := sorted(named - set(self.thresholds)):
+                raise ValueError(f"{field} names {brief(astray[0])}, which has no threshold")
         if MODEL not in self.files or {MANIFEST, SIGNATURE} & set(self.files):
             names = brief(sorted(self.files))
             raise ValueError(f"files must hold {MODEL} and neither {MANIFEST} nor {SIGNATURE}, got {names}")

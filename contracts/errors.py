@@ -5,6 +5,7 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
 
     PenstockError            70  our own mistake, or one without a better code
     ├── UsageError           64  an option, or a combination of options, that cannot work
+    ├── ConfigError          78  a configuration file, or the environment, holds a setting that cannot work
     ├── GroundTruthError     65  a ground-truth file, or a file it names, does not say what it must
     ├── DataMissing          66  data asked for is not there
     ├── MissingExtra         69  a program was run without the optional packages it needs
@@ -39,6 +40,12 @@ class UsageError(PenstockError):
     """An option, or a combination of options, cannot work."""
 
     exit_code = 64
+
+
+class ConfigError(PenstockError):
+    """A configuration file, the environment or a secret they name holds what cannot work."""
+
+    exit_code = 78
 
 
 class GroundTruthError(PenstockError):

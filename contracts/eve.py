@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from contracts import alert as alerts
 from contracts.alert import Alert, Count, Direction, EndReason, Port, Probability
 from contracts.classes import CLASSES
+from contracts.fitting import fitted
 
 MAX_LINE_BYTES: Final = 2_047  # Fluent Bit drops a message of 2,048 bytes or more
 RULE_REVISION: Final = 1  # of the texts in the class table
@@ -87,6 +88,9 @@ class EvePenstock(_Strict):
     version: Count
     columns: dict[Annotated[str, Field(pattern=alerts.COLUMN_NAME)], float] = Field(
         max_length=alerts.MAX_COLUMNS, description="column -> fall of the score when it is set to its benign median"
+    )
+    clock: Annotated[str, _enum(["unsynchronised"])] | None = Field(
+        None, description="present where the gateway did not know the time of day: no time in this line is one"
     )
 
 
@@ -166,6 +170,24 @@ def eve_line(alert: Alert) -> EveLine:
     )
 
 
+def render_eve(alert: Alert) -> str:
+    """Return one line of ASCII JSON without its newline: keys sorted, no spaces, at most MAX_LINE_BYTES bytes.
+
+    ASCII, so that no reader sees a line end or a broken letter inside a device's name. Where the line would be too
+    long, the device's name is cut, then the least column leaves; what a rule matches on never does.
+    """
+    return fitted(
+        alert,
+        lambda each: canonical_json(eve_line(each).model_dump(by_alias=True, exclude_none=True)),
+        most_bytes=MAX_LINE_BYTES,
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """Return a value as JSON that is the same each time: ASCII, keys sorted, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def _flow(alert: Alert) -> EveFlow:
     flow = alert.flow
     ends = [(alert.src_ip, alert.src_port), (alert.dest_ip, alert.dest_port)]
@@ -206,6 +228,7 @@ def _ours(alert: Alert) -> EvePenstock:
             "model": alert.model,
             "version": alert.version,
             "columns": {name: round(fall, 4) for name, fall in alert.columns},
+            "clock": None if alert.clock == "synchronised" else alert.clock,
         }
     )
 

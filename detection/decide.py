@@ -1,13 +1,14 @@
-"""Scores to detections: the bundle's thresholds, per class.
+"""Scores to detections: the bundle's thresholds, per class, and how far a score lies from them.
 
 A detection is a score above its threshold and nothing more; whether it opens an incident is `incidents`' business.
+Distances are in log-odds: there a step means the same at 0.6 and at 0.99, so that one number moves all classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,47 @@ class Threshold(Protocol):
 
     @property
     def severe(self) -> float: ...
+
+
+class Interval(Protocol):
+    """Between which two scores a threshold may be moved."""
+
+    @property
+    def lo(self) -> float: ...
+
+    @property
+    def hi(self) -> float: ...
+
+
+class Margins(NamedTuple):
+    """How far above its threshold the surest class of each window is, in log-odds; -LARGEST where there is none.
+
+    `known` float64[B] over the attack classes, `unknown` float64[B] of the unknown score.
+    """
+
+    known: NDArray[np.float64]
+    unknown: NDArray[np.float64]
+
+
+LARGEST: Final = 40.0  # of a margin; float32 tells no probability apart from 1 beyond a log-odds of 17
+_NEAREST_TO_ONE: Final = 1e-7
+
+
+def log_odds(probability: NDArray[Any] | float) -> NDArray[np.float64]:
+    """Return the log-odds of probabilities, those of 0 and 1 kept finite.
+
+    >>> round(float(log_odds(0.9)), 3)
+    2.197
+    """
+    p = np.clip(np.asarray(probability, np.float64), _NEAREST_TO_ONE, 1.0 - _NEAREST_TO_ONE)
+    odds = np.log(p) - np.log1p(-p)
+    return np.asarray(odds, dtype=np.float64)
+
+
+def probability_of(odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probability of log-odds."""
+    probability = 1.0 / (1.0 + np.exp(-odds))
+    return np.asarray(probability, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -47,6 +89,34 @@ class Thresholds:
             self._open[NAMES.index(name)] = threshold.open
             self._severe[NAMES.index(name)] = threshold.severe
         self._open[BENIGN] = np.inf
+
+    @property
+    def open(self) -> NDArray[np.float64]:
+        """Return the score each class opens above, infinite where it never does."""
+        return self._open.copy()
+
+    @property
+    def severe(self) -> NDArray[np.float64]:
+        """Return each class's second threshold."""
+        return self._severe.copy()
+
+    def moved(self, open_at: NDArray[np.float64]) -> Thresholds:
+        """Return thresholds that open at other scores; the second threshold never lies below the first."""
+        other = Thresholds({})
+        other._open = np.where(np.isfinite(self._open), open_at, np.inf)
+        other._severe = np.maximum(self._severe, other._open)
+        return other
+
+    def margins(self, scores: Scores) -> Margins:
+        """Return how far above its threshold the surest class of each window is."""
+        table = log_odds(np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score]))
+        able = np.isfinite(self._open) & (self._open < 1.0)
+        above = np.where(able, table - log_odds(np.where(able, self._open, 0.5)), -LARGEST)
+        return Margins(above[:, :UNKNOWN].max(axis=1), above[:, UNKNOWN])
+
+    def margin(self, class_index: int, score: float) -> float:
+        """Return how far above its class's threshold one score is."""
+        return float(log_odds(score) - log_odds(min(1.0, float(self._open[class_index]))))
 
     def detections(self, scores: Scores) -> list[Detection]:
         """Return at most one detection per window, in the order of the batch.

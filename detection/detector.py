@@ -1,6 +1,8 @@
-"""Windows to incidents: engine, thresholds, evidence, incidents, explanation, in this order.
+"""Windows to incidents: engine, thresholds, evidence, rules, incidents, explanation, in this order.
 
 The one object the agent and `training.evaluate` share. Its clock is the end of the tick of the windows it is given.
+Without a calibrator the bundle's thresholds hold, without rules every detection counts: so a replay says the same
+wherever it runs. Whatever the engine raises, it raises before anything of the batch was counted.
 """
 
 from __future__ import annotations
@@ -8,20 +10,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from contracts.bundle import Bundle
+from contracts.classes import CLASSES
+from contracts.errors import BundleError
+from detection.calibration import Calibrator
 from detection.decide import Detection, Thresholds
 from detection.engine import Engine
 from detection.evidence import find_evidence, sightings
-from detection.explain import Explainer
+from detection.explain import ColumnFall, Explainer
 from detection.incidents import Explain, Incidents, IncidentUpdate, SeverityRule
+from detection.rules import MacOf, Rules, Suppressor
 from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
+
+
+class _Unchanged:
+    """Stands for an argument that was not given, where None means something."""
+
+
+UNCHANGED = _Unchanged()
 
 
 class Detector:
     """Score windows and keep their incidents.
 
     `home_nets` and `never_ban` are CIDRs or addresses; an incident closes `incident_quiet_s` after its last detection.
-    `id_salt` (the gateway's name, say) goes into every incident's and alert's id. Raises ValueError for a text that is
-    no network.
+    `id_salt` (the gateway's name, say) goes into every incident's and alert's id. `mac_of` gives the MAC of an address
+    as text, for rules that name one. Raises ValueError for a text that is no network.
     """
 
     def __init__(
@@ -33,15 +46,19 @@ class Detector:
         home_nets: Iterable[str] = DEFAULT_HOME_NETS,
         incident_quiet_s: float = 300.0,
         id_salt: str = "",
+        calibrator: Calibrator | None = None,
+        rules: Rules | None = None,
+        mac_of: MacOf | None = None,
     ) -> None:
-        self._engine = engine
-        self._thresholds = Thresholds(bundle.manifest.thresholds)
-        self._explainer = Explainer(engine, bundle.manifest.benign_medians)
-        self._home = HomeNets(home_nets)
-        rule = SeverityRule(home=self._home, never_ban=HomeNets(never_ban))
-        self._incidents = Incidents(rule=rule, quiet_s=incident_quiet_s, salt=id_salt)
+        self._rule = SeverityRule(home=HomeNets(home_nets), never_ban=HomeNets(never_ban))
+        self._incidents = Incidents(rule=self._rule, quiet_s=incident_quiet_s, salt=id_salt)
+        self._suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
+        self._calibrator: Calibrator | None = None
         self.windows = 0
         self.detections = 0
+        self.opened_by_class = [0] * len(CLASSES)
+        self.use(bundle, engine)
+        self.change(calibrator=calibrator)
 
     @property
     def incidents(self) -> list[IncidentUpdate]:
@@ -53,30 +70,109 @@ class Detector:
         """Return how many incidents were opened."""
         return self._incidents.opened
 
+    @property
+    def open_incidents(self) -> int:
+        """Return how many incidents are open."""
+        return self._incidents.open
+
+    @property
+    def muted(self) -> int:
+        """Return how many sightings a mute kept from incidents."""
+        return self._suppressor.muted
+
+    @property
+    def known_benign(self) -> int:
+        """Return how many sightings looked like what was marked benign."""
+        return self._suppressor.known_benign
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Return the thresholds in force."""
+        return self._shipped if self._calibrator is None else self._calibrator.thresholds
+
+    def use(self, bundle: Bundle, engine: Engine) -> None:
+        """Judge by another bundle from the next batch on: incidents and rules stay, a calibrator is its bundle's own.
+
+        Raises before anything has changed.
+        """
+        shipped = Thresholds(bundle.manifest.thresholds)
+        explainer = Explainer(engine, bundle.manifest.benign_medians)
+        self._engine, self._shipped, self._explainer = engine, shipped, explainer
+        self._suppressor.use(bundle.manifest_sha256)
+        self._calibrator = None
+
+    def change(
+        self,
+        *,
+        never_ban: Iterable[str] | _Unchanged = UNCHANGED,
+        home_nets: Iterable[str] | _Unchanged = UNCHANGED,
+        incident_quiet_s: float | _Unchanged = UNCHANGED,
+        calibrator: Calibrator | _Unchanged | None = UNCHANGED,
+        rules: Rules | _Unchanged = UNCHANGED,
+    ) -> None:
+        """Go by other settings from the next batch on. Raises ValueError before anything has changed."""
+        home = self._rule.home if isinstance(home_nets, _Unchanged) else HomeNets(home_nets)
+        never = self._rule.never_ban if isinstance(never_ban, _Unchanged) else HomeNets(never_ban)
+        self._rule = SeverityRule(home=home, never_ban=never)
+        self._incidents.change(
+            rule=self._rule, quiet_s=None if isinstance(incident_quiet_s, _Unchanged) else incident_quiet_s
+        )
+        if not isinstance(rules, _Unchanged):
+            self._suppressor.change(rules)
+        if not isinstance(calibrator, _Unchanged):
+            self._calibrator = calibrator
+        if self._calibrator is not None:
+            self._calibrator.judge(self._suppressor.rules.verdicts)
+
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
+        scores = self._engine.score(batch.values, batch.mask)
+        detections = self.thresholds.detections(scores)
+        found = find_evidence(self._engine, batch, detections)
         self.windows += len(batch.due_us)
-        detections = self._thresholds.detections(self._engine.score(batch.values, batch.mask))
         self.detections += len(detections)
+        if self._calibrator is not None:
+            self._calibrator.observe(batch, scores)
         updates = []
-        for detection, evidence in zip(detections, find_evidence(self._engine, batch, detections), strict=True):
-            updates += self._incidents.advance(int(batch.due_us[detection.row]))
-            for sighting in sightings(batch, detection, evidence, home=self._home):
-                explain = self._explanation(batch, detection)
-                updates += self._incidents.add(sighting, explain)
+        for detection, evidence in zip(detections, found, strict=True):
+            updates += self._told(self._incidents.advance(int(batch.due_us[detection.row])))
+            for whole in sightings(batch, detection, evidence, home=self._rule.home):
+                sighting = self._suppressor.left_of(whole)
+                if sighting is not None:
+                    explain = self._explanation(batch, detection)
+                    updates += self._told(self._incidents.add(sighting, explain))
+                elif self._calibrator is not None:
+                    self._calibrator.set_aside(whole.device, whole.due_us)
         return updates + self.advance(int(batch.due_us[-1]))
 
     def advance(self, now_us: int) -> list[IncidentUpdate]:
         """Return the messages due up to a time at which every window before it has been added."""
-        return self._incidents.advance(now_us)
+        updates = self._told(self._incidents.advance(now_us))
+        if self._calibrator is not None:
+            self._calibrator.advance(now_us)
+        return updates
 
     def close(self) -> list[IncidentUpdate]:
         """Close all incidents, because the input ended, and return their last messages."""
-        return self._incidents.close("end of input")
+        return self._told(self._incidents.close("end of input"))
+
+    def _told(self, updates: list[IncidentUpdate]) -> list[IncidentUpdate]:
+        """Let the calibrator know what incidents say."""
+        for update in updates:
+            self.opened_by_class[update.class_index] += update.update == 0
+            if self._calibrator is not None:
+                self._calibrator.incident(update)
+        return updates
 
     def _explanation(self, batch: WindowBatch, detection: Detection) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""
         row = detection.row
-        return lambda: self._explainer.top_columns(
-            batch.values[row], batch.mask[row], class_index=detection.class_index
-        )
+        explainer = self._explainer
+
+        def explain() -> tuple[ColumnFall, ...]:
+            try:
+                return explainer.top_columns(batch.values[row], batch.mask[row], class_index=detection.class_index)
+            except BundleError:  # half of the batch is counted by now; the next one will say it again
+                return ()
+
+        return explain

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,13 @@ AT_ONCE: Final = 16
 """Detections examined at once: each needs W windows, and 4,096 windows of 16 rows would be 27 MB."""
 
 
+class Evidence(NamedTuple):
+    """The records of a window that made a detection, bool[W], and the embedding of each record alone, float32[W, E]."""
+
+    made_it: NDArray[np.bool_]
+    embedding: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class Sighting:
     """New evidence of one class in one window, for one owner.
@@ -41,7 +48,7 @@ class Sighting:
     `owner` is the device whose incident it belongs to, `device` the one whose window it is (16 address bytes).
     `records` FLOW_META[n], n >= 1, oldest first; `attackers` and `victims` are the two ends of each. `group_flows`
     uint32[n]: how many flows of that record's peer, port and protocol have passed the window so far, those included
-    that were folded into one row.
+    that were folded into one row. `embeddings` float32[n, E]: of each record, scored alone.
     """
 
     owner: bytes
@@ -55,18 +62,31 @@ class Sighting:
     attackers: tuple[bytes, ...]
     victims: tuple[bytes, ...]
     group_flows: NDArray[np.uint32]
+    embeddings: NDArray[np.float32]
+
+    def only(self, kept: NDArray[np.bool_]) -> Sighting:
+        """Return the sighting of some of its records, bool[n], at least one."""
+        places = np.flatnonzero(kept)
+        return replace(
+            self,
+            records=self.records[places],
+            attackers=tuple(self.attackers[place] for place in places.tolist()),
+            victims=tuple(self.victims[place] for place in places.tolist()),
+            group_flows=self.group_flows[places],
+            embeddings=self.embeddings[places],
+        )
 
 
-def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
-    """Return bool[W] per detection: the records of its window that made it."""
+def find_evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[Evidence]:
+    """Return per detection the records of its window that made it."""
     found = []
     for first in range(0, len(detections), AT_ONCE):
         found += _evidence(engine, batch, detections[first : first + AT_ONCE])
     return found
 
 
-def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[NDArray[np.bool_]]:
-    """Return bool[W] per detection, by scoring windows of one record each."""
+def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection]) -> list[Evidence]:
+    """Return the evidence of each detection, by scoring windows of one record each."""
     rows = np.array([detection.row for detection in detections], dtype=np.intp)
     masks = batch.mask[rows] > 0
     which, place = np.nonzero(masks)
@@ -78,6 +98,8 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
     table = np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score])
     is_benign = scores.probabilities[:, BENIGN] > MAX_BENIGN
     found = np.zeros(masks.shape, dtype=np.bool_)
+    embedding = np.zeros((*masks.shape, scores.embedding.shape[1]), dtype=np.float32)
+    embedding[which, place] = scores.embedding
     for number, detection in enumerate(detections):
         own = which == number
         score = table[own, detection.class_index]
@@ -85,12 +107,10 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
         if detection.class_index != UNKNOWN:
             is_evidence &= ~is_benign[own]
         found[number, place[own]] = is_evidence
-    return list(found)
+    return [Evidence(*each) for each in zip(found, embedding, strict=True)]
 
 
-def sightings(
-    batch: WindowBatch, detection: Detection, evidence: NDArray[np.bool_], *, home: HomeNets
-) -> list[Sighting]:
+def sightings(batch: WindowBatch, detection: Detection, evidence: Evidence, *, home: HomeNets) -> list[Sighting]:
     """Return the new evidence of a detection, one sighting per owner; none where all evidence is old.
 
     The owner is the window's device, unless another home device made at least half of the evidence: then it is that
@@ -99,9 +119,9 @@ def sightings(
     row = detection.row
     device = bytes(batch.device[row])
     attackers, victims = attackers_and_victims(batch, row, class_index=detection.class_index)
-    made = Counter(attackers[place] for place in np.flatnonzero(evidence).tolist())
+    made = Counter(attackers[place] for place in np.flatnonzero(evidence.made_it).tolist())
     owned: dict[bytes, list[int]] = {}
-    for place in np.flatnonzero(evidence & (batch.is_new[row] > 0)).tolist():
+    for place in np.flatnonzero(evidence.made_it & (batch.is_new[row] > 0)).tolist():
         attacker = attackers[place]
         named = 2 * made[attacker] >= made.total() and attacker in home
         owned.setdefault(attacker if named else device, []).append(place)
@@ -119,6 +139,7 @@ def sightings(
             attackers=tuple(attackers[place] for place in places),
             victims=tuple(victims[place] for place in places),
             group_flows=group_flows[places],
+            embeddings=evidence.embedding[places],
         )
         for owner, places in owned.items()
     ]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.alert import derived_uuid7
 from contracts.classes import CLASSES
 from detection.evidence import Sighting
 from detection.explain import ColumnFall
+from detection.prints import Print, Prints
 from detection.suspicion import Suspicions
 from detection.tally import Parties, Tally, keep_newest
 from flowfeatures import HomeNets
@@ -39,7 +40,8 @@ class IncidentUpdate:
 
     `device` is the owner (16 address bytes), `update` counts the messages from 0, `reason` says why it spoke. Times
     are packet times: `opened_us` of the window that opened it, `at_us` of this message, `first_us` and `last_us` of
-    its flows. `inside` (the attacker is a home device) and so `signature_id` are those of the opening message.
+    its flows. `inside` (the attacker is a home device) and so `signature_id` are those of the opening message. `prints`
+    tell its evidence apart from other behaviour (`detection.prints`).
     """
 
     incident_id: str
@@ -60,6 +62,7 @@ class IncidentUpdate:
     inside: bool
     parties: Parties
     columns: tuple[ColumnFall, ...]
+    prints: tuple[Print, ...] = ()
 
     @property
     def closed(self) -> bool:
@@ -121,6 +124,7 @@ class _Incident:
         self.messages = 0
         self.updates_due_us = [self.opened_us + after_s * SECOND_US for after_s in UPDATES_AFTER_S]
         self.tally = Tally()
+        self.prints = Prints()
         self._rule = rule
         for each in sightings:
             self.add(each)
@@ -130,9 +134,14 @@ class _Incident:
 
     def add(self, sighting: Sighting) -> None:
         self.tally.add(sighting)
+        self.prints.add(sighting)
         self.last_detection_us = sighting.due_us
         self.score = max(self.score, sighting.score)
         self.detections += 1
+
+    def obey(self, rule: SeverityRule) -> None:
+        """Earn severity by another rule from now on; what was said stays said."""
+        self._rule = rule
 
     def severity(self, parties: Parties) -> int:
         """Return what a message would say now; an incident that began as a home device's own never asks for a ban."""
@@ -160,6 +169,7 @@ class _Incident:
             inside=self.inside,
             parties=parties,
             columns=self.columns,
+            prints=self.prints.all(),
         )
 
     def speak(self, reason: str, *, at_us: int) -> IncidentUpdate:
@@ -187,6 +197,23 @@ class Incidents:
         self._suspicions = Suspicions(quiet_us=self._quiet_us)
         self._now_us = 0
         self.opened = 0
+
+    @property
+    def open(self) -> int:
+        """Return how many incidents are open."""
+        return len(self._open)
+
+    def change(self, *, rule: SeverityRule | None = None, quiet_s: float | None = None) -> None:
+        """Judge from now on by another rule, or another time of quiet; open incidents close after the new time too."""
+        if rule is not None:
+            self._rule = rule
+            for incident in self._open.values():
+                incident.obey(rule)
+        if quiet_s is not None:
+            self._quiet_us = round(quiet_s * SECOND_US)
+            self._suspicions.change(quiet_us=self._quiet_us)
+            for key in self._open:
+                self._schedule(key)
 
     def all(self) -> list[IncidentUpdate]:
         """Return every incident still remembered as it stands now, by the time it opened."""
@@ -286,5 +313,5 @@ class Incidents:
 
     def _close(self, key: _Key, reason: str, *, at_us: int) -> IncidentUpdate:
         last = self._open.pop(key).speak(CLOSED + reason, at_us=at_us)
-        self._closed.append(last)
+        self._closed.append(replace(last, prints=()))  # ten thousand of them are remembered
         return last

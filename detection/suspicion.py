@@ -50,6 +50,10 @@ class Suspicions:
         keep_newest(self._held, key, held, limit=MAX_SUSPICIONS)
         return []
 
+    def change(self, *, quiet_us: int) -> None:
+        """Forget from now on after another time without a sighting."""
+        self._quiet_us = quiet_us
+
     def clear(self) -> None:
         """Forget all: the clock was set back."""
         self._held.clear()

@@ -24,6 +24,7 @@ from contracts.bundle import (
     MODEL_CARD,
     MODEL_FLOAT,
     SIGNATURE,
+    BenignScores,
     Bundle,
     Figures,
     Interval,
@@ -37,7 +38,7 @@ from contracts.bundle import (
     pinned_source,
     write_manifest,
 )
-from contracts.classes import HEAD_NAMES
+from contracts.classes import HEAD_NAMES, NAMES, UNKNOWN
 from contracts.errors import OutputError
 from exporter.card import CardInputs, card
 from exporter.gate import Measured, Step, check
@@ -64,6 +65,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PINNED = ROOT / "contracts" / "pinned.py"
 PARTS = frozenset({MODEL, MODEL_FLOAT, MANIFEST, SIGNATURE, MODEL_CARD})
 QUANTISATION = "weight matrices int8 with one scale per row, widened by DequantizeLinear; computed in float32"
+UNKNOWN_NAME = NAMES[UNKNOWN]
 WINDOWS_TEXT = "validation windows of splits.toml"
 UNLABELLED_TEXT = f"{WINDOWS_TEXT}, the verdicts before the step taken for their classes"
 
@@ -272,6 +274,8 @@ def _told(
         scaling=Scaling(kind="log1p", mean=_listed(checkpoint.arrays["mean"]), std=_listed(checkpoint.arrays["std"])),
         thresholds={name: Threshold(**pair) for name, pair in facts["thresholds"].items()},
         interval=Interval(**facts["interval"]),
+        intervals=_intervals(facts),
+        benign_scores=_benign_scores(facts),
         benign_medians=[float(value) for value in facts["benign_medians"]],
         files=files,
         data=[Source(**source) for source in facts["data"]],
@@ -284,6 +288,23 @@ def _told(
         training_commit=str(facts["training_commit"]),
         created=datetime.date.fromisoformat(facts["created"]),
     )
+
+
+def _intervals(facts: Mapping[str, Any]) -> dict[str, Interval]:
+    """Return the intervals of classes whose scores are no probabilities: of the unknown score alone."""
+    own = facts.get("unknown", {}).get("interval")
+    return {UNKNOWN_NAME: Interval(**own)} if own and UNKNOWN_NAME in facts["thresholds"] else {}
+
+
+def _benign_scores(facts: Mapping[str, Any]) -> BenignScores | None:
+    """Return the benign tail of every class with a threshold; None of a checkpoint saved before it was kept."""
+    told = facts.get("benign_scores")
+    if told is None:
+        return None
+    quantiles = dict(told["quantiles"])
+    if UNKNOWN_NAME in facts["thresholds"] and (own := facts.get("unknown", {}).get("benign_scores")):
+        quantiles[UNKNOWN_NAME] = own
+    return BenignScores(windows=told["windows"], shares=told["shares"], quantiles=quantiles)
 
 
 def _listed(array: Floats) -> list[float]:

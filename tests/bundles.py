@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from numpy.typing import NDArray
 
-from contracts.bundle import MODEL, Manifest, write_manifest
+from contracts.bundle import MANIFEST, MODEL, SIGNATURE, Manifest, write_manifest
 from contracts.classes import NAMES
 from flowfeatures import WINDOW_COLUMNS
 from tests.detection.onnx_model import C, F, model_bytes
@@ -29,16 +31,27 @@ def write_refusal_bundle(folder: Path, **changes: Any) -> Path:
     return _write(folder, weights, make_manifest().model_copy(update=changes))
 
 
-def write_nervous_bundle(folder: Path) -> Path:
+def write_nervous_bundle(folder: Path, **changes: Any) -> Path:
     """Write a bundle to which every window is an attack: all classes score 1/11 and all thresholds are below."""
-    return _write(folder, np.zeros((F, C), np.float32), make_manifest(open_at=0.05))
+    return _write(folder, np.zeros((F, C), np.float32), make_manifest(open_at=0.05).model_copy(update=changes))
 
 
-def write_wild_bundle(folder: Path) -> Path:
+def write_wild_bundle(folder: Path, **changes: Any) -> Path:
     """Write a bundle that gives numbers beyond 1 as probabilities, but only of windows with packets in them."""
     weights = np.zeros((F, C), np.float32)
     weights[WINDOW_COLUMNS.index("is_tcp")] = 5.0
-    return _write(folder, weights, make_manifest(), last="Identity")
+    return _write(folder, weights, make_manifest().model_copy(update=changes), last="Identity")
+
+
+def sign(folder: Path, trust: Path) -> Path:
+    """Sign a bundle with a key of its own, whose public half goes into the folder of trusted keys; return it."""
+    key = Ed25519PrivateKey.generate()
+    trust.mkdir(mode=0o755, exist_ok=True)
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    (trust / f"{folder.name}.pub").write_bytes(public)
+    (trust / f"{folder.name}.pub").chmod(0o644)
+    (folder / SIGNATURE).write_bytes(key.sign((folder / MANIFEST).read_bytes()))
+    return folder
 
 
 def _write(folder: Path, weights: NDArray[np.float32], manifest: Manifest, *, last: str = "Softmax") -> Path:

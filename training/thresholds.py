@@ -9,7 +9,7 @@ nothing seen in n windows bounds the rate only below 3/n.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from contracts.classes import BENIGN, HEAD_NAMES
 
 Floats = NDArray[np.float32]
+
+SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4, 0.0)
+"""Of benign windows: the score each lies at or above goes into the manifest, for gateways to hold their own against."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Chosen:
     interval: tuple[float, float]
     benign_windows: int
     benign_above: int
+    benign_scores: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def fpr_bound(self) -> float | None:
@@ -50,10 +54,17 @@ class Chosen:
 
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {
+        facts: dict[str, Any] = {
             "thresholds": {name: {"open": low, "severe": high} for name, (low, high) in self.by_class.items()},
             "interval": {"lo": self.interval[0], "hi": self.interval[1]},
         }
+        if self.benign_windows:
+            facts["benign_scores"] = {
+                "windows": self.benign_windows,
+                "shares": list(SHARES),
+                "quantiles": self.benign_scores,
+            }
+        return facts
 
 
 def choose(benign: Mapping[str, Floats], *, settings: ThresholdSettings | None = None) -> Chosen:
@@ -79,7 +90,22 @@ def choose(benign: Mapping[str, Floats], *, settings: ThresholdSettings | None =
         interval=(how.floor, max(how.ceiling, float(opens.max()))),
         benign_windows=len(probabilities),
         benign_above=int(above.sum()),
+        benign_scores={
+            name: tail_of((scores[:, index], how.tolerated.get(source, 0.0)) for source, scores in benign.items())
+            for index, name in enumerate(HEAD_NAMES)
+            if index != BENIGN
+        },
     )
+
+
+def tail_of(sources: Iterable[tuple[Floats, float]]) -> list[float]:
+    """Return, for each of SHARES, the score that share of the benign windows of some source lies at or above.
+
+    A source comes with the share of its windows that is tolerated: what lies above that is not told, and the highest
+    source counts, as for the thresholds. Windows of one source must not drown another's.
+    """
+    found = [[_reached(scores, max(share, tolerated)) for share in SHARES] for scores, tolerated in sources]
+    return [round(float(score), 6) for score in np.max(found, axis=0)] if found else []
 
 
 def _reached(scores: Floats, tolerated: float) -> float:

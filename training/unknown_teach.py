@@ -16,13 +16,16 @@ import torch
 
 from training.datasets import WindowSet
 from training.networks import Network
+from training.thresholds import tail_of
 from training.unknown import (
     LEAST_WINDOWS,
+    NEVER,
     Arrays,
     Outputs,
     UnknownSettings,
     choose_threshold,
     fit_unknown,
+    score_of,
     unknown_scores,
 )
 
@@ -54,7 +57,12 @@ def unknown_of(
     real = [unknown_scores(arrays, outputs) for outputs in devices.values()]
     nothing = np.zeros(0, np.float32)
     lab = unknown_scores(arrays, outputs_of(network, benign[LAB])) if LAB in benign and len(benign[LAB]) else nothing
-    return arrays, told, {"unknown": choose_threshold(np.concatenate([nothing, *real]), lab, settings=how)}
+    scores = np.concatenate([nothing, *real])
+    threshold = choose_threshold(scores, lab, settings=how)
+    told["benign_scores"] = tail_of([(scores, 0.0), *([(lab, how.tolerated)] if len(lab) else [])])
+    if threshold["open"] < NEVER:
+        told["interval"] = {"lo": min(score_of(how.rate), threshold["open"]), "hi": how.severe}
+    return arrays, told, {"unknown": threshold}
 
 
 def outputs_of(network: Network, windows: WindowSet) -> Outputs:

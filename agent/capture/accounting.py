@@ -3,7 +3,7 @@
     seen by the kernel = read + dropped + outgoing left out + malformed + abandoned + standing in the ring
     read               = decoded + undecoded, by reason
     decoded            = metered + shed packets
-    windows due        = scored + shed windows
+    windows due        = scored + shed windows + those that wait to be scored
 
 Each number is counted where it happens and none is derived from the others, so a sum that does not come out even means
 that something was lost. Two tolerances are stated, not assumed: `meanwhile` frames arrived while the ring was being
@@ -33,6 +33,7 @@ class Accounting:
     windows_due: int = 0
     windows_scored: int = 0
     windows_shed: int = 0
+    windows_waiting: int = 0
 
     @classmethod
     def of(cls, kernel: Counts, meter: Mapping[str, Any], **others: int) -> Accounting:
@@ -62,8 +63,9 @@ class Accounting:
             )
         if self.decoded != self.metered + self.shed_packets:
             found.append(f"decoded {self.decoded} is not metered {self.metered} + shed packets {self.shed_packets}")
-        if self.windows_due != self.windows_scored + self.windows_shed:
+        if self.windows_due != self.windows_scored + self.windows_shed + self.windows_waiting:
             found.append(
-                f"windows due {self.windows_due} is not scored {self.windows_scored} + shed {self.windows_shed}"
+                f"windows due {self.windows_due} is not scored {self.windows_scored} + shed {self.windows_shed} "
+                f"+ waiting {self.windows_waiting}"
             )
         return found

@@ -25,6 +25,10 @@ class Warnings:
         """Say what was seen and what is wrong with it; return the exit code: a mistake of ours where sums differ."""
         complain(f"{report.interface}: {report.seen:,} packets seen, {report.read:,} read, {report.dropped:,} dropped")
         self.say(report)
+        return self.even(accounting)
+
+    def even(self, accounting: Accounting) -> int:
+        """Say which sums do not come out even; return the exit code."""
         uneven = accounting.check()
         for sum_ in uneven:
             complain(f"the accounts do not come out even, please report it: {sum_}")

@@ -86,6 +86,17 @@ class PortableSource:
         """Return whether, after `stop()`, no frame is left to be read."""
         return self._is_stopped and (self._socket is None or not self._is_readable(0.0))
 
+    @property
+    def descriptor(self) -> int | None:
+        """Return what to poll until frames stand ready, None while the interface is away."""
+        return None if self._socket is None else int(self._socket.ins.fileno())
+
+    def heed_error(self) -> None:
+        """Take note of a link that has gone down."""
+        if self._socket is not None:
+            failed = self._socket.ins.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.link_downs += failed == errno.ENETDOWN
+
     def read_block(self, block: FrameBlock, timeout_s: float) -> int:
         """Point the block at the next frames, waiting for the first at most so long; return how many, 0 for none."""
         if self._watch.is_due():

@@ -102,11 +102,20 @@ class RingSocket:
         """Point the block at the next frames, without waiting; what the last call gave goes back to the kernel."""
         return self._ring.read_block(block)
 
+    @property
+    def descriptor(self) -> int:
+        """Return what to poll until frames stand ready."""
+        return self._socket.fileno()
+
     def wait(self, timeout_s: float) -> None:
         """Return when frames stand ready, the link has gone down, or the time is over."""
         for _, events in self._poll.poll(max(1, round(timeout_s * 1000))):
             if events & select.POLLERR:
-                self.link_downs += self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ENETDOWN
+                self.heed_error()
+
+    def heed_error(self) -> None:
+        """Count a link that has gone down; the kernel tells it once, to whoever asks."""
+        self.link_downs += self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ENETDOWN
 
     def update(self) -> None:
         """Add up the kernel's numbers; they are 32 bits wide and must not be left alone for an hour."""

@@ -66,6 +66,16 @@ class RingSource:
         """Return whether, after `stop()`, no frame is left to be read."""
         return self._is_stopped and (self._socket is None or self._socket.is_drained)
 
+    @property
+    def descriptor(self) -> int | None:
+        """Return what to poll until frames stand ready, None while the interface is away."""
+        return None if self._socket is None else self._socket.descriptor
+
+    def heed_error(self) -> None:
+        """Take note of a link that has gone down."""
+        if self._socket is not None:
+            self._socket.heed_error()
+
     def read_block(self, block: FrameBlock, timeout_s: float) -> int:
         """Point the block at the next frames, waiting for the first at most so long; return how many, 0 for none."""
         until_s = time.monotonic() + timeout_s

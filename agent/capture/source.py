@@ -86,6 +86,13 @@ class LiveSource(Protocol):
     def is_drained(self) -> bool:
         """Return whether, after `stop()`, no frame is left to be read."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """Return what to poll until frames stand ready, None where nothing is open now."""
+
+    def heed_error(self) -> None:
+        """Take note of what made `descriptor` report an error, so that it reports it once."""
+
     def read_block(self, block: FrameBlock, timeout_s: float) -> int:
         """Point the block at the next frames, waiting for the first at most so long; return how many, 0 for none.
 

@@ -2,7 +2,8 @@
 
 from agent.delivery.broker import MqttSettings, read_password
 from agent.delivery.delivery import Delivery
-from agent.delivery.eve import EveFile, render_eve
+from agent.delivery.eve import EveFile
 from agent.delivery.outbox import Bounds, Outbox
+from contracts.eve import render_eve
 
 __all__ = ["Bounds", "Delivery", "EveFile", "MqttSettings", "Outbox", "read_password", "render_eve"]

@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Final
 
 from agent.delivery.broker import MqttSettings
-from agent.delivery.eve import EveFile, render_eve
+from agent.delivery.eve import EveFile
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.delivery.sender import Sender
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused, OutboxError
+from contracts.eve import render_eve
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it
 

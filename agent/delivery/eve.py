@@ -1,68 +1,20 @@
-"""Alerts as lines of eve.json: rendered the same way every time, below 2,048 bytes, and written whole or not at all.
+"""A file of lines, eve.json above all: each line is written whole or not at all.
 
-What a line may say stands in `contracts.eve`. Where a line would be too long, the device's name is cut, then the least
-column leaves; what a rule matches on never does.
+What a line says stands in `contracts.eve`.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import sys
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
-from contracts.alert import Alert
 from contracts.errors import OutputError
-from contracts.eve import MAX_LINE_BYTES, eve_line
 
 STDOUT: Final = "-"
-ELLIPSIS: Final = "..."
-
-
-def render_eve(alert: Alert) -> str:
-    """Return one line of ASCII JSON without its newline: keys sorted, no spaces, at most MAX_LINE_BYTES bytes.
-
-    ASCII, so that no reader sees a line end or a broken letter inside a device's name.
-    """
-    line = _dump(alert)
-    for shorter in _shortened(alert, excess=len(line) - MAX_LINE_BYTES):
-        if len(line) <= MAX_LINE_BYTES:
-            break
-        line = _dump(shorter)
-    return line
-
-
-def _dump(alert: Alert) -> str:
-    return _canonical(eve_line(alert).model_dump(by_alias=True, exclude_none=True))
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
-def _shortened(alert: Alert, *, excess: int) -> Iterator[Alert]:
-    """Give the alert with less and less of what may be missing."""
-    name = alert.device.name
-    if name is not None:
-        for kept in (_cut(name, len(_canonical(name)) - excess), None):
-            alert = alert.model_copy(update={"device": alert.device.model_copy(update={"name": kept})})
-            yield alert
-    for columns in range(len(alert.columns) - 1, -1, -1):
-        yield alert.model_copy(update={"columns": alert.columns[:columns]})
-
-
-def _cut(name: str, room: int) -> str | None:
-    """Return the longest beginning of a name that takes at most `room` bytes as a JSON text, or None."""
-    room -= len(_canonical(ELLIPSIS))
-    for kept, letter in enumerate(name):
-        room -= len(_canonical(letter)) - 2
-        if room < 0:
-            return name[:kept] + ELLIPSIS if kept else None
-    return name
 
 
 class EveFile:

@@ -7,10 +7,10 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 
-from agent.delivery.eve import EveFile, render_eve
+from agent.delivery.eve import EveFile
 from contracts.alert import AlertDevice
 from contracts.errors import OutputError
-from contracts.eve import MAX_LINE_BYTES, eve_schema
+from contracts.eve import MAX_LINE_BYTES, eve_schema, render_eve
 from tests.alerts import extreme_alerts, make_alert
 
 OURS = jsonschema.Draft202012Validator(eve_schema())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from contracts.classes import NAMES
 from detection.decide import Detection
-from detection.evidence import find_evidence, sightings
+from detection.evidence import Evidence, find_evidence, sightings
 from flowfeatures import DEFAULT_HOME_NETS, WINDOW_COLUMNS, HomeNets, address_text
 from tests.detection.windows import CAMERA, ELSEWHERE, OUTSIDE, PHONE, LegibleEngine, Row, Window, batch_of
 
@@ -16,9 +18,14 @@ def detection(name: str = "scan", row: int = 0) -> Detection:
     return Detection(row=row, class_index=NAMES.index(name), score=0.8, threshold=0.5, severe=False)
 
 
+def everything_of(batch) -> Evidence:
+    """Return every record of the first window as evidence."""
+    return Evidence(batch.mask[0] > 0, np.zeros((batch.mask.shape[1], 4), np.float32))
+
+
 def evidence_of(*rows: Row) -> list[bool]:
     batch = batch_of(Window(CAMERA, rows))
-    return find_evidence(LegibleEngine(), batch, [detection()])[0].tolist()[: len(rows)]
+    return find_evidence(LegibleEngine(), batch, [detection()])[0].made_it.tolist()[: len(rows)]
 
 
 def seen(window: Window) -> dict[str, list[int]]:
@@ -49,7 +56,7 @@ def test_places_without_a_record_are_never_evidence():
 
     (evidence,) = find_evidence(LegibleEngine(), batch, [detection()])
 
-    assert evidence.tolist() == [True] + [False] * 15
+    assert evidence.made_it.tolist() == [True] + [False] * 15
 
 
 def test_each_record_is_scored_alone_and_once():
@@ -102,7 +109,7 @@ def test_a_flood_folded_into_one_row_tells_how_many_flows_it_stands_for():
     rows = [Row(OUTSIDE, CAMERA, SCAN, repeats=n, flow_id=n) for n in (1, 1, 97)] + [Row(ELSEWHERE, CAMERA, repeats=5)]
     batch = batch_of(Window(CAMERA, rows))
 
-    (sighting,) = sightings(batch, detection(), batch.mask[0] > 0, home=HOME)
+    (sighting,) = sightings(batch, detection(), everything_of(batch), home=HOME)
 
     assert sighting.group_flows.tolist() == [99, 99, 99, 5]
 
@@ -112,7 +119,7 @@ def test_a_victim_that_only_answers_is_not_blamed():
     batch.flows["fwd_packets"] = 1
     batch.values[0, 0, WINDOW_COLUMNS.index("rst_packets")] = 1
 
-    (sighting,) = sightings(batch, detection(), batch.mask[0] > 0, home=HOME)
+    (sighting,) = sightings(batch, detection(), everything_of(batch), home=HOME)
 
     assert address_text(sighting.owner) == PHONE
     assert [address_text(each) for each in sighting.attackers + sighting.victims] == [PHONE, CAMERA]

@@ -27,6 +27,7 @@ def sighting(*rows: Row, severe: bool = False, device: str = CAMERA, group_flows
         attackers=tuple(address_bytes(row.src) for row in rows),
         victims=tuple(address_bytes(row.dst) for row in rows),
         group_flows=np.full(len(rows), group_flows, np.uint32),
+        embeddings=np.zeros((len(rows), 4), np.float32),
     )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.broker import Subscriber
+from tests.bundles import sign, write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.e2e.conftest import TIMEOUT_S, environment
 from tests.e2e.scan import CAMERA, SCANNER, chat_frames, scan_frames
@@ -40,14 +41,15 @@ def play(wire: Wire, frames: Sequence[TimedFrame]) -> float:
 
 
 @pytest.fixture
-def agent(wire: Wire, command: list[str], broker, bundle: Path, tmp_path: Path) -> Iterator[Agent]:
+def agent(wire: Wire, command: list[str], broker, tmp_path: Path) -> Iterator[Agent]:
     """Watch the near end of the wire, with a broker beside it."""
     port = broker().start().port
+    bundle = sign(write_refusal_bundle(tmp_path / "bundle"), tmp_path / "trust.d")
     arguments = ["--interface", "eth0", "--bundle", str(bundle), "--home-net", "192.168.1.0/24", "--gateway", "cellar"]
     process = subprocess.Popen(
         [*command, "run", *arguments, "--mqtt", f"mqtt://127.0.0.1:{port}", "--eve", "eve.json"],
         cwd=tmp_path,
-        env=environment(),
+        env=environment() | {"PENSTOCK_SCORING__TRUST_DIR": str(tmp_path / "trust.d")},
         stderr=subprocess.PIPE,
         text=True,
     )

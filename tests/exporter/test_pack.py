@@ -87,6 +87,14 @@ def test_what_is_packed_is_a_bundle_that_an_engine_runs(tmp_path):
     assert np.allclose(scores.probabilities.sum(axis=1), 1.0, atol=1e-5)
 
 
+def test_the_benign_scores_of_a_checkpoint_go_into_the_manifest(tmp_path):
+    told = {"windows": 900, "shares": [0.1, 0.0], "quantiles": {name: [0.2, 0.7] for name in HEAD_NAMES[1:]}}
+
+    packed_into(tmp_path / "bundle", made=checkpoint(benign_scores=told))
+
+    assert load_bundle(tmp_path / "bundle").manifest.benign_scores.model_dump() == told
+
+
 def test_the_same_checkpoint_packs_to_the_same_bytes(tmp_path):
     one, other = packed_into(tmp_path / "one"), packed_into(tmp_path / "other")
 

@@ -54,3 +54,28 @@ def test_nothing_seen_in_n_windows_bounds_the_rate_at_three_over_n():
 
 def test_the_bound_lies_above_the_observed_rate_and_falls_with_more_trials():
     assert 0.01 < upper_bound(100, 10_000) < upper_bound(1, 100)
+
+
+def test_the_benign_tail_is_what_numpy_counts_above_it():
+    scores = np.full((4000, len(HEAD_NAMES)), 0.0, np.float32)
+    scan = NAMES.index("scan")
+    scores[:, scan] = np.random.default_rng(1).permutation(4000) / 4000
+
+    told = choose({"home": scores}).facts()["benign_scores"]
+
+    assert told["windows"] == 4000
+    for share, score in zip(told["shares"], told["quantiles"]["scan"], strict=True):
+        assert (scores[:, scan] >= score).mean() == pytest.approx(share, abs=1 / 4000 + 1e-9)
+    assert told["quantiles"]["scan"][-1] == pytest.approx(scores[:, scan].max())
+
+
+def test_what_is_tolerated_of_the_lab_is_left_out_of_its_tail_and_a_larger_source_does_not_drown_a_smaller():
+    home, lab = benign_scores(1000, highest_scan=0.4), benign_scores(100_000, highest_scan=0.95)
+
+    tail = choose({"lab": lab, "home": home}).facts()["benign_scores"]["quantiles"]["scan"]
+
+    assert tail[-1] == pytest.approx(0.4)
+
+
+def test_without_benign_windows_there_is_no_tail():
+    assert "benign_scores" not in choose({"home": np.zeros((0, len(HEAD_NAMES)), np.float32)}).facts()

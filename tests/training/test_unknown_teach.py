@@ -66,3 +66,13 @@ def test_outputs_are_those_of_the_network_whatever_the_batch(network):
 
     assert one.logits[0] == pytest.approx(whole.logits[7], abs=1e-5)
     assert outputs_of(network, windows.where(np.zeros(0, np.intp))).embedding.shape == (0, 48)
+
+
+def test_the_facts_tell_the_benign_tail_and_where_calibration_may_move_the_threshold(network):
+    benign = {"iot": benign_windows(300, seed=2, folder="iot")}
+
+    arrays, told, thresholds = unknown_of(network, made_up_windows(400), benign, settings=UnknownSettings(rate=1e-2))
+
+    highest = unknown_scores(arrays, outputs_of(network, benign["iot"])).max()
+    assert told["benign_scores"][-1] == pytest.approx(float(highest), abs=1e-6)
+    assert told["interval"]["lo"] <= thresholds["unknown"]["open"] <= told["interval"]["hi"]

@@ -1,0 +1,267 @@
+"""`penstock run` as one object: builds everything from an `AgentConfig`, watches until asked to stop, ends in order.
+
+Start and end have an order of their own: first what can refuse (bundle, interfaces, files), then what others can see;
+at the end the interfaces first, so that the last flows become alerts, then the alerts. One thread does the work; what
+waits for a disk, a broker or a reader has threads of its own.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from agent.alerts import AlertWriter
+from agent.capture.accounting import Accounting
+from agent.capture.closing import Warnings
+from agent.capture.interface import absent
+from agent.capture.live_line import LiveLine
+from agent.capture.patient import PatientSource
+from agent.capture.several import Point, Several, total
+from agent.capture.source import CaptureSettings
+from agent.chores import Aside, Chores
+from agent.config import AgentConfig
+from agent.delivery import Delivery
+from agent.engine_options import told
+from agent.facts import FactsBoard
+from agent.gathering import Gathering
+from agent.judging import Judging
+from agent.live_pipeline import LivePipeline
+from agent.notify import Notifier
+from agent.outgoing import Outgoing
+from agent.outlets import bounds_of, mqtt_of, sinks_of
+from agent.overload import WaitingWindows
+from agent.reload import Commit, Reload
+from agent.stopping import HangUp, StopRequest
+from agent.stopwatch import Stopwatch
+from contracts.bundle import Bundle
+from contracts.terminal import complain
+from detection.incidents import IncidentUpdate
+from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
+
+FACTS_EVERY_S: Final = 1.0
+SAVE_EVERY_S: Final = 300.0
+FAREWELL_S: Final = 1.0
+"""How long the last alerts may take to a broker once a stop was asked for; what it has not then waits in the outbox."""
+
+
+class Service:
+    """The agent. A context manager: entering builds it and opens what it watches, leaving gives everything back.
+
+    `state_dir` None: nothing is kept. Raises what is wrong at start: BundleError, UsageError, MissingExtra,
+    OutputError, OutboxError, DataMissing where none of the interfaces is there, NeedsRoot, CaptureError.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        state_dir: Path | None,
+        load: Callable[[], AgentConfig],
+        environ: Mapping[str, str],
+    ) -> None:
+        self.board = FactsBoard()
+        self.stopwatch = Stopwatch()
+        self.notifier = Notifier(environ)
+        self.reload = Reload(config, load=load, parts=(self._new_bundle, self._new_judging, self._new_outlets))
+        self._state_dir = state_dir
+        self._environ = environ
+        self._open = ExitStack()
+        self._chores = Chores()
+        self._saving = Aside("penstock-state")
+        self._warnings = Warnings()
+
+    @property
+    def config(self) -> AgentConfig:
+        """Return the settings that hold now."""
+        return self.reload.config
+
+    def __enter__(self) -> Service:
+        with ExitStack() as opened:
+            self._build(opened)
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def run(self, *, stop: StopRequest, hang_up: HangUp, duration_s: float | None = None) -> int:
+        """Watch until a stop is asked for or the time is over, end in order, and return the exit code."""
+        names = [point.interface for point in self.interfaces.points]
+        line = LiveLine(", ".join(names), stream=sys.stderr)
+        for point in self.interfaces.points:
+            report = point.source.report()
+            complain(f"watching {report.interface} ({report.link}, {report.source})")
+            self._warnings.say(report)
+        self.notifier.ready(f"watching {', '.join(names)}")
+        self._chores.every(FACTS_EVERY_S, self._each_second)
+        self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save))
+        self._chores.every(0.25, lambda: self._draw(line))
+        began_s = time.monotonic()
+        try:
+            while not stop and (duration_s is None or time.monotonic() - began_s < duration_s):
+                self.pipeline.turn()
+                self.notifier.progressed()
+                self._chores.turn()
+                if hang_up.taken():
+                    self._reload()
+        finally:
+            line.clear()
+        return self._end()
+
+    # -- building -----------------------------------------------------------------------------------------------
+
+    def _build(self, opened: ExitStack) -> None:
+        config = self.config
+        self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
+        if not any(self._is_there(point) for point in self.interfaces.points):
+            raise absent(config.capture.interfaces[0])
+        self.home_nets = self._home_nets()
+        scoring = config.scoring
+        self.waiting = WaitingWindows(
+            batch_windows=scoring.batch_windows,
+            deadline_s=scoring.deadline_ms / 1000,
+            max_waiting=scoring.max_waiting_windows,
+        )
+        self.judging = Judging(
+            config,
+            state_dir=self._state_dir,
+            home_nets=self.home_nets,
+            never_ban=config.capture.never_ban,
+            stopwatch=self.stopwatch,
+            renamed=self._renamed,
+            is_busy=lambda: len(self.waiting) > scoring.batch_windows,
+        )
+        sinks = sinks_of(config)
+        self.delivery = opened.enter_context(
+            Delivery(
+                eve=sinks[0] if sinks else None,
+                mqtt=mqtt_of(config, environ=self._environ),
+                outbox=config.outbox_path if self._state_dir is not None or config.outbox.path is not None else None,
+                bounds=bounds_of(config),
+            )
+        )
+        self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
+        self.pipeline = LivePipeline(
+            interfaces=self.interfaces,
+            new_windows=self._windows,
+            waiting=self.waiting,
+            detector=self.judging.detector,
+            alerts=self._writer(self.judging.serving.bundle),
+            publish=self.outgoing.publish,
+            stopwatch=self.stopwatch,
+            watcher=self.judging.swap,
+            told=self._told,
+        )
+        self.gathering = Gathering(self.pipeline, self.judging)
+
+    def _point(self, name: str) -> Point:
+        capture = self.config.capture
+        settings = CaptureSettings(
+            interface=name,
+            filter=capture.filter,
+            snap_length_bytes=capture.snap_length_bytes,
+            block_bytes=capture.block_bytes,
+            block_count=capture.block_count,
+            promiscuous=capture.promiscuous,
+        )
+        flows = FlowSettings(partials=True, max_flows=max(1, capture.max_flows // len(capture.interfaces)))
+        meter = FlowMeter(flows, flow_id_key=secrets.token_bytes(16))
+        return Point(interface=name, source=PatientSource(settings), meter=meter)
+
+    @staticmethod
+    def _is_there(point: Point) -> bool:
+        return isinstance(point.source, PatientSource) and point.source.is_open
+
+    def _home_nets(self) -> tuple[str, ...]:
+        configured = self.config.capture.home_nets
+        return DEFAULT_HOME_NETS if configured == "auto" else configured
+
+    def _windows(self) -> DeviceWindows:
+        return DeviceWindows(self.home_nets, window=self.judging.serving.bundle.manifest.window)
+
+    def _writer(self, bundle: Bundle) -> AlertWriter:
+        return AlertWriter(bundle.manifest, gateway=self.config.gateway.id, home=HomeNets(self.home_nets))
+
+    # -- between two turns --------------------------------------------------------------------------------------
+
+    def _each_second(self) -> None:
+        self.judging.swap.look()
+        self.board.post(
+            self.gathering.facts(
+                gateway=self.config.gateway.id,
+                home_nets=self.home_nets,
+                reloads=self.reload.applied,
+                refused_reloads=self.reload.refused,
+                last_reload=self.reload.last,
+                watchdog_feeds=self.notifier.feeds,
+            )
+        )
+
+    def _draw(self, line: LiveLine) -> None:
+        points = self.interfaces.points
+        line.show(
+            sum(point.meter.counters["packets"] for point in points), total([point.source.counts() for point in points])
+        )
+
+    def _told(self, update: IncidentUpdate) -> None:
+        self.gathering.told(update)
+
+    def _renamed(self, bundle: Bundle) -> None:
+        self.pipeline.alerts = self._writer(bundle)
+
+    def _save(self) -> None: ...
+
+    # -- new settings -------------------------------------------------------------------------------------------
+
+    def _reload(self) -> None:
+        self.notifier.reloading()
+        self.reload()
+        self.notifier.ready()
+
+    def _new_bundle(self, before: AgentConfig, after: AgentConfig) -> Commit:
+        return self.judging.new_bundle(before, after)
+
+    def _new_judging(self, before: AgentConfig, after: AgentConfig) -> Commit:
+        scoring = after.scoring
+
+        def commit() -> None:
+            self.waiting.batch_windows = scoring.batch_windows
+            self.waiting.deadline_s = scoring.deadline_ms / 1000
+            self.waiting.max_waiting = scoring.max_waiting_windows
+            self.judging.change(after)
+
+        return commit
+
+    def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
+        return lambda: None
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _end(self) -> int:
+        """Let the last flows become alerts, tell what was seen, and return the exit code."""
+        self.notifier.stopping()
+        self.pipeline.finish()
+        self._save()
+        codes = [self._warnings.close(point.report(), point.accounting()) for point in self.interfaces.points]
+        windows = Accounting(
+            kernel=total([]),
+            windows_due=self.pipeline.windows_due,
+            windows_scored=self.pipeline.detector.windows,
+            windows_shed=self.waiting.shed,
+            windows_waiting=len(self.waiting),
+        )
+        codes.append(self._warnings.even(windows))
+        judged, opened = self.pipeline.detector.windows, self.pipeline.detector.opened
+        complain(f"{judged:,} windows judged, {opened:,} incidents, {self.pipeline.alerts_made:,} alerts")
+        if (text := told(self.judging.serving.engine)) is not None:
+            complain(text)
+        self.outgoing.drain(FAREWELL_S)
+        return max(codes)

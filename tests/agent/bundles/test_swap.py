@@ -1,0 +1,178 @@
+"""From one bundle to the next: the shadow, the swap between two batches, the way back; one serves at every moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.bundles.store import PACKAGE, Store, Wish, name_of
+from agent.bundles.swap import BundleSwap
+from agent.bundles.trial import Served
+from contracts.bundle import Bundle, default_bundle
+from contracts.errors import BundleCorrupt, SchemaMismatch
+from detection.onnx_engine import OnnxEngine
+from flowfeatures import WINDOW_COLUMNS, WindowBatch
+from tests.bundles import sign, write_nervous_bundle, write_refusal_bundle, write_wild_bundle
+from tests.detection.windows import Row, Window, batch_of
+
+pytest.importorskip("onnxruntime")
+SHADOW = 20
+
+
+class World:
+    """A swap with a store, and what was used since."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.trust = tmp_path / "trust.d"
+        self.tmp_path = tmp_path
+        self.store = Store(tmp_path / "models", trust=self.trust)
+        self.used: list[int] = []
+        first = self.staged(write_refusal_bundle(tmp_path / "first", release=1000))
+        self.store.activated(first, trial=False)
+        self.is_busy = False
+        self.swap = BundleSwap(
+            Served(first, OnnxEngine(first)),
+            store=self.store,
+            engine_of=OnnxEngine,
+            use=lambda served: self.used.append(served.bundle.manifest.release),
+            shadow_windows=SHADOW,
+            is_busy=lambda: self.is_busy,
+        )
+
+    def staged(self, folder: Path) -> Bundle:
+        return self.store.stage(sign(folder, self.trust), newest=0)
+
+    def offered(self, folder: Path, **how: bool) -> None:
+        self.swap.offer(self.swap.made(self.staged(folder)), **how)
+
+    @property
+    def active(self) -> str:
+        return Store(self.store.path, trust=self.trust).standing.active
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def quiet(count: int = 10) -> WindowBatch:
+    """Return windows in which nothing is refused, of TCP records."""
+    batch = batch_of(*[Window("192.168.1.1", [Row("192.168.1.1", "203.0.113.1")])] * count)
+    batch.values[:, 0, WINDOW_COLUMNS.index("is_tcp")] = 1.0
+    return batch
+
+
+def test_a_bundle_serves_after_it_has_seen_enough_and_then_stays(world: World):
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001))
+    used = []
+    for _ in range(4):
+        world.swap.judged(quiet())
+        used.append(list(world.used))
+
+    assert used == [[], [1001], [1001], [1001]]
+    assert (world.swap.swaps, world.swap.rollbacks, world.swap.probation) == (1, 0, None)
+    assert world.active.startswith("0" * 15 + "1001-")
+    assert world.store.standing.trial_starts is None
+
+
+def test_one_that_cries_wolf_in_the_shadow_never_serves(world: World):
+    world.offered(write_nervous_bundle(world.tmp_path / "next", release=1001))
+    for _ in range(2):
+        world.swap.judged(quiet())
+
+    assert world.used == []
+    assert (world.swap.refused, world.swap.shadow) == (1, None)
+    assert world.swap.last_refusal == "calls 20 of 20 windows attacks, the one before 0"
+
+
+def test_one_that_gives_what_is_no_score_in_the_shadow_never_serves(world: World):
+    world.offered(write_wild_bundle(world.tmp_path / "next", release=1001))
+    world.swap.judged(quiet())
+
+    assert world.used == []
+    assert "wanted a number from 0 to 1" in world.swap.last_refusal
+
+
+def test_one_that_fails_after_the_swap_is_taken_back(world: World):
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001))
+    for _ in range(2):
+        world.swap.judged(quiet())
+
+    world.swap.failed(BundleCorrupt("gave 7 as probabilities"))
+
+    assert world.used == [1001, 1000]
+    assert world.swap.rollbacks == 1
+    assert world.active.startswith("0" * 15 + "1000-")
+    assert "gave 7" in next(iter(world.store.standing.refused.values()))
+
+
+def test_one_that_cries_wolf_after_the_swap_is_taken_back(world: World):
+    world.offered(write_nervous_bundle(world.tmp_path / "next", release=1001), at_once=False)
+    world.swap.shadow.wanted = 0
+    world.swap.judged(quiet(1))
+    for _ in range(2):
+        world.swap.judged(quiet())
+
+    assert world.used == [1001, 1000]
+    assert world.active.startswith("0" * 15 + "1000-")
+
+
+def test_where_none_is_left_to_go_back_to_the_package_serves(world: World):
+    world.swap.failed(BundleCorrupt("gave 7 as probabilities"))
+
+    assert world.used == [default_bundle().manifest.release]
+    assert world.active == PACKAGE
+
+
+def test_where_the_package_itself_fails_the_error_is_ours(world: World):
+    world.swap.failed(BundleCorrupt("gave 7"))
+
+    with pytest.raises(BundleCorrupt, match="gave 8"):
+        world.swap.failed(BundleCorrupt("gave 8"))
+
+
+def test_nothing_is_scored_twice_while_scoring_is_behind(world: World):
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001))
+    world.is_busy = True
+    for _ in range(9):
+        world.swap.judged(quiet())
+
+    assert (world.used, world.swap.shadow.windows) == ([], 0)
+
+
+def test_windows_of_another_size_want_a_restart(world: World):
+    with pytest.raises(SchemaMismatch, match="windows of 32 flows, wanted 16 as in use: restart"):
+        world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001, window=32))
+
+    assert world.used == []
+
+
+def test_the_same_bundle_once_more_is_no_change(world: World):
+    world.offered(world.tmp_path / "first")
+
+    assert (world.used, world.swap.shadow) == ([], None)
+
+
+def test_an_operator_goes_back_at_once(world: World):
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001), at_once=True)
+    world.store.want(Wish(world.store.standing.previous, rollback=True))
+
+    world.swap.look()
+
+    assert world.used == [1001, 1000]
+    assert world.store.standing.rolled_back
+
+
+@pytest.mark.parametrize("spoil", [False, True])
+def test_a_wish_that_cannot_be_granted_is_refused_and_told(world: World, spoil: bool):
+    older = world.staged(write_refusal_bundle(world.tmp_path / "older", release=5))
+    if spoil:
+        (older.path / "model.onnx").write_bytes(b"")
+    world.store.want(Wish(name_of(older)))
+
+    world.swap.look()
+
+    assert world.used == []
+    assert world.swap.refused == 1
+    assert ("sha256" if spoil else "wanted 1000 or later") in world.swap.last_refusal

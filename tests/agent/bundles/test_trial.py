@@ -1,0 +1,99 @@
+"""Two bundles on the same windows: what is refused, and what is left to those who know better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from agent.bundles.trial import BLIND_FROM, Served, Trial
+from detection.engine import Scores
+from flowfeatures import WindowBatch
+from tests.detection.windows import C, Row, Window, batch_of, make_bundle
+
+W = 16
+
+
+class Says:
+    """An engine that calls the first so many windows of a batch scans."""
+
+    name = provider = "says"
+
+    def __init__(self, *verdicts: bool) -> None:
+        self.verdicts = verdicts
+
+    def score(self, windows: np.ndarray, mask: np.ndarray) -> Scores:
+        count = len(windows)
+        probabilities = np.zeros((count, C), np.float32)
+        probabilities[:, 0] = 1.0
+        for row, verdict in enumerate(self.verdicts):
+            probabilities[row, :2] = (0.0, 1.0) if verdict else (1.0, 0.0)
+        nothing = np.zeros(count, np.float32)
+        return Scores(probabilities, np.zeros((count, 4), np.float32), nothing, np.zeros((count, W), np.float32))
+
+
+def windows(count: int) -> WindowBatch:
+    return batch_of(*[Window("192.168.1.1", [Row("192.168.1.1", "203.0.113.1")])] * count)
+
+
+def trial_of(*, reference: int = 0, subject: int = 0, both: int = 0, of: int = 1000) -> Trial:
+    """Return a finished trial in which each said so of so many windows, `both` of them the same."""
+    before = [True] * reference + [False] * (of - reference)
+    after = [True] * both + [False] * (reference - both) + [True] * (subject - both)
+    after += [False] * (of - len(after))
+    bundle = make_bundle()
+    trial = Trial(Served(bundle, Says(*before)), Served(bundle, Says(*after)), wanted=of, now_s=lambda: 0.0)
+    trial.see(windows(of))
+    return trial
+
+
+def test_it_is_over_when_enough_windows_were_seen():
+    trial = Trial(Served(make_bundle(), Says()), Served(make_bundle(), Says()), wanted=5)
+
+    seen = []
+    for _ in range(3):
+        trial.see(windows(2))
+        seen.append(trial.is_over)
+
+    assert seen == [False, False, True]
+
+
+def test_two_that_agree_are_fine():
+    assert trial_of(reference=40, subject=40, both=40).complaint() is None
+
+
+@pytest.mark.parametrize(("reference", "most"), [(0, 10), (10, 30)])
+def test_one_that_cries_wolf_is_refused(reference: int, most: int):
+    fine = trial_of(reference=reference, subject=most, both=reference)
+    too_many = trial_of(reference=reference, subject=most + 1, both=reference)
+
+    assert fine.complaint() is None
+    assert too_many.complaint() == f"calls {most + 1} of 1,000 windows attacks, the one before {reference}"
+
+
+def test_one_that_goes_blind_is_refused():
+    half = trial_of(reference=BLIND_FROM, subject=10, both=10)
+    less = trial_of(reference=BLIND_FROM, subject=9, both=9)
+
+    assert half.complaint() is None
+    assert less.complaint() == "sees 9 of the 20 attacks of 1,000 windows that the one before sees"
+
+
+def test_a_few_attacks_missed_prove_nothing():
+    assert trial_of(reference=BLIND_FROM - 1, subject=0).complaint() is None
+
+
+@pytest.mark.parametrize(
+    ("subject_s", "complaint"),
+    [
+        (2.0, None),  # 2 ms a window: slow enough to matter only above that
+        (2.1, "takes 2.1 ms a window, 21 times as long"),
+    ],
+)
+def test_one_that_is_too_slow_for_this_machine_is_refused(subject_s: float, complaint: str | None):
+    now_s = iter([0.0, subject_s, 0.0, 0.1])
+    bundle = make_bundle()
+    trial = Trial(Served(bundle, Says()), Served(bundle, Says()), wanted=1000, now_s=lambda: next(now_s))
+
+    trial.see(windows(1000))
+
+    assert trial.complaint() == complaint
