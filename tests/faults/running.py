@@ -16,6 +16,7 @@ from pathlib import Path
 
 from agent.delivery import Bounds, Outbox
 from tests.broker import Subscriber
+from tests.bundles import sign, write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.conftest import ROOT
 from tests.e2e.scan import SCANNER
@@ -23,6 +24,7 @@ from tests.faults.limits import Group
 from tests.flowfeatures.packets import Conversation, TimedFrame
 
 PATIENCE_S = 60.0  # a guard against hanging
+TRUST = "trust"  # the folder of trusted keys, beside a test's bundle
 HOME = "192.168.0.0/16"
 
 
@@ -39,13 +41,14 @@ class Agent:
         group: Group | None = None,
     ) -> None:
         model = [] if bundle is None else ["--bundle", bundle]
+        trust = {} if bundle is None else {"PENSTOCK_SCORING__TRUST_DIR": str(bundle.parent / TRUST)}
         words = ["run", "--interface", interface, "--home-net", HOME, "--gateway", "cellar", *model, *arguments]
         self.lines: list[str] = []
         self.began_s = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.cli", *map(str, words)],
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(variables or {})},
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **trust, **(variables or {})},
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=None if group is None else lambda: group.take(os.getpid()),
@@ -155,6 +158,11 @@ def running(*arguments: str | Path, folder: Path, **options: object) -> Iterator
         yield agent.watching()
     finally:
         agent.kill()
+
+
+def signed_bundle(folder: Path) -> Path:
+    """Write a bundle that calls refused flows a scan, and trust its signer."""
+    return sign(write_refusal_bundle(folder), folder.parent / TRUST)
 
 
 def victim(number: int) -> str:

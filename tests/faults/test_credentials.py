@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Subscriber
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.running import ids_heard, outboxed, play, running, scan_of, victim
+from tests.faults.running import ids_heard, outboxed, play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -20,7 +19,7 @@ def test_alerts_wait_while_credentials_are_revoked_and_leave_once_they_are_resto
     wire: Wire, broker, tmp_path: Path, figures: Figures
 ):
     attacks = times(5, long=40)
-    bundle, outbox, password = write_refusal_bundle(tmp_path / "bundle"), tmp_path / "outbox.db", tmp_path / "password"
+    bundle, outbox, password = signed_bundle(tmp_path / "bundle"), tmp_path / "outbox.db", tmp_path / "password"
     password.write_text("right\n")
     password.chmod(0o600)
     guarded = broker("allow_anonymous true", "password_file passwords")

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Door, Subscriber
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
 from tests.faults.mounts import small_disk
-from tests.faults.running import play, running, scan_of, victim
+from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -45,7 +44,7 @@ def test_capture_goes_on_and_alerts_are_written_again_once_there_is_room(
 ):
     before, meanwhile, after = (times(count, long=10 * count) for count in (2, 4, 2))
     running_broker = broker("max_queued_messages 0").start()
-    door, bundle, sent = Door(to_port=running_broker.port), write_refusal_bundle(tmp_path / "bundle"), 0
+    door, bundle, sent = Door(to_port=running_broker.port), signed_bundle(tmp_path / "bundle"), 0
 
     with small_disk(tmp_path / "disk", size_bytes=DISK_BYTES) as disk:
         arguments = ("--mqtt", f"mqtt://127.0.0.1:{door.port}", "--outbox", disk / "outbox.db", "--eve", disk / "eve.json")

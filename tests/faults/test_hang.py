@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures
-from tests.faults.running import play, running, scan_of, victim
+from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
 
@@ -75,7 +74,7 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_works_feeds_it(
 ):
     manager = Manager(tmp_path / "notify")
     variables = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
-    bundle = write_refusal_bundle(tmp_path / "bundle")
+    bundle = signed_bundle(tmp_path / "bundle")
 
     with running(folder=tmp_path, bundle=bundle, variables=variables) as agent:
         started = manager.hear(10.0, until="READY=1")

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Subscriber
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire, ip
 from tests.faults.figures import Figures, times
-from tests.faults.running import play, running, scan_of, victim
+from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -19,7 +18,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow
 def test_attacks_are_told_after_each_flap_and_each_new_interface(wire: Wire, broker, tmp_path: Path, figures: Figures):
     turns, after_s, number, sent = times(3, long=30), {"flap": [], "new interface": []}, 0, 0
     port = broker().start().port
-    bundle = write_refusal_bundle(tmp_path / "bundle")
+    bundle = signed_bundle(tmp_path / "bundle")
 
     with (
         Subscriber(port).listening() as subscriber,

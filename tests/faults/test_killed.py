@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Door, Subscriber
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.running import Agent, ids_heard, outboxed, play, running, scan_of, victim
+from tests.faults.running import Agent, ids_heard, outboxed, play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -23,7 +22,7 @@ def test_what_was_in_the_outbox_is_delivered_and_packets_are_taken_in_soon(
     wire: Wire, broker, tmp_path: Path, figures: Figures
 ):
     kills, rng, again_s, safe = times(4, long=200), random.Random(1), [], set()
-    bundle, outbox = write_refusal_bundle(tmp_path / "bundle"), tmp_path / "outbox.db"
+    bundle, outbox = signed_bundle(tmp_path / "bundle"), tmp_path / "outbox.db"
     running_broker = broker("max_queued_messages 0").start()
     door = Door(to_port=running_broker.port)
     arguments = ("--mqtt", f"mqtt://127.0.0.1:{door.port}", "--outbox", outbox)

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Subscriber
-from tests.bundles import write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
 from tests.faults.floods import Flood
 from tests.faults.limits import Group, limited
-from tests.faults.running import play, running, scan_of, victim
+from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -50,7 +49,7 @@ def test_an_attack_is_found_among_more_than_can_be_carried(
 ):
     attacks = times(4, long=40)
     port = broker().start().port
-    bundle = write_refusal_bundle(tmp_path / "bundle")
+    bundle = signed_bundle(tmp_path / "bundle")
 
     with limited(cores=CORES) as group:
         can_per_s = capacity_per_s(wire, group, folder=tmp_path, bundle=bundle)
