@@ -54,7 +54,9 @@ class Figures:
         """Write them where `read_all` finds them."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         self.machine = fingerprint(["numpy", "onnxruntime", "paho-mqtt"])
-        (FOLDER / f"{self.test}.{self.form}.json").write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        (FOLDER / f"{self.test}.{self.form}.json").write_text(
+            json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def read_all(folder: Path = FOLDER) -> Iterator[Figures]:

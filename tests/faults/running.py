@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent.delivery import Bounds, Outbox
+from benchmarks.memory import Memory, cpu_s
 from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle
 from tests.capture.wire import Wire
@@ -91,8 +92,7 @@ class Agent:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds it has used, its own and the kernel's for it."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     def _line(self, text: str) -> str | None:
         return next((line for line in list(self.lines) if text in line), None)
@@ -123,31 +123,6 @@ class Counts:
         assert found is not None, f"no counts in what it said: {text[-2000:]}"
         seen, read, dropped = (int(word.replace(",", "")) for word in found.groups())
         return cls(seen, read, dropped, text.count("do not come out even"))
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Resident memory of a process in MiB, by /proc/PID/smaps_rollup and smaps.
-
-    `resident` is every page it has, pages of libraries and those of the ring among them; `ring` are the pages of packet
-    sockets, which the kernel counts once for each time they are mapped.
-    """
-
-    resident: float
-    proportional: float
-    ring: float
-
-    @classmethod
-    def of(cls, pid: int) -> Memory:
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        sizes = {name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
-        ring, is_ring = 0, False
-        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-            if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
-                is_ring = "socket:[" in line
-            elif is_ring and line.startswith("Rss:"):
-                ring += int(line.split()[1])
-        return cls(resident=sizes["Rss"], proportional=sizes["Pss"], ring=ring / 1024)
 
 
 @contextmanager

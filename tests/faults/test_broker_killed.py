@@ -40,7 +40,9 @@ class Listener:
         ready = threading.Event()
         self.heard_online.clear()
         self.lost.clear()
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5, reconnect_on_failure=False
+        )
         self._client.on_connect = lambda client, *_: client.subscribe("penstock/#", qos=0)
         self._client.on_subscribe = lambda *_: ready.set()
         self._client.on_message = self._take

@@ -47,7 +47,14 @@ def test_capture_goes_on_and_alerts_are_written_again_once_there_is_room(
     door, bundle, sent = Door(to_port=running_broker.port), signed_bundle(tmp_path / "bundle"), 0
 
     with small_disk(tmp_path / "disk", size_bytes=DISK_BYTES) as disk:
-        arguments = ("--mqtt", f"mqtt://127.0.0.1:{door.port}", "--outbox", disk / "outbox.db", "--eve", disk / "eve.json")
+        arguments = (
+            "--mqtt",
+            f"mqtt://127.0.0.1:{door.port}",
+            "--outbox",
+            disk / "outbox.db",
+            "--eve",
+            disk / "eve.json",
+        )
         with (
             Subscriber(running_broker.port).listening() as subscriber,
             running(*arguments, folder=tmp_path, bundle=bundle) as agent,

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.floods import VICTIM
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.floods import VICTIM, Flood
 from tests.faults.limits import limited
 from tests.faults.running import running
+from tests.faults.sending import Flood
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
 

@@ -11,9 +11,9 @@ import pytest
 from tests.broker import Subscriber
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.floods import Flood
 from tests.faults.limits import Group, limited
 from tests.faults.running import play, running, scan_of, signed_bundle, victim
+from tests.faults.sending import Flood
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
