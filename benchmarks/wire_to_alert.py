@@ -284,7 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(result, indent=2))
     else:
         costs = [
-            f"{each.rate_per_s:,}/s: {each.of_a_core.scaled(100).text()} % of a core, {each.resident_mib.text()} MiB"
+            f"{each.rate_per_s:,}/s (sent {each.sent_per_s.text(0)}, dropped {each.dropped:,}): "
+            f"{each.of_a_core.scaled(100).text()} % of a core, {each.resident_mib.text()} MiB"
             for each in shares
         ]
         print("\n".join([*(line(each) for each in found), "", *costs, "", *verdict.lines(marks)]))
