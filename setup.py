@@ -6,7 +6,7 @@ from setuptools import Extension, setup
 COMPILED = [
     *("frames", "packet", "octets", "walk", "pcap", "pcapng", "files", "ring"),
     *("counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
-    *("homes", "recent", "window"),
+    *("homes", "recent", "device", "window"),
 ]
 
 setup(

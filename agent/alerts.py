@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import numpy as np
 
-from contracts.alert import MAX_TIME_US, Alert, AlertDevice, AlertFlow, Direction, protocol_name
+from contracts.alert import INTERFACE, MAC, MAX_TIME_US, Alert, AlertDevice, AlertFlow, Direction, protocol_name
 from contracts.bundle import Manifest
 from detection.incidents import IncidentUpdate
 from flowfeatures import END_REASONS, HomeNets, address_text, community_id
@@ -15,13 +17,43 @@ PROTOCOLS_WITH_PORTS = (6, 17)
 DECIMALS = 4  # of scores and falls: more is noise, and less text is cheaper to carry
 
 
-class AlertWriter:
-    """Make alerts of one gateway with one bundle. In replay a device is its address, so it has no name or MAC here."""
+MOST_NAME = 1024  # characters of a device's name an alert can hold
 
-    def __init__(self, manifest: Manifest, *, gateway: str, home: HomeNets) -> None:
+
+class Named(Protocol):
+    """What is known of a device beside its address."""
+
+    @property
+    def mac(self) -> str | None: ...
+
+    @property
+    def name(self) -> str | None: ...
+
+
+class AlertWriter:
+    """Make alerts of one gateway with one bundle; cheap to make, and without a state of its own.
+
+    `names` gives what is known of a device by its address of 16 bytes, `interface_of` where a flow (FLOW_META) was
+    seen, `clock` whether the time of day is known. In replay a device is its address and time is packet time, so there
+    are none of them. Names come from the network: what an alert cannot hold of them is left out.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        gateway: str,
+        home: HomeNets,
+        names: Callable[[bytes], Named | None] | None = None,
+        interface_of: Callable[[np.void], str | None] | None = None,
+        clock: Callable[[], bool] | None = None,
+    ) -> None:
         self._manifest = manifest
         self._gateway = gateway
         self._home = home
+        self._names = names
+        self._interface_of = interface_of
+        self._clock = clock
 
     def alert(self, update: IncidentUpdate) -> Alert:
         """Return the alert that says what an update says."""
@@ -31,6 +63,7 @@ class AlertWriter:
         return Alert(
             timestamp_us=_time(flow["end_us"]),
             host=self._gateway,
+            in_iface=self._interface(flow),
             flow_id=int(flow["flow_id"]),
             community_id=community_id(flow),
             src_ip=address_text(parties.attacker),
@@ -49,18 +82,40 @@ class AlertWriter:
             flows=update.flows,
             direction=self._direction(update),
             spoofable=parties.spoofable,
-            device=AlertDevice(ip=address_text(update.device)),
+            device=self._device(update.device),
             score=_probability(update.score),
             threshold=_probability(update.threshold),
             model=self._manifest.name,
             version=self._manifest.release,
             columns=tuple((column, round(fall, DECIMALS)) for column, fall in update.columns),
+            clock="synchronised" if self._clock is None or self._clock() else "unsynchronised",
         )
+
+    def _device(self, address: bytes) -> AlertDevice:
+        known = None if self._names is None else self._names(address)
+        if known is None:
+            return AlertDevice(ip=address_text(address))
+        return AlertDevice(ip=address_text(address), mac=_mac(known.mac), name=_name(known.name))
+
+    def _interface(self, flow: np.void) -> str | None:
+        interface = None if self._interface_of is None else self._interface_of(flow)
+        return interface if interface is not None and re.fullmatch(INTERFACE, interface) else None
 
     def _direction(self, update: IncidentUpdate) -> Direction:
         if not update.inside:
             return "inbound"
         return "internal" if update.parties.victim in self._home else "outbound"
+
+
+def _mac(text: str | None) -> str | None:
+    lowered = (text or "").lower()
+    return lowered if re.fullmatch(MAC, lowered) else None
+
+
+def _name(text: str | None) -> str | None:
+    """Return a name as an alert can hold it: no broken letter (half a surrogate pair), no more than MOST_NAME."""
+    whole = (text or "").encode(errors="replace").decode()
+    return whole[:MOST_NAME] or None
 
 
 def _ports(flow: np.void) -> tuple[int, int] | tuple[None, None]:

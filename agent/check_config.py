@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,11 @@ from urllib.parse import urlsplit
 
 from agent.capture.interface import index_of
 from agent.config import AgentConfig, conf_d_of, default_file, load_config, read_secret, secret_path
+from agent.config.certificates import check_authorities, server_context
 from agent.config.secret import is_readable_by_others
 from agent.config.values import host_and_port, is_loopback
 from agent.outfile import printing
 from contracts.errors import ConfigError, PenstockError
-from contracts.files import open_regular
 from contracts.terminal import complain, printable
 
 EPILOG = """\
@@ -76,10 +75,10 @@ def check_files(config: AgentConfig, *, environ: Mapping[str, str]) -> None:
             read_secret(name, environ=environ)
     for section, key, path in _authorities(config):
         with _named(section, key):
-            _check_authorities(path)
+            check_authorities(path)
     for section, cert, private in _certificates(config):
         with _named(section, "cert_file"):
-            _check_certificate(cert, private)
+            server_context(cert, private)
     if config.scoring.bundle is not None and not (config.scoring.bundle / "manifest.json").is_file():
         wanted = "the folder of a bundle, with a manifest.json in it"
         raise ConfigError(f"scoring.bundle: {printable(str(config.scoring.bundle))}, wanted {wanted}")
@@ -152,29 +151,4 @@ def _folders(config: AgentConfig) -> Iterator[tuple[str, Path]]:
     if config.eve.path is not None:
         yield "eve.path", config.eve.path.parent
     if config.status.enabled:
-        yield "status.socket", config.status.socket.parent
-
-
-def _check_authorities(path: Path) -> None:
-    try:
-        open_regular(path).close()  # OpenSSL would wait for a pipe
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-    except (OSError, ValueError) as exc:
-        raise ConfigError(f"{printable(str(path))}: {_why(exc, 'wanted a certificate in PEM')}") from exc
-
-
-def _check_certificate(cert: Path, private: Path) -> None:
-    try:
-        for path in (cert, private):
-            open_regular(path).close()
-        # An encrypted key would make OpenSSL ask on the terminal; with an empty password it is refused instead.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, private, password="")
-    except (OSError, ValueError) as exc:
-        wanted = "wanted a certificate and its unencrypted key in PEM"
-        names = f"{printable(str(cert))}, {printable(str(private))}"
-        raise ConfigError(f"{names}: {_why(exc, wanted)}") from exc
-
-
-def _why(exc: Exception, otherwise: str) -> str:
-    is_about_the_file = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
-    return f"cannot be read: {exc.strerror}" if is_about_the_file and isinstance(exc, OSError) else otherwise
+        yield "status.socket", config.status.socket.parent.parent  # the last folder is made at the start

@@ -17,10 +17,16 @@ from typing import Any, NoReturn
 from contracts.program import INTERRUPTED, Parser, run_program
 
 COMMANDS = {
-    "run": "watch an interface, score its devices, write and send alerts",
+    "run": "watch interfaces, score their devices, write and send alerts",
     "replay": "read captures, score their devices, write and send alerts",
     "features": "write the flow records of captures, or of an interface, as CSV with CICIDS2017's columns",
     "demo": "replay the capture that comes with penstock and say who attacked whom",
+    "check-config": "say whether penstock run could start with its configuration",
+    "status": "show what the running agent sees, judges and delivers",
+    "mute": "silence alerts of a device, class or peer for a time; list what is silenced; undo it",
+    "feedback": "say of an alert that it was benign or malicious",
+    "model": "list the bundles kept on this gateway, let the agent take another one, or go back",
+    "forget": "remove what is kept of a device on this machine",
 }
 
 EPILOG = """\
@@ -38,13 +44,13 @@ exit codes:
    64  the command line cannot work
    65  a capture or ground truth is not what it must be: empty, truncated, of an unknown link type
    66  a file is missing or cannot be read
-   69  something needed is not there: the broker (absent or refusing), an optional package
+   69  something needed is not there: the broker (absent or refusing), an optional package, an agent that answers
    70  a mistake of ours; the traceback says where
    71  an interface cannot be captured
    73  an output file cannot be written
    74  the outbox on disk cannot be used
    77  capturing needs CAP_NET_RAW
-   78  the bundle cannot be run: unreadable, corrupt, not trusted, or made for other columns
+   78  a setting cannot work; or the bundle cannot be run: unreadable, corrupt, not trusted, made for other columns
   130  stopped by Ctrl-C (143: by SIGTERM)
   141  who read our output went away
 Where several things went wrong, each has its line and the first gives the code; what was read is reported all the same.
@@ -95,7 +101,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _module(command: str) -> Any:
     with _ending_at_once():
-        return importlib.import_module(f"agent.{command}")
+        return importlib.import_module(f"agent.{command.replace('-', '_')}")
 
 
 @contextmanager

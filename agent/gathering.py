@@ -19,6 +19,7 @@ from agent.facts import (
     RECENT,
     AgentFacts,
     BundleFacts,
+    CalibrationFacts,
     Counted,
     EngineFacts,
     FlowFacts,
@@ -36,10 +37,12 @@ from detection.incidents import IncidentUpdate
 from detection.tensorrt_client import TensorrtEngine
 from flowfeatures import address_text
 
+OF_CALIBRATION: Final = tuple(field.name for field in fields(CalibrationFacts))
 COUNTED: Final = tuple(field.name for field in fields(Counts) if field.name != "meanwhile")
 OF_REPORT: Final = ("link", "source", "ring_full", "rebinds", "link_downs", "is_absent", "is_down", "offloads")
 OF_METER: Final = {
-    "packets": "packets", "decoded": "decoded", "metered": "metered", "super_frames": "super_frames",
+    "packets": "packets", "decoded": "decoded", "metered": "metered", "shed_packets": "shed_packets",
+    "super_frames": "super_frames",
     "live": "live_flows", "opened": "flows", "records": "records", "partial_records": "partial_records",
     "evicted": "evicted_flows", "emergencies": "emergencies",
 }  # fmt: skip
@@ -61,9 +64,7 @@ class Gathering:
         self._named = named
         self._now_us = now_us
         self._wire_to_alert = Histogram(LATENCY_EDGES_S)
-        self._opened: Counter[str] = Counter()
         self._alerts: Counter[str] = Counter()
-        self._open: set[str] = set()
         self._recent: OrderedDict[str, RecentIncident] = OrderedDict()
         self._last_packets: dict[str, tuple[int, int | None]] = {}  # by interface: packets read, when that last rose
         self.started_us = now_us()
@@ -72,10 +73,8 @@ class Gathering:
     def told(self, update: IncidentUpdate) -> None:
         """Take note of a message that goes out."""
         if update.update == 0:
-            self._opened[update.class_name] += 1
             self._wire_to_alert.observe((self._now_us() - int(update.parties.flow["end_us"])) / 1e6)
         self._alerts[str(update.severity)] += 1
-        (self._open.discard if update.closed else self._open.add)(update.incident_id)
         self._recent.pop(update.incident_id, None)
         self._recent[update.incident_id] = self._recent_of(update)
         if len(self._recent) > RECENT:
@@ -94,6 +93,7 @@ class Gathering:
             windows=self._windows(),
             engine=self._engine(),
             incidents=self._incidents(),
+            calibration=self._calibration(),
             bundle=self._bundle(),
             clock_steps=pipeline.interfaces.clock_steps,
             wire_to_alert=self._wire_to_alert.facts(),
@@ -156,12 +156,21 @@ class Gathering:
     def _incidents(self) -> IncidentFacts:
         detector = self._pipeline.detector
         return IncidentFacts(
-            open=len(self._open),
-            opened=tuple((name, self._opened[name]) for name in NAMES if name != "benign"),
+            open=detector.open_incidents,
+            opened=tuple(zip(NAMES[1:], detector.opened_by_class[1:], strict=True)),
             alerts=tuple((severity, self._alerts[severity]) for severity in ("1", "2", "3")),
             detections=detector.detections,
+            muted=detector.muted + detector.known_benign,
+            rules=len(self._judging.rules),
             recent=tuple(reversed(self._recent.values())),
         )
+
+    def _calibration(self) -> CalibrationFacts:
+        calibrator = self._judging.calibrator
+        if calibrator is None:
+            return CalibrationFacts()
+        status = calibrator.facts()
+        return CalibrationFacts(**{name: getattr(status, name) for name in OF_CALIBRATION})
 
     def _recent_of(self, update: IncidentUpdate) -> RecentIncident:
         return RecentIncident(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from agent.bundles.store import Store, name_of
 from agent.bundles.swap import BundleSwap
@@ -16,12 +17,19 @@ from agent.config import AgentConfig
 from agent.engine_options import engine_of
 from agent.facts import Histogram
 from agent.reload import Commit
+from agent.rules import RULES_FILE, RulesFile
+from agent.state import StateFile
 from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.bundle import Bundle, default_bundle
 from contracts.errors import BundleError, BundleUntrusted, PenstockError
 from contracts.terminal import complain
+from detection.calibration import Calibrator
 from detection.detector import Detector
 from detection.engine import Engine
+from detection.rules import Rules
+from detection.state import StateRefused
+
+CALIBRATION: Final = "calibration.json"
 
 
 class Judging:
@@ -39,14 +47,19 @@ class Judging:
         home_nets: Sequence[str],
         never_ban: Sequence[str],
         stopwatch: Stopwatch,
+        mac_of: Callable[[bytes], str | None] = lambda _: None,
         renamed: Callable[[Bundle], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.config = config
+        self.rules_file = None if state_dir is None else RulesFile(state_dir / RULES_FILE)
+        self.rules = Rules() if self.rules_file is None else self.rules_file.current()
         self.batches = 0
         self.inference = Histogram()
         self._stopwatch = stopwatch
         self._renamed = renamed
+        self._calibration = StateFile(None if state_dir is None else state_dir / CALIBRATION)
+        self._calibrators: dict[str, Calibrator] = {}  # by bundle, so that the one before finds its own again
         self.store = Store(None if state_dir is None else state_dir / "models", trust=config.scoring.trust_dir)
         bundle = first_bundle(self.store, config.scoring.bundle)
         serving = Served(bundle, self.engine_of(bundle))
@@ -65,7 +78,16 @@ class Judging:
             home_nets=home_nets,
             incident_quiet_s=config.scoring.incident_quiet_s,
             id_salt=f"{config.gateway.id} {bundle.manifest_sha256} {secrets.token_hex(8)}",
+            calibrator=self._first_calibrator(bundle),
+            rules=self.rules,
+            mac_of=mac_of,
         )
+        self._rules_trouble = ""
+
+    @property
+    def calibrator(self) -> Calibrator | None:
+        """Return who moves the thresholds of the bundle that serves, None where nobody does."""
+        return self._calibrators.get(self.serving.bundle.manifest_sha256)
 
     @property
     def serving(self) -> Served:
@@ -102,10 +124,70 @@ class Judging:
         """Let new settings hold that were checked before."""
         self.config = config
         self.swap.shadow_windows = config.scoring.shadow_windows
+        calibrator = self.calibrator
+        if not config.judgement.calibrate:
+            self._calibrators.clear()
+        elif calibrator is None:
+            self._calibrators[self.serving.bundle.manifest_sha256] = self._new_calibrator(self.serving.bundle)
+        else:
+            calibrator.budget_per_day = config.judgement.false_incidents_per_day
+            calibrator.windows_wanted = config.judgement.calibration_windows
+        self.detector.change(calibrator=self.calibrator, incident_quiet_s=config.scoring.incident_quiet_s)
+
+    def look(self) -> None:
+        """Take up what an operator has changed on disk: rules, and the bundle that is wanted."""
+        if self.rules_file is not None:
+            rules = self.rules_file.current()
+            if rules is not self.rules:
+                self.rules = rules
+                self.detector.change(rules=rules)
+            if self.rules_file.trouble not in ("", self._rules_trouble):
+                complain(f"{self.rules_file.trouble}: the rules of before hold")
+            self._rules_trouble = self.rules_file.trouble
+        self.swap.look()
+
+    def saving(self) -> Callable[[], object]:
+        """Return what puts on disk what was learnt up to now; it may run in another thread."""
+        calibrator = self.calibrator
+        if calibrator is None:
+            return lambda: None
+        state = calibrator.state()
+        return lambda: self._calibration.write(state)
 
     def _use(self, served: Served) -> None:
         self.detector.use(served.bundle, self._timed(served))
+        if self.config.judgement.calibrate:
+            sha256 = served.bundle.manifest_sha256
+            known = self._calibrators.get(sha256) or self._new_calibrator(served.bundle)
+            before = {each: self._calibrators[each] for each in list(self._calibrators)[-1:] if each != sha256}
+            self._calibrators = before | {sha256: known}
+            self.detector.change(calibrator=known)
         self._renamed(served.bundle)
+
+    def _new_calibrator(self, bundle: Bundle) -> Calibrator:
+        judgement = self.config.judgement
+        return Calibrator(
+            bundle, budget_per_day=judgement.false_incidents_per_day, windows_wanted=judgement.calibration_windows
+        )
+
+    def _first_calibrator(self, bundle: Bundle) -> Calibrator | None:
+        """Return the calibrator with what it learnt before the restart; what cannot be read is told and begun anew."""
+        judgement = self.config.judgement
+        if not judgement.calibrate:
+            return None
+        made, state = self._new_calibrator(bundle), self._calibration.read()
+        if state is not None:
+            try:
+                made = Calibrator.restored(
+                    state,
+                    bundle,
+                    budget_per_day=judgement.false_incidents_per_day,
+                    windows_wanted=judgement.calibration_windows,
+                )
+            except StateRefused as exc:
+                self._calibration.set_aside(str(exc))
+        self._calibrators[bundle.manifest_sha256] = made
+        return made
 
     def _timed(self, served: Served) -> TimedEngine:
         return TimedEngine(served.engine, self._stopwatch, observe=self._observe)

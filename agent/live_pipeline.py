@@ -40,8 +40,9 @@ class Watcher(Protocol):
 class LivePipeline:
     """Carry what interfaces give through windows and detector to `publish`.
 
-    `new_windows` makes the device windows, anew where the clock was set; `told` is called with each message that goes
-    out. windows due = scored + shed + waiting, after every turn.
+    `new_windows` makes the device windows, anew where the clock was set. `told` is called with each message before it
+    goes out, `between` with the time of the packets when no window is being filled. windows due = scored + shed +
+    waiting, after every turn.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class LivePipeline:
         stopwatch: Stopwatch,
         watcher: Watcher,
         told: Callable[[IncidentUpdate], None] = lambda _: None,
+        between: Callable[[int], None] = lambda _: None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.interfaces = interfaces
@@ -69,6 +71,7 @@ class LivePipeline:
         self.alerts_made = 0
         self._new_windows = new_windows
         self._told = told
+        self._between = between
         self._now_s = now_s
         self._past_windows = 0
 
@@ -80,7 +83,7 @@ class LivePipeline:
     def turn(self) -> None:
         """Carry on what has come meanwhile, waiting a tick at most for it."""
         if self.interfaces.was_clock_set():
-            self._begin_anew()
+            self.begin_anew()
         wait_s = self.waiting.wait_s
         round_ = self.interfaces.round(TICK_S if wait_s is None else min(TICK_S, wait_s))
         for records in self.stopwatch.each("flows", round_):  # hops 1 to 4
@@ -88,6 +91,7 @@ class LivePipeline:
         clock_us = self.interfaces.clock_us
         for batch in self.stopwatch.each("windows", self.windows.advance(clock_us)):
             self.waiting.add(batch)
+        self._between(clock_us)
         self._score(until_s=self._now_s() + SCORING_S)
         oldest_us = self.waiting.oldest_due_us
         self._deliver(self.detector.advance(clock_us if oldest_us is None else min(clock_us, oldest_us)))
@@ -97,8 +101,8 @@ class LivePipeline:
         self._carry(self.interfaces.finish())
         self._deliver(self.detector.close())
 
-    def _begin_anew(self) -> None:
-        """The clock was set: what it stamped is carried to its end, and the windows begin empty."""
+    def begin_anew(self) -> None:
+        """The clock was set, or home is elsewhere: what is open is carried to its end, and the windows begin empty."""
         self._carry(self.interfaces.begin_anew())
         self._past_windows += int(self.windows.counters["windows"])
         self.windows = self._new_windows()
@@ -134,7 +138,7 @@ class LivePipeline:
 
     def _deliver(self, updates: Iterable[IncidentUpdate]) -> None:
         for update in updates:
+            self._told(update)
             with self.stopwatch.stage("delivery"):
                 self.publish(self.alerts.alert(update))  # hop 8
                 self.alerts_made += 1
-            self._told(update)

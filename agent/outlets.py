@@ -6,37 +6,100 @@ Nothing is sent from here; building a sink opens its file, so what cannot be ope
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import replace
 
-from agent.config import AgentConfig, read_secret
-from agent.delivery import Bounds, EveFile, MqttSettings
+from agent.config import AgentConfig, changed
+from agent.delivery import (
+    Bounds,
+    Delivery,
+    EveSink,
+    MqttSettings,
+    Sink,
+    StdoutSink,
+    SyslogSettings,
+    SyslogSink,
+    secret_file,
+)
 from agent.mqtt_options import PASSWORD_VARIABLE
+from agent.reload import Commit
+from contracts.errors import ConfigError
+
+SINKS = ("eve.", "stdout.", "syslog.")
+BROKER = ("mqtt.",)
 
 
-def sinks_of(config: AgentConfig) -> Sequence[EveFile]:
-    """Return the sinks. Raises OutputError where one cannot be opened."""
-    return [EveFile(str(config.eve.path), append=True)] if config.eve.path is not None else []
+def sinks_of(config: AgentConfig) -> list[Sink]:
+    """Return the sinks. Raises OutputError where a file cannot be opened, UsageError for an address that is none."""
+    eve, stdout, syslog = config.eve, config.stdout, config.syslog
+    with ExitStack() as opened:
+        sinks: list[Sink] = []
+        if syslog.address is not None:
+            settings = SyslogSettings.of(
+                syslog.address,
+                hostname=config.gateway.id,
+                transport=syslog.transport,
+                format=syslog.format,
+                facility=syslog.facility,
+                ca_file=syslog.ca_file,
+            )
+            sinks.append(SyslogSink(settings))
+            opened.callback(sinks[-1].close)
+        if stdout.enabled:
+            sinks.append(StdoutSink(format=stdout.format))
+            opened.callback(sinks[-1].close)
+        if eve.path is not None:
+            sinks.append(EveSink(eve.path, rotate_bytes=eve.rotate_bytes, keep_files=eve.keep_files))
+        opened.pop_all()
+    return sinks
 
 
 def mqtt_of(config: AgentConfig, *, environ: Mapping[str, str] = os.environ) -> MqttSettings | None:
-    """Return how to reach the broker, None where none was asked for. Raises UsageError and ConfigError."""
-    settings = config.mqtt
-    if settings.url is None:
+    """Return how to reach the broker, None where none was asked for. Raises UsageError."""
+    mqtt = config.mqtt
+    if mqtt.url is None:
         return None
-    file = settings.password_file
-    password = environ.get(PASSWORD_VARIABLE) if file is None else read_secret(file, environ=environ)
-    return MqttSettings.from_url(
-        settings.url,
+    file = None if mqtt.password_file is None else secret_file(mqtt.password_file, environ)
+    settings = MqttSettings.from_url(
+        mqtt.url,
         gateway=config.gateway.id,
-        password=password,
-        allow_plaintext=settings.allow_plaintext,
-        ca=settings.ca_file,
-        cert=settings.cert_file,
-        key=settings.key_file,
+        client_id=config.gateway.id,
+        user=mqtt.username,
+        password=environ.get(PASSWORD_VARIABLE) if file is None else None,
+        password_file=file,
+        allow_plaintext=mqtt.allow_plaintext,
+        ca=mqtt.ca_file,
+        cert=mqtt.cert_file,
+        key=mqtt.key_file,
+        window=mqtt.in_flight,
+        max_backoff_s=mqtt.reconnect_max_s,
+        format=mqtt.format,
     )
+    return replace(settings, keep_alive_s=mqtt.keep_alive_s)
 
 
 def bounds_of(config: AgentConfig) -> Bounds:
     """Return how much the outbox holds."""
     bounds = config.outbox
     return Bounds(rows=bounds.max_rows, size_bytes=bounds.max_bytes, age_s=bounds.max_age_s)
+
+
+def new_outlets(delivery: Delivery, before: AgentConfig, after: AgentConfig, environ: Mapping[str, str]) -> Commit:
+    """Return what lets alerts go where new settings say; only what has changed is opened anew.
+
+    Raises what is wrong with them, and ConfigError where the broker is gone from them: its outbox would stay full.
+    """
+    settings = changed(before, after)
+    mqtt = mqtt_of(after, environ=environ) if any(each.startswith(BROKER) for each in settings) else None
+    if before.mqtt.url is not None and after.mqtt.url is None:
+        raise ConfigError("mqtt.url: unset, wanted a restart for that; nothing is applied")
+    sinks = sinks_of(after) if any(each.startswith(SINKS) for each in settings) else None
+
+    def commit() -> None:
+        if sinks is None:
+            delivery.reopen()  # a log rotation sends SIGHUP too
+        if sinks is not None or mqtt is not None:
+            delivery.use(sinks=sinks, mqtt=mqtt)
+
+    return commit

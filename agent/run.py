@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     config = load()
     _check_outputs(config)
     with StopRequest() as stop, HangUp() as hang_up:
-        service = Service(config, state_dir=state_dir_of(config, file), load=load, environ=os.environ)
+        service = Service(config, file=file, state_dir=state_dir_of(config, file), load=load, environ=os.environ)
         with service:
             code = service.run(stop=stop, hang_up=hang_up, duration_s=args.duration)
         service.outgoing.settle()

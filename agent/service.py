@@ -16,6 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.alerts import AlertWriter
 from agent.capture.accounting import Accounting
 from agent.capture.closing import Warnings
@@ -27,23 +30,29 @@ from agent.capture.source import CaptureSettings
 from agent.chores import Aside, Chores
 from agent.config import AgentConfig
 from agent.delivery import Delivery
+from agent.delivery.clock import is_clock_synchronised
 from agent.engine_options import told
 from agent.facts import FactsBoard
 from agent.gathering import Gathering
 from agent.judging import Judging
 from agent.live_pipeline import LivePipeline
+from agent.neighbourhood import Neighbourhood
 from agent.notify import Notifier
 from agent.outgoing import Outgoing
-from agent.outlets import bounds_of, mqtt_of, sinks_of
+from agent.outlets import bounds_of, mqtt_of, new_outlets, sinks_of
 from agent.overload import WaitingWindows
+from agent.recorder import Recorder
 from agent.reload import Commit, Reload
+from agent.retention import sweep
+from agent.servers import Servers, status_text
 from agent.stopping import HangUp, StopRequest
 from agent.stopwatch import Stopwatch
 from contracts.bundle import Bundle
 from contracts.terminal import complain
 from detection.incidents import IncidentUpdate
-from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
+from flowfeatures import DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
+MINUTE_S: Final = 60.0
 FACTS_EVERY_S: Final = 1.0
 SAVE_EVERY_S: Final = 300.0
 FAREWELL_S: Final = 1.0
@@ -53,14 +62,16 @@ FAREWELL_S: Final = 1.0
 class Service:
     """The agent. A context manager: entering builds it and opens what it watches, leaving gives everything back.
 
-    `state_dir` None: nothing is kept. Raises what is wrong at start: BundleError, UsageError, MissingExtra,
-    OutputError, OutboxError, DataMissing where none of the interfaces is there, NeedsRoot, CaptureError.
+    `file` is where the settings came from, None: from a person who tries something, and then nothing listens that was
+    not asked for. `state_dir` None: nothing is kept. Raises what is wrong at start: BundleError, UsageError,
+    MissingExtra, OutputError, OutboxError, DataMissing where none of the interfaces is there, NeedsRoot, CaptureError.
     """
 
     def __init__(
         self,
         config: AgentConfig,
         *,
+        file: Path | None,
         state_dir: Path | None,
         load: Callable[[], AgentConfig],
         environ: Mapping[str, str],
@@ -74,6 +85,10 @@ class Service:
         self._open = ExitStack()
         self._chores = Chores()
         self._saving = Aside("penstock-state")
+        self._sweeping = Aside("penstock-sweep")
+        self._is_service = file is not None
+        self._config_name = "" if file is None else str(file)
+        self._status = ""
         self._warnings = Warnings()
 
     @property
@@ -102,8 +117,11 @@ class Service:
             self._warnings.say(report)
         self.notifier.ready(f"watching {', '.join(names)}")
         self._chores.every(FACTS_EVERY_S, self._each_second)
-        self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save))
-        self._chores.every(0.25, lambda: self._draw(line))
+        self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save()))
+        self._chores.every(MINUTE_S, self._look_around)
+        self._chores.every(3600.0, self._sweep)
+        if line.is_on:
+            self._chores.every(0.25, lambda: self._draw(line))
         began_s = time.monotonic()
         try:
             while not stop and (duration_s is None or time.monotonic() - began_s < duration_s):
@@ -123,7 +141,10 @@ class Service:
         self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
         if not any(self._is_there(point) for point in self.interfaces.points):
             raise absent(config.capture.interfaces[0])
-        self.home_nets = self._home_nets()
+        self.around = Neighbourhood(config, state_dir=self._state_dir)
+        opened.callback(self.around.close)
+        for point in self.interfaces.points:
+            point.left = self._tallying(point.interface)
         scoring = config.scoring
         self.waiting = WaitingWindows(
             batch_windows=scoring.batch_windows,
@@ -133,34 +154,42 @@ class Service:
         self.judging = Judging(
             config,
             state_dir=self._state_dir,
-            home_nets=self.home_nets,
-            never_ban=config.capture.never_ban,
+            home_nets=self.around.home_nets,
+            never_ban=self.around.never_ban(),
             stopwatch=self.stopwatch,
+            mac_of=self.around.mac_of,
             renamed=self._renamed,
-            is_busy=lambda: len(self.waiting) > scoring.batch_windows,
+            is_busy=lambda: len(self.waiting) > self.waiting.batch_windows,
         )
-        sinks = sinks_of(config)
+        mqtt = mqtt_of(config, environ=self._environ)
+        keeps_outbox = self._state_dir is not None or config.outbox.path is not None
         self.delivery = opened.enter_context(
             Delivery(
-                eve=sinks[0] if sinks else None,
-                mqtt=mqtt_of(config, environ=self._environ),
-                outbox=config.outbox_path if self._state_dir is not None or config.outbox.path is not None else None,
+                sinks_of(config),
+                mqtt=mqtt,
+                outbox=config.outbox_path if keeps_outbox else None,
                 bounds=bounds_of(config),
+                sets_aside=self._state_dir is not None,
             )
         )
+        if mqtt is not None:
+            self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(mqtt.host))
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
+        self.record = opened.enter_context(Recorder(self._state_dir))
         self.pipeline = LivePipeline(
             interfaces=self.interfaces,
-            new_windows=self._windows,
+            new_windows=self._new_windows,
             waiting=self.waiting,
             detector=self.judging.detector,
             alerts=self._writer(self.judging.serving.bundle),
-            publish=self.outgoing.publish,
+            publish=self.delivery.take,
             stopwatch=self.stopwatch,
             watcher=self.judging.swap,
             told=self._told,
+            between=self._between,
         )
-        self.gathering = Gathering(self.pipeline, self.judging)
+        self.gathering = Gathering(self.pipeline, self.judging, named=self.around.name_of)
+        self.servers = opened.enter_context(Servers(self.board, config, is_service=self._is_service))
 
     def _point(self, name: str) -> Point:
         capture = self.config.capture
@@ -180,30 +209,63 @@ class Service:
     def _is_there(point: Point) -> bool:
         return isinstance(point.source, PatientSource) and point.source.is_open
 
-    def _home_nets(self) -> tuple[str, ...]:
-        configured = self.config.capture.home_nets
-        return DEFAULT_HOME_NETS if configured == "auto" else configured
+    def _tallying(self, interface: str) -> Callable[[NDArray[np.void]], None]:
+        return lambda records: self.around.tally_of(interface).add(records)
 
-    def _windows(self) -> DeviceWindows:
-        return DeviceWindows(self.home_nets, window=self.judging.serving.bundle.manifest.window)
+    def _new_windows(self) -> DeviceWindows:
+        windows = DeviceWindows(self.around.home_nets, window=self.judging.serving.bundle.manifest.window)
+        self.around.watch(windows)
+        return windows
 
     def _writer(self, bundle: Bundle) -> AlertWriter:
-        return AlertWriter(bundle.manifest, gateway=self.config.gateway.id, home=HomeNets(self.home_nets))
+        return AlertWriter(
+            bundle.manifest,
+            gateway=self.config.gateway.id,
+            home=HomeNets(self.around.home_nets),
+            names=self.around.devices.named,
+            interface_of=self.interfaces.interface_of,
+            clock=is_clock_synchronised,
+        )
 
     # -- between two turns --------------------------------------------------------------------------------------
 
     def _each_second(self) -> None:
-        self.judging.swap.look()
-        self.board.post(
-            self.gathering.facts(
-                gateway=self.config.gateway.id,
-                home_nets=self.home_nets,
-                reloads=self.reload.applied,
-                refused_reloads=self.reload.refused,
-                last_reload=self.reload.last,
-                watchdog_feeds=self.notifier.feeds,
-            )
+        self.judging.look()
+        self.delivery.tick()
+        self.around.check_silence(self.interfaces)
+        if self.around.has_come():
+            self._look_around()
+        facts = self.gathering.facts(
+            gateway=self.config.gateway.id,
+            config=self._config_name,
+            home_nets=self.around.home_nets,
+            reloads=self.reload.applied,
+            refused_reloads=self.reload.refused,
+            last_reload=self.reload.last,
+            watchdog_feeds=self.notifier.feeds,
+            delivery=self.delivery.facts(),
+            silences=self.around.silences(),
+            devices=self.around.facts(),
+            board=self.servers.board_facts,
         )
+        self.board.post(facts)
+        status = status_text(facts)
+        if status != self._status:
+            self._status = status
+            self.delivery.status(status)
+
+    def _look_around(self) -> None:
+        """Take up interfaces, networks and neighbours that have come since the last look."""
+        if self.around.grown():
+            self.pipeline.begin_anew()
+            self.judging.detector.change(home_nets=self.around.home_nets)
+            self.pipeline.alerts = self._writer(self.judging.serving.bundle)
+        elif self.around.has_come():
+            self.around.watch(self.pipeline.windows)
+        self.judging.detector.change(never_ban=self.around.never_ban())
+
+    def _between(self, clock_us: int) -> None:
+        self.around.turn(clock_us)
 
     def _draw(self, line: LiveLine) -> None:
         points = self.interfaces.points
@@ -213,11 +275,29 @@ class Service:
 
     def _told(self, update: IncidentUpdate) -> None:
         self.gathering.told(update)
+        sha256 = self.judging.serving.bundle.manifest_sha256
+        self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device))
 
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)
 
-    def _save(self) -> None: ...
+    def _save(self) -> Callable[[], object]:
+        """Return what puts on disk what must survive a restart, as it is now."""
+        savings = [self.judging.saving(), self.around.saving()]
+        return lambda: [save() for save in savings]
+
+    def _sweep(self) -> None:
+        """Delete what has grown old, in a thread of its own."""
+        if self._state_dir is not None:
+            state_dir, config = self._state_dir, self.config
+            self._sweeping.do(
+                lambda: sweep(
+                    state_dir,
+                    eve=config.eve.path,
+                    days=config.data.retention_days,
+                    aside_files=config.data.aside_files,
+                )
+            )
 
     # -- new settings -------------------------------------------------------------------------------------------
 
@@ -236,12 +316,14 @@ class Service:
             self.waiting.batch_windows = scoring.batch_windows
             self.waiting.deadline_s = scoring.deadline_ms / 1000
             self.waiting.max_waiting = scoring.max_waiting_windows
+            self.around.change(after)
             self.judging.change(after)
+            self.judging.detector.change(never_ban=self.around.never_ban())
 
         return commit
 
     def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
-        return lambda: None
+        return new_outlets(self.delivery, before, after, self._environ)
 
     # -- the end ------------------------------------------------------------------------------------------------
 
@@ -249,7 +331,8 @@ class Service:
         """Let the last flows become alerts, tell what was seen, and return the exit code."""
         self.notifier.stopping()
         self.pipeline.finish()
-        self._save()
+        self._saving.wait(1.0)
+        self._save()()
         codes = [self._warnings.close(point.report(), point.accounting()) for point in self.interfaces.points]
         windows = Accounting(
             kernel=total([]),

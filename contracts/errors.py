@@ -9,6 +9,7 @@ The codes follow sysexits.h where it has one. `flowfeatures` stands below this p
     ├── GroundTruthError     65  a ground-truth file, or a file it names, does not say what it must
     ├── DataMissing          66  data asked for is not there
     ├── MissingExtra         69  a program was run without the optional packages it needs
+    ├── ListenError          69  an address or a socket to serve on is taken, or nobody answers there
     ├── MissingTool          69  a program was run without a tool it calls
     ├── BundleError          78  this bundle cannot be run here
     │   ├── BundleUnreadable 78  missing, too large, not JSON, or a manifest of another shape
@@ -62,6 +63,12 @@ class DataMissing(PenstockError):
 
 class MissingExtra(PenstockError):
     """A program was run without the optional packages it needs; the message holds the pip line."""
+
+    exit_code = 69
+
+
+class ListenError(PenstockError):
+    """An address or socket to serve on cannot be had, or nobody answers there."""
 
     exit_code = 69
 

@@ -33,6 +33,8 @@ from detection.sample import HOUR_US, KEEP_HOURS, HourState, Margin, Sample
 from detection.state import StrictState, checked
 from flowfeatures import WindowBatch
 
+LEAST_BREADTH: Final = 4
+BREADTH_SHARE: Final = 0.25  # of the devices there are
 STEP: Final = 0.005  # beyond the incident that a threshold is to keep back; a shift has three decimals
 WHAT: Final = "calibration state"
 OF_GROUP: Final[Mapping[Group, slice]] = {"known": slice(0, UNKNOWN), "unknown": slice(UNKNOWN, UNKNOWN + 1)}
@@ -143,8 +145,14 @@ class Calibrator:
         margin = self._shipped.margin(update.class_index, update.score)
         if update.severity != EARNED_SEVERITY and margin < self._highest(update.class_index):
             proven = parties.attacker_named and not parties.spoofable
-            cause = parties.attacker if proven else update.device
-            self._budget.reason(cause, at_us=update.opened_us, group=group, margin=margin, incident_id=name)
+            self._budget.reason(
+                update.device,
+                parties.attacker if proven else update.device,
+                at_us=update.opened_us,
+                group=group,
+                margin=margin,
+                incident_id=name,
+            )
 
     def set_aside(self, device: bytes, at_us: int) -> None:
         """Leave out a device's windows of now: a rule of the operator answered for them."""
@@ -161,7 +169,7 @@ class Calibrator:
             for group in GROUPS:
                 margin = kept.known if group == "known" else kept.unknown
                 if 0.0 < margin <= self._shifts[group]:  # it would have opened one, had nothing been raised
-                    self._budget.reason(kept.device, at_us=kept.at_us, group=group, margin=margin)
+                    self._budget.reason(kept.device, kept.device, at_us=kept.at_us, group=group, margin=margin)
         hour = now_us // HOUR_US
         if hour != self._judged_hour:
             self._judged_hour = max(0, hour)
@@ -217,17 +225,22 @@ class Calibrator:
 
     def _wanted(self, group: Group) -> float:
         """Return the shift that the budget asks for and the sample supports."""
-        if group not in self._groups:
+        days = min(self._sample.watched_days, float(LOOK_BACK_DAYS))
+        if group not in self._groups or days < 1.0:  # the first day judges nobody
             return 0.0
         share = self.budget_per_day / len(self._groups)
-        days = max(1.0, min(self._sample.watched_days, float(LOOK_BACK_DAYS)))
         reasons = self._budget.margins(group, now_us=self._now_us, days=LOOK_BACK_DAYS)
         too_many = len(reasons) - floor(share * days)
-        if too_many > 0 and least(len(reasons)) > share * days:
+        if too_many > 0 and least(len(reasons)) > share * days and self._is_broad(group):
             return reasons[-too_many] + STEP
         if too_many > 0 and self._shifts[group] > 0:  # no doubt is left only in one direction: it stays, or falls
             return min(self._shifts[group], reasons[-too_many] + STEP)
         return min(0.0, self._lowered(group, share=share))
+
+    def _is_broad(self, group: Group) -> bool:
+        """Return whether enough different devices and attackers are behind the incidents to blame the place."""
+        wanted = max(LEAST_BREADTH, ceil(BREADTH_SHARE * self._sample.devices))
+        return self._budget.breadth(group, now_us=self._now_us) >= wanted
 
     def _lowered(self, group: Group, *, share: float) -> float:
         """Return the lowest shift at which even the 95 % bound of what would have opened keeps the budget."""
@@ -237,7 +250,7 @@ class Calibrator:
             return 0.0
         reasons = self._budget.margins(group, now_us=self._now_us, days=KEEP_HOURS // 24)
         tail = np.sort(np.concatenate([self._sample.tail(group), reasons]))[::-1]
-        reached = float(tail[affordable]) if affordable < len(tail) else -LARGEST
+        reached = float(tail[affordable]) + STEP if affordable < len(tail) else -LARGEST
         return max(reached, self._sample.told_down_to(group), self._lowest[group])
 
     def _set(self, shifts: Mapping[Group, float]) -> None:

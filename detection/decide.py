@@ -37,6 +37,12 @@ class Interval(Protocol):
     def hi(self) -> float: ...
 
 
+def score_table(scores: Scores) -> NDArray[np.float32]:
+    """Return what thresholds are held against, by class: [B, C + 1], the unknown score last."""
+    table: NDArray[np.float32] = np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score])
+    return table
+
+
 class Margins(NamedTuple):
     """How far above its threshold the surest class of each window is, in log-odds; -LARGEST where there is none.
 
@@ -58,14 +64,14 @@ def log_odds(probability: NDArray[Any] | float) -> NDArray[np.float64]:
     2.197
     """
     p = np.clip(np.asarray(probability, np.float64), _NEAREST_TO_ONE, 1.0 - _NEAREST_TO_ONE)
-    odds = np.log(p) - np.log1p(-p)
-    return np.asarray(odds, dtype=np.float64)
+    odds: NDArray[np.float64] = np.log(p) - np.log1p(-p)
+    return odds
 
 
 def probability_of(odds: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the probability of log-odds."""
-    probability = 1.0 / (1.0 + np.exp(-odds))
-    return np.asarray(probability, dtype=np.float64)
+    probability: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-odds))
+    return probability
 
 
 @dataclass(frozen=True)
@@ -83,8 +89,8 @@ class Thresholds:
     """The thresholds of a bundle as one vector per purpose, indexed by class; a class without one is never detected."""
 
     def __init__(self, by_class: Mapping[str, Threshold]) -> None:
-        self._open = np.full(len(NAMES), np.inf)
-        self._severe = np.full(len(NAMES), np.inf)
+        self._open: NDArray[np.float64] = np.full(len(NAMES), np.inf)
+        self._severe: NDArray[np.float64] = np.full(len(NAMES), np.inf)
         for name, threshold in by_class.items():
             self._open[NAMES.index(name)] = threshold.open
             self._severe[NAMES.index(name)] = threshold.severe
@@ -93,12 +99,12 @@ class Thresholds:
     @property
     def open(self) -> NDArray[np.float64]:
         """Return the score each class opens above, infinite where it never does."""
-        return self._open.copy()
+        return np.array(self._open, dtype=np.float64)
 
     @property
     def severe(self) -> NDArray[np.float64]:
         """Return each class's second threshold."""
-        return self._severe.copy()
+        return np.array(self._severe, dtype=np.float64)
 
     def moved(self, open_at: NDArray[np.float64]) -> Thresholds:
         """Return thresholds that open at other scores; the second threshold never lies below the first."""
@@ -109,7 +115,7 @@ class Thresholds:
 
     def margins(self, scores: Scores) -> Margins:
         """Return how far above its threshold the surest class of each window is."""
-        table = log_odds(np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score]))
+        table = log_odds(score_table(scores))
         able = np.isfinite(self._open) & (self._open < 1.0)
         above = np.where(able, table - log_odds(np.where(able, self._open, 0.5)), -LARGEST)
         return Margins(above[:, :UNKNOWN].max(axis=1), above[:, UNKNOWN])
@@ -123,7 +129,7 @@ class Thresholds:
 
         Of the attack classes over their `open` threshold the most probable counts; `unknown` only where none is.
         """
-        table = np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score])
+        table = score_table(scores)
         over: NDArray[np.bool_] = table > self._open
         return [self._strongest(row, table[row], over[row]) for row in np.flatnonzero(over.any(axis=1)).tolist()]
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detection.evidence import Sighting
 
 MAX_PRINTS: Final = 16
-RADIUS: Final = 0.25
+RADIUS: Final = 0.35
 """Two records are alike when their embeddings lie nearer than this share of their length; see decision 0027."""
 
 

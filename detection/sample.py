@@ -44,6 +44,7 @@ class HourState(StrictState):
     hour: Annotated[int, Field(ge=0, le=1 << 40)]
     watched_us: Annotated[int, Field(ge=0, le=HOUR_US)]
     windows: Annotated[int, Field(ge=0, le=PER_HOUR * MAX_DEVICES)]
+    devices: Annotated[int, Field(ge=0, le=MAX_DEVICES)]
     known: Tail
     unknown: Tail
     over: Annotated[list[Annotated[int, Field(ge=0, le=PER_HOUR * MAX_DEVICES)]], Field(min_length=8, max_length=8)]
@@ -54,6 +55,7 @@ class _Hour:
     hour: int
     watched_us: int = 0
     windows: int = 0
+    devices: int = 0
     known: list[float] = field(default_factory=list)
     unknown: list[float] = field(default_factory=list)
     over: list[int] = field(default_factory=lambda: [0] * len(EDGES))
@@ -106,6 +108,11 @@ class Sample:
     def windows(self) -> int:
         """Return how many windows the sample stands on."""
         return sum(each.windows for each in self._hours)
+
+    @property
+    def devices(self) -> int:
+        """Return how many devices were seen within five minutes, at most."""
+        return max((each.devices for each in self._hours), default=0)
 
     @property
     def watched_days(self) -> float:
@@ -194,6 +201,7 @@ class Sample:
 
     def _settle(self, number: int, block: dict[bytes, list[float]]) -> list[Kept]:
         hour, kept = self._hour(number * BLOCK_US), []
+        hour.devices = max(hour.devices, len(block))
         for device, margins in block.items():
             near = self._near.get(device)
             if near is None or not near.first <= number <= near.last:

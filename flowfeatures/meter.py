@@ -66,6 +66,13 @@ class FlowMeter:
         if self._table.waiting:
             yield self._table.take_records()
 
+    def shed(self, block: FrameBlock) -> None:
+        """Decode and count the block's frames, and account them in no flow: a live reader is too far behind.
+
+        Their time passes all the same, once `advance` is told of it.
+        """
+        self._table.shed_frames(block)
+
     def advance(self, now_us: int) -> Iterator[NDArray[np.void]]:
         """Move the flow clock to `now_us` without a packet; yield RECORD[n] for what was due before it.
 
@@ -95,8 +102,8 @@ class FlowMeter:
     def counters(self) -> dict[str, Any]:
         """Return what was counted so far.
 
-        packets = decoded + the sum of undecoded (by reason); decoded = metered, each in its flow; flows opened, records
-        left (partial ones among them), super_frames (IP packets above 1,500 octets), evicted_flows (table full),
+        packets = decoded + the sum of undecoded (by reason); decoded = metered, each in its flow, + shed_packets; flows
+        opened, records left (partial ones among them), super_frames (IP packets above 1,500 octets), evicted_flows (table full),
         emergencies (times its filling up has shortened the timeouts), live_flows.
         """
         return self._table.counters

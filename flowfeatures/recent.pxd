@@ -1,5 +1,5 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from flowfeatures.flow cimport Meta, Record
 from flowfeatures.packet cimport TCP, UDP
@@ -34,6 +34,7 @@ cdef class DistinctCounter:
 
 
 cdef int remember(Recent* recent, const Record* record, const uint8_t* peer) except -1
+cdef int join_recent(Recent* into, const Recent* earlier) except -1
 cdef void forget(Recent* recent) noexcept
 
 
@@ -53,10 +54,6 @@ cdef inline uint64_t hash_of(const uint8_t* address) noexcept nogil:
     cdef uint64_t[2] words
     memcpy(words, address, 16)
     return mix(words[0] ^ mix(words[1]))
-
-
-cdef inline const uint8_t* peer_of(const Meta* meta, const uint8_t* device) noexcept:
-    return &meta.dst[0] if memcmp(meta.src, device, 16) == 0 else &meta.src[0]
 
 
 cdef inline int64_t floor_div(int64_t a, int64_t b) noexcept:

@@ -3,7 +3,7 @@
 At most 512 records are remembered for a device; a flow counts by its latest one.
 """
 
-from libc.stdlib cimport free, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
 from flowfeatures.columns import COLUMNS
@@ -39,6 +39,41 @@ cdef int remember(Recent* recent, const Record* record, const uint8_t* peer) exc
     if recent.count < recent.room:
         recent.count += 1
     return 0
+
+
+cdef int join_recent(Recent* into, const Recent* earlier) except -1:
+    """Enter the records remembered in `earlier` among those of `into`, by time; the newest EVENTS of both stay."""
+    cdef Event* joined
+    cdef int i = 0, k = 0, room = into.room, into_count = into.count
+    cdef int count = earlier.count + into_count, left_out = count - EVENTS
+    cdef const Event* a
+    cdef const Event* b
+    if not earlier.count:
+        return 0
+    while room < count and room < EVENTS:
+        room = max(16, 2 * room)
+    joined = <Event*> malloc(room * sizeof(Event))
+    if joined == NULL:
+        raise MemoryError(f"{room} recent records")
+    into.count = 0
+    while i < earlier.count or k < into_count:
+        a, b = event_at(earlier, i, earlier.count), event_at(into, k, into_count)
+        if k == into_count or (i < earlier.count and a.left_us <= b.left_us):
+            i += 1
+        else:
+            a = b
+            k += 1
+        if i + k > left_out:
+            joined[into.count] = a[0]
+            into.count += 1
+    free(into.events)
+    into.events, into.room, into.head = joined, room, into.count % EVENTS
+    return 0
+
+
+cdef inline const Event* event_at(const Recent* recent, int index, int count) noexcept:
+    """Return the event that so many came before, of `count` in the ring; any place in it where there is none."""
+    return &recent.events[(recent.head - count + index + recent.room) % max(1, recent.room)]
 
 
 cdef void forget(Recent* recent) noexcept:

@@ -21,7 +21,7 @@ cdef class FlowTable(Lifetimes):
     cdef Arrival* batch
     cdef uint64_t arrivals
     cdef uint64_t[8] reasons
-    cdef uint64_t decoded, metered, super_frames
+    cdef uint64_t decoded, metered, shed, super_frames
 
     cdef void decode_batch(self, const Frame* frames, int count) noexcept nogil
     cdef int take_batch(self, int count, const uint8_t* labels, uint64_t label_count, uint64_t number) noexcept nogil

@@ -10,15 +10,16 @@ import numpy as np
 from libc.math cimport log1p
 from libc.stdint cimport INT64_MIN, int8_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from flowfeatures.batch import WindowBatch
 from flowfeatures.columns import CONTEXT_COLUMNS, PORT_BUCKETS, WINDOW_COLUMNS, bucket_of_port
+from flowfeatures.device cimport FEATURES, REPEATS, Device, Row, join, last_spoken, make_place, own_mac
 from flowfeatures.flow cimport COLUMN_COUNT, Meta, Record
 from flowfeatures.homes import DEFAULT_HOME_NETS
 from flowfeatures.homes cimport HomeNets
 from flowfeatures.packet cimport TCP, UDP
-from flowfeatures.recent cimport DistinctCounter, Recent, floor_div, forget, has_ports, hash_of, peer_of, remember
+from flowfeatures.recent cimport DistinctCounter, Recent, floor_div, forget, has_ports, hash_of, remember
 from flowfeatures.records import FLOW_META, RECORD
 
 cdef enum:
@@ -30,9 +31,8 @@ cdef enum:
     ICMP = 1
     ICMPV6 = 58
 
-cdef int FEATURES = len(WINDOW_COLUMNS), BUCKETS = len(PORT_BUCKETS)
+cdef int BUCKETS = len(PORT_BUCKETS)
 cdef int CONTEXT = VECTOR               # first context column of a row
-cdef int REPEATS = WINDOW_COLUMNS.index("repeats")
 cdef int COUNTS = WINDOW_COLUMNS.index("peers_10s")
 
 if CONTEXT + len(CONTEXT_COLUMNS) != FEATURES or COUNTS != FEATURES - 8 or REPEATS != CONTEXT + BUCKETS + 9:
@@ -41,27 +41,6 @@ if CONTEXT + len(CONTEXT_COLUMNS) != FEATURES or COUNTS != FEATURES - 8 or REPEA
 cdef uint8_t[65536] BUCKET_OF
 for _place, _bucket in enumerate(bucket_of_port()):
     BUCKET_OF[_place] = _bucket
-
-
-cdef struct Row:
-    Meta meta
-    uint32_t repeats
-    uint8_t attack              # it, or one folded into it, is an attack record
-    uint8_t left_out
-    uint8_t is_new
-
-
-cdef struct Device:
-    uint8_t[16] address
-    int64_t last_us             # when its newest record left
-    uint64_t touched            # order of that record among all
-    int next                    # in its hash bucket
-    int count                   # rows held
-    bint due
-    int8_t new_label
-    Row* rows                   # W, oldest first
-    float* values               # W x F
-    Recent recent
 
 
 cdef class DeviceWindows:
@@ -78,12 +57,12 @@ cdef class DeviceWindows:
     cdef HomeNets homes
     cdef DistinctCounter distinct
     cdef Device* devices
-    cdef int device_count, bucket_mask
+    cdef int device_count, bucket_mask, first_free, free_count
     cdef int* buckets
     cdef int* due               # devices due at the end of the tick, in order
     cdef int due_count, due_done
     cdef int64_t tick, late_ticks
-    cdef uint64_t touches, windows, evicted
+    cdef uint64_t touches, windows, evicted, moved
     cdef object batch
     cdef int filled
     cdef float[:, :, ::1] out_values
@@ -104,7 +83,7 @@ cdef class DeviceWindows:
         self.tick_us, self.late_ticks = tick_us, LATE_US // tick_us
         self.home_nets = tuple(home_nets)
         self.homes, self.distinct = HomeNets(self.home_nets), DistinctCounter()
-        self.bucket_mask = 1
+        self.bucket_mask, self.first_free = 1, -1
         while self.bucket_mask < 2 * max_devices:
             self.bucket_mask *= 2
         self.buckets = <int*> calloc(self.bucket_mask, sizeof(int))
@@ -157,8 +136,42 @@ cdef class DeviceWindows:
 
     @property
     def counters(self):
-        """Return windows handed over, devices held, devices evicted."""
-        return {"windows": self.windows, "devices": self.device_count, "evicted_devices": self.evicted}
+        """Return windows handed over, devices held, devices evicted, devices moved."""
+        held = {"devices": self.device_count - self.free_count, "evicted_devices": self.evicted}
+        return {"windows": self.windows, **held, "moved_devices": self.moved}
+
+    def move(self, old, new):
+        """Give the window of the device at address `old` to address `new` (16 octets); return whether there was one.
+
+        Where `new` has a window already, the two become one: rows in order of time, then folded and cut as ever.
+        Raises ValueError where `new` is no other address at home, RuntimeError while windows are being handed over.
+        """
+        cdef int source, target
+        cdef bytes from_address = bytes(old), to_address = bytes(new)
+        if len(from_address) != 16 or to_address not in self.homes or from_address == to_address:
+            raise ValueError(f"a device moves to another address at home, not from {old!r} to {new!r}")
+        if self.due_done:
+            raise RuntimeError("a device moved while windows were being handed over")
+        source, target = self.find(from_address), self.find(to_address)
+        if source < 0:
+            return False
+        self.unlink(source)
+        if target < 0:
+            memcpy(self.devices[source].address, <const char*> to_address, 16)
+            self.link(source)
+        else:
+            join(&self.devices[target], &self.devices[source], self.window)
+            self.replace_due(source, target)
+            self.devices[source].next, self.first_free = self.first_free, source
+            self.free_count += 1
+        self.moved += 1
+        return True
+
+    def spoke(self, address):
+        """Return when and from which MAC a device last sent something, by the rows it holds; None where by none."""
+        cdef int index = self.find(bytes(address)) if len(address) == 16 else -1
+        cdef const Row* row = last_spoken(&self.devices[index]) if index >= 0 else NULL
+        return None if row == NULL else (row.meta.end_us, bytes(own_mac(row)[:6]))
 
     # -- records in ---------------------------------------------------------------------------------------------
 
@@ -199,8 +212,9 @@ cdef class DeviceWindows:
         row.repeats = 1
         row.attack = record.meta.label > 0
         row.left_out = record.meta.label == LEFT_OUT
+        row.initiated = initiated
         row.is_new = 1
-        self.make_place(device, &row, peer)
+        make_place(device, &row, self.window)
         place = device.count
         device.count += 1
         device.rows[place] = row
@@ -217,41 +231,6 @@ cdef class DeviceWindows:
         if record.meta.label > 0:
             device.new_label = record.meta.label
         return 0
-
-    cdef void make_place(self, Device* device, Row* row, const uint8_t* peer) noexcept:
-        """Free the last row: of this flow's earlier record, of its group's oldest one, or of the window's oldest."""
-        cdef int i, members = 0, oldest = -1
-        cdef Row* held
-        for i in range(device.count):
-            held = &device.rows[i]
-            if held.meta.flow_id == row.meta.flow_id:
-                row.repeats = held.repeats
-                row.attack |= held.attack
-                row.left_out |= held.left_out
-                self.drop_row(device, i)
-                return
-            if held.meta.proto == row.meta.proto and held.meta.dst_port == row.meta.dst_port and (
-                memcmp(peer_of(&held.meta, device.address), peer, 16) == 0
-            ):
-                members += 1
-                if oldest < 0:
-                    oldest = i
-        if members >= self.window // 4:
-            held = &device.rows[oldest]
-            row.repeats += held.repeats
-            row.attack |= held.attack
-            row.left_out |= held.left_out
-            self.drop_row(device, oldest)
-        elif device.count == self.window:
-            self.drop_row(device, 0)
-
-    cdef void drop_row(self, Device* device, int index) noexcept:
-        cdef int after = device.count - index - 1
-        memmove(device.rows + index, device.rows + index + 1, after * sizeof(Row))
-        memmove(
-            device.values + index * FEATURES, device.values + (index + 1) * FEATURES, after * FEATURES * sizeof(float)
-        )
-        device.count -= 1
 
     cdef void fill_values(
         self, Device* device, float* values, const Record* record, bint initiated, bint peer_is_home, uint32_t repeats
@@ -348,16 +327,24 @@ cdef class DeviceWindows:
 
     # -- devices ------------------------------------------------------------------------------------------------
 
+    cdef int find(self, const uint8_t* address) noexcept:
+        """Return the device's index, -1 where there is none."""
+        cdef int index = self.buckets[hash_of(address) & self.bucket_mask]
+        while index >= 0 and memcmp(self.devices[index].address, address, 16) != 0:
+            index = self.devices[index].next
+        return index
+
     cdef int device_of(self, const uint8_t* address) except -1:
         """Return the device's index, taking the place of the one silent for longest where there is none left."""
-        cdef int bucket = hash_of(address) & self.bucket_mask
-        cdef int index = self.buckets[bucket]
         cdef Device* device
-        while index >= 0:
-            if memcmp(self.devices[index].address, address, 16) == 0:
-                return index
-            index = self.devices[index].next
-        if self.device_count < self.max_devices:
+        cdef int index = self.find(address)
+        if index >= 0:
+            return index
+        if self.free_count:
+            index = self.first_free
+            self.first_free = self.devices[index].next
+            self.free_count -= 1
+        elif self.device_count < self.max_devices:
             index = self.device_count
             device = &self.devices[index]
             device.rows = <Row*> calloc(self.window, sizeof(Row))
@@ -367,30 +354,46 @@ cdef class DeviceWindows:
             self.device_count += 1
         else:
             index = self.evict()
-            device = &self.devices[index]
+        device = &self.devices[index]
         memcpy(device.address, address, 16)
         device.last_us = INT64_MIN
         device.count = device.recent.count = device.recent.head = 0
         device.due = False
-        device.next = self.buckets[bucket]
-        self.buckets[bucket] = index
+        self.link(index)
         return index
 
-    cdef int evict(self) noexcept:
-        """Forget the device silent for longest, with the window it may have due, and return its index."""
-        cdef int i, index = 0, kept = 0
-        cdef int* link
-        for i in range(1, self.device_count):
-            if self.devices[i].touched < self.devices[index].touched:
-                index = i
-        link = &self.buckets[hash_of(self.devices[index].address) & self.bucket_mask]
+    cdef void link(self, int index) noexcept:
+        """Enter the device into the bucket of its address."""
+        cdef int bucket = hash_of(self.devices[index].address) & self.bucket_mask
+        self.devices[index].next = self.buckets[bucket]
+        self.buckets[bucket] = index
+
+    cdef void unlink(self, int index) noexcept:
+        cdef int* link = &self.buckets[hash_of(self.devices[index].address) & self.bucket_mask]
         while link[0] != index:
             link = &self.devices[link[0]].next
         link[0] = self.devices[index].next
+
+    cdef int evict(self) noexcept:
+        """Forget the device silent for longest, with the window it may have due, and return its index."""
+        cdef int i, index = 0
+        for i in range(1, self.device_count):
+            if self.devices[i].touched < self.devices[index].touched:
+                index = i
+        self.unlink(index)
+        self.replace_due(index, -1)
+        self.evicted += 1
+        return index
+
+    cdef void replace_due(self, int index, int other) noexcept:
+        """Let another device (-1: none) be due in the place of this one, unless it is due already."""
+        cdef int i, kept = 0
         for i in range(self.due_count):
             if self.due[i] != index:
                 self.due[kept] = self.due[i]
                 kept += 1
+            elif other >= 0 and not self.devices[other].due:
+                self.devices[other].due = True
+                self.due[kept] = other
+                kept += 1
         self.due_count = kept
-        self.evicted += 1
-        return index

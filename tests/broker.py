@@ -192,6 +192,11 @@ class Broker:
         """End it as an administrator would. May be called again."""
         self._end(signal.SIGTERM)
 
+    def reload(self) -> None:
+        """Let it read its passwords and rights again."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def password_file(self, user: str, password: str) -> str:
         """Write a password file and return its name, for the setting `password_file`."""
         program, environment = find_mosquitto()

@@ -7,7 +7,6 @@ forgets bits. The one inside the package needs no copy and is the last resort. T
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.state import StateFile, sync_folder, write_whole
+from agent.state import StateFile
+from agent.state_file import save_state
 from contracts.bundle import MANIFEST, SIGNATURE, Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, BundleUnreadable, OutputError
 from contracts.pinned import DEFAULT_MANIFEST_SHA256
@@ -162,10 +162,7 @@ class Store:
         """Ask the agent, running or not, to take a bundle that is kept here. Raises OutputError."""
         assert self.path is not None
         content = {"format": 1, "name": wish.name, "rollback": wish.rollback, "at_once": wish.at_once}
-        try:
-            write_whole(self.path / WANTED, json.dumps(content).encode())
-        except OSError as exc:
-            raise OutputError(f"models: {self.path / WANTED} cannot be written: {exc.strerror or exc}") from exc
+        save_state(self.path / WANTED, content)
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -181,10 +178,13 @@ class Store:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         for name in _file_names(bundle):
-            write_whole(draft / name, (bundle.path / name).read_bytes())
+            _write(draft / name, (bundle.path / name).read_bytes())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(draft, target)
-        sync_folder(self.path)
+        for folder in (target, self.path):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fsync(descriptor)
+            os.close(descriptor)
 
     def _prune(self) -> None:
         """Keep the active one, the one before it, and the newest others."""
@@ -201,6 +201,13 @@ def name_of(bundle: Bundle) -> str:
     if bundle.manifest_sha256 == DEFAULT_MANIFEST_SHA256:
         return PACKAGE
     return f"{bundle.manifest.release:019d}-{bundle.manifest_sha256[:16]}"
+
+
+def _write(path: Path, octets: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(octets)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _file_names(bundle: Bundle) -> Iterator[str]:

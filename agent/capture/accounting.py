@@ -38,7 +38,7 @@ class Accounting:
     @classmethod
     def of(cls, kernel: Counts, meter: Mapping[str, Any], **others: int) -> Accounting:
         """Return the accounts of a source's counts and a meter's counters; `others` are fields of this class."""
-        counted = {name: int(meter[name]) for name in ("decoded", "metered")}
+        counted = {name: int(meter[name]) for name in ("decoded", "metered", "shed_packets")}
         return cls(kernel=kernel, undecoded=dict(meter["undecoded"]), **counted, **others)
 
     def check(self) -> list[str]:

@@ -21,6 +21,11 @@ class LiveLine:
         self._before_s = now_s()
         self._before = 0
 
+    @property
+    def is_on(self) -> bool:
+        """Return whether anybody sees it."""
+        return self._line.is_on
+
     def show(self, packets: int, counts: Counts) -> None:
         """Draw the line anew."""
         now_s = self._now_s()

@@ -25,7 +25,7 @@ from contracts.terminal import brief, printable
 DEFAULT_FILE: Final = Path("/etc/penstock/agent.toml")
 CONF_D: Final = "conf.d"
 COMMAND_LINE: Final = "command line"
-VARIABLE: Final = re.compile(r"PENSTOCK_([A-Za-z0-9]+)__(\w*)")
+VARIABLE: Final = re.compile(r"PENSTOCK_(\w+?)__(\w*)")
 MOST_SHOWN: Final = 60
 
 

@@ -176,7 +176,7 @@ class SilenceSection(Section):
 
 
 class DataSection(Section):
-    """What is kept on this machine, and for how long (docs/configuration.md, `penstock forget`)."""
+    """What is kept on this machine, and for how long; `penstock forget` takes a device out of all of it."""
 
     retention_days: float = Field(
         30.0,

@@ -1,9 +1,28 @@
-"""The last hop: alerts to eve.json and, over an outbox on disk, to an MQTT broker. Open `delivery` first."""
+"""The last hop: alerts to files, streams and syslog and, over an outbox on disk, to a broker. Open `delivery` first."""
 
-from agent.delivery.broker import MqttSettings, read_password
+from agent.delivery.broker import MqttSettings
 from agent.delivery.delivery import Delivery
 from agent.delivery.eve import EveFile
+from agent.delivery.eve_sink import EveSink
 from agent.delivery.outbox import Bounds, Outbox
+from agent.delivery.protection import read_password, secret_file
+from agent.delivery.sink import Sink
+from agent.delivery.stdout import StdoutSink
+from agent.delivery.syslog import SyslogSettings, SyslogSink
 from contracts.eve import render_eve
 
-__all__ = ["Bounds", "Delivery", "EveFile", "MqttSettings", "Outbox", "read_password", "render_eve"]
+__all__ = [
+    "Bounds",
+    "Delivery",
+    "EveFile",
+    "EveSink",
+    "MqttSettings",
+    "Outbox",
+    "Sink",
+    "StdoutSink",
+    "SyslogSettings",
+    "SyslogSink",
+    "read_password",
+    "render_eve",
+    "secret_file",
+]

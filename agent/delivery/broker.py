@@ -10,14 +10,15 @@ import ipaddress
 import re
 import secrets
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from agent.delivery.protection import place_text, read_password, tls_context
 from contracts.alert import GATEWAY_ID, is_gateway_id
 from contracts.errors import UsageError
-from contracts.files import open_regular
+from contracts.formats import FORMAT_NAMES
 from contracts.terminal import brief
 
 WANTED: Final = "mqtt://[user[:password]@]host[:port] or mqtts://..."
@@ -25,6 +26,14 @@ PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
 MAX_TEXT_BYTES: Final = 65_535  # a string of MQTT carries its length in two bytes
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
+
+
+class TlsFiles(NamedTuple):
+    """The files a TLS context was made of."""
+
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,9 @@ class MqttSettings:
     max_backoff_s: float = 2.0  # a replay waits some seconds for its broker; a service asks for more
     expiry_s: int = 7 * 86_400  # how long a broker keeps an alert for a subscriber that is away (MQTT 5)
     window: int = 20  # alerts sent and not yet acknowledged
+    format: str = "eve"  # one of contracts.formats
+    password_file: Path | None = None
+    tls_files: TlsFiles | None = None
 
     @classmethod
     def from_url(
@@ -51,23 +63,35 @@ class MqttSettings:
         *,
         gateway: str,
         client_id: str | None = None,
+        user: str | None = None,
         password: str | None = None,
+        password_file: Path | None = None,
         allow_plaintext: bool = False,
         ca: Path | None = None,
         cert: Path | None = None,
         key: Path | None = None,
+        window: int = 20,
+        max_backoff_s: float = 2.0,
+        keep_alive_s: int = 30,
+        format: str = "eve",
     ) -> MqttSettings:
         """Return the settings an address and its options mean.
 
-        `password` is used where the address has none; `ca` stands in for the system's authorities; `cert` and `key`
-        are ours. Raises UsageError naming the option.
+        `user`, `password` and `password_file` are used where the address has none; `ca` stands in for the system's
+        authorities; `cert` and `key` are ours. Raises UsageError naming the option.
         """
+        if format not in FORMAT_NAMES:
+            raise UsageError(f"mqtt: format {brief(format)}, wanted one of {', '.join(FORMAT_NAMES)}")
         if not is_gateway_id(gateway):
             raise UsageError(f"gateway: {brief(gateway)} cannot be part of a topic, wanted {GATEWAY_ID}")
         parts = _split(url)
         host, port = _host(parts), _port(parts)
-        user = unquote(parts.username) if parts.username else None
+        user = unquote(parts.username) if parts.username else user
+        if parts.password or password:
+            password_file = None
         secret = unquote(parts.password) if parts.password else password
+        if password_file is not None:
+            secret = read_password(password_file)
         if secret and not user:
             raise UsageError(f"mqtt: a password wants a user name in the address: {WANTED}")
         _check_text("user name", user)
@@ -81,36 +105,48 @@ class MqttSettings:
             client_id=client_id or f"{gateway}-replay-{secrets.token_hex(4)}",
             user=user,
             password=secret,
-            tls=_context(ca=ca, cert=cert, key=key) if is_tls else None,
+            tls=tls_context("mqtt", ca=ca, cert=cert, key=key) if is_tls else None,
+            tls_files=TlsFiles(ca, cert, key) if is_tls and any((ca, cert, key)) else None,
+            password_file=password_file,
+            window=window,
+            max_backoff_s=max_backoff_s,
+            keep_alive_s=keep_alive_s,
+            format=format,
         )
+
+    def refreshed(self) -> MqttSettings:
+        """Return these settings with what their files hold now: passwords and certificates are renewed while we run.
+
+        A file that cannot be used, perhaps because it is just being written, leaves what was known before.
+        """
+        password, tls = self.password, self.tls
+        try:
+            if self.password_file is not None:
+                password = read_password(self.password_file)
+                _check_text("password", password)
+            if self.tls_files is not None:
+                tls = tls_context("mqtt", **self.tls_files._asdict())
+        except UsageError:
+            return self
+        return replace(self, password=password, tls=tls)
 
     @property
     def place(self) -> str:
         """The broker as messages name it: no user, no password."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return place_text(self.host, self.port)
 
     @property
     def availability_topic(self) -> str:
         return f"penstock/v1/{self.gateway}/availability"
 
+    @property
+    def status_topic(self) -> str:
+        return f"penstock/v1/{self.gateway}/status"
+
 
 def alert_topic(gateway: str, attack_class: str) -> str:
     """Return the topic of an alert; neither part can hold a separator or a wildcard (contracts.alert)."""
     return f"penstock/v1/{gateway}/alert/{attack_class}"
-
-
-def read_password(path: Path) -> str:
-    """Return the first line of a password file. Raises UsageError where there is none."""
-    try:
-        with open_regular(path) as file:
-            secret = file.readline(4096).decode().rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(
-            f"mqtt-password-file: cannot read {path}: {getattr(exc, 'strerror', None) or 'no text'}"
-        ) from exc
-    if not secret:
-        raise UsageError(f"mqtt-password-file: the first line of {path} is empty")
-    return secret
 
 
 def _split(url: str) -> SplitResult:
@@ -168,33 +204,3 @@ def _is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _context(*, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    if key is not None and cert is None:
-        raise UsageError("mqtt-key: a key wants its certificate (--mqtt-cert)")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        if ca is None:
-            context.load_default_certs()
-        else:
-            open_regular(ca).close()  # OpenSSL would wait for a pipe
-            context.load_verify_locations(ca)
-    except (OSError, ValueError) as exc:
-        raise UsageError(f"mqtt-ca: {ca}: {_file_complaint(exc, 'no certificate in PEM')}") from exc
-    if cert is not None:
-        try:
-            for file in (cert, key or cert):
-                open_regular(file).close()
-            # An encrypted key would make OpenSSL ask on the terminal; with an empty password it is refused instead.
-            context.load_cert_chain(cert, key, password="")
-        except (OSError, ValueError) as exc:
-            complaint = _file_complaint(exc, "no certificate and unencrypted key in PEM that belong together")
-            raise UsageError(f"mqtt-cert: {cert}, {key or cert}: {complaint}") from exc
-    return context
-
-
-def _file_complaint(exc: Exception, otherwise: str) -> str:
-    is_about_the_file = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
-    return (exc.strerror if is_about_the_file and isinstance(exc, OSError) else None) or otherwise

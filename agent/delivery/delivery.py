@@ -1,15 +1,17 @@
-"""The last hop as one object: an alert goes to eve.json and, where there is a broker, through the outbox to MQTT.
+"""The last hop as one object: an alert goes to the sinks and, where there is a broker, through the outbox to MQTT.
 
-`publish` returns once the line is written and the alert is queued for the disk; one thread commits what has gathered
-(an fsync takes some milliseconds, so a burst shares it), another sends what is committed. An alert counts as delivered
-when its PUBACK is on disk too, that is, when its row is gone.
+`publish` and `take` return once the alert is queued for the disk and given to the sinks; one thread commits what has
+gathered (an fsync takes some milliseconds, so a burst shares it), another sends what is committed. An alert counts as
+delivered when its PUBACK is on disk too, that is, when its row is gone. A replay publishes, and hears by an exception
+what went wrong; a service takes: whatever goes wrong is counted, tried again, and stops nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -18,39 +20,56 @@ from agent.delivery.broker import MqttSettings
 from agent.delivery.eve import EveFile
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.delivery.sender import Sender
+from agent.delivery.sink import Sink
+from agent.facts import DISK_EDGES_S, LATENCY_EDGES_S, DeliveryFacts, Histogram
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused, OutboxError
 from contracts.eve import render_eve
+from contracts.formats import FORMATS
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it
+COMMIT_MOST: Final = 512  # letters in one commit: a disk that is nearly full takes the first of them at least
+# Acknowledgements alone wait so long for others: a row that is deleted late is at worst a message sent twice.
+GATHER_S: Final = 0.05
+
+_log = logging.getLogger(__name__)
 
 
 class Delivery:
     """Takes alerts from any thread; a context manager that opens the outbox and leaves nothing running.
 
     Without `mqtt` there is no outbox. `outbox` is its file; None makes a temporary one, deleted at the end if nothing
-    is left in it. Entering raises OutboxError where it cannot be opened.
+    is left in it. `eve` is a replay's file, which raises where it cannot be written; `sinks` never do, and are closed
+    with the delivery. `sets_aside` renames an outbox that cannot be used, where otherwise entering raises OutboxError.
     """
 
     def __init__(
         self,
+        sinks: Sequence[Sink] = (),
         *,
         eve: EveFile | None = None,
         mqtt: MqttSettings | None = None,
         outbox: Path | None = None,
         bounds: Bounds | None = None,
+        sets_aside: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.alerts = 0
         self.delivered = 0
+        self._sinks = tuple(sinks)
         self._eve = eve
         self._mqtt = mqtt
         self._outbox_file = outbox
         self._bounds = bounds or Bounds()
+        self._sets_aside = sets_aside
         self._clock_s = clock_s
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
+        self._status = b""
         self._committer = threading.Thread(target=self._commit_forever, name="penstock-outbox", daemon=True)
+        self._commit_times = Histogram(DISK_EDGES_S)
+        self._acknowledge_times = Histogram(LATENCY_EDGES_S)
+        self._writing = threading.Lock()  # sinks and eve; never taken while _changed is held
         self._changed = threading.Condition()
         # All guarded by _changed:
         self._new: list[Letter] = []
@@ -64,22 +83,27 @@ class Delivery:
 
     def __enter__(self) -> Delivery:
         if self._mqtt is not None:
-            if self._outbox_file is None:
-                self._outbox = Outbox.temporary(bounds=self._bounds)
-            else:
-                self._outbox = Outbox(self._outbox_file, bounds=self._bounds)
-            self._on_disk = len(self._outbox)
-            self._sender = Sender(
-                self._mqtt,
-                self,
-                delivered=self._take_acknowledgement,
-                unsendable=self._take_unsendable,
-                changed=self._notify,
-                clock_s=self._clock_s,
-            )
-            self._committer.start()
-            self._sender.start()
+            self._begin_sending(self._mqtt)
         return self
+
+    def _begin_sending(self, mqtt: MqttSettings) -> None:
+        if self._outbox_file is None:
+            self._outbox = Outbox.temporary(bounds=self._bounds)
+        else:
+            self._outbox = Outbox(self._outbox_file, bounds=self._bounds, sets_aside=self._sets_aside)
+        self._on_disk = len(self._outbox)
+        sender = Sender(
+            mqtt,
+            self,
+            delivered=self._take_acknowledgement,
+            unsendable=self._take_unsendable,
+            changed=self._notify,
+            clock_s=self._clock_s,
+        )
+        sender.tell_status(self._status)
+        self._committer.start()
+        sender.start()
+        self._mqtt, self._sender = mqtt, sender
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -111,16 +135,101 @@ class Delivery:
         """Take one alert; it is neither lost nor refused once this has returned.
 
         Raises OutputError, OutboxError (the alert is kept in memory and tried again) or BrokerRefused, each after the
-        other way out was tried.
+        other ways out were tried.
         """
-        line = render_eve(alert)
+        self.take(alert)
+        if self._eve is not None:
+            with self._writing:
+                self._eve.write(render_eve(alert))
+        self.check()
+
+    def take(self, alert: Alert) -> None:
+        """Take one alert; what goes wrong with it is counted (see `facts`) and stops nobody."""
+        mqtt = self._mqtt
+        letter = None if mqtt is None else _letter(alert, mqtt.format)
         with self._changed:
             self.alerts += 1
-            if self._sender is not None:
-                self._enqueue(Letter(alert.severity, alert.host, alert.attack_class, alert.alert_id, line.encode()))
-            if self._eve is not None:
-                self._eve.write(line)
-            self._raise_trouble()
+            if letter is not None and self._sender is not None:
+                self._enqueue(letter)
+        with self._writing:
+            for sink in self._sinks:
+                sink.write(alert)
+
+    def status(self, text: str) -> None:
+        """Publish how we are, retained: now where there is a broker, and whenever we come back to it."""
+        self._status = text.encode(errors="replace")
+        if self._sender is not None:
+            self._sender.tell_status(self._status)
+
+    def tick(self) -> None:
+        """Do what is due about once a second: lines that wait for room on a disk, files that were moved."""
+        with self._writing:
+            for sink in self._sinks:
+                sink.tick()
+
+    def reopen(self) -> None:
+        """Open anew what a log rotation moved away."""
+        with self._writing:
+            for sink in self._sinks:
+                sink.reopen()
+
+    def use(
+        self,
+        *,
+        sinks: Sequence[Sink] | None = None,
+        mqtt: MqttSettings | None = None,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Go on with other sinks, another broker, or other bounds of the outbox; None leaves what there is.
+
+        The outbox stays where it is. Raises OutboxError where a broker is wanted for the first time and no outbox can
+        be opened; then nothing has changed but its bounds.
+        """
+        if bounds is not None:
+            self._bounds = bounds
+            if self._outbox is not None:
+                self._outbox.use(bounds)
+        if mqtt is not None and self._sender is None:
+            self._begin_sending(mqtt)
+        elif mqtt is not None and self._sender is not None:
+            self._mqtt = mqtt
+            self._sender.use(mqtt)
+        if sinks is not None:
+            with self._writing:
+                old, self._sinks = self._sinks, tuple(sinks)
+            for sink in old:
+                if sink not in self._sinks:
+                    sink.close()
+
+    def facts(self) -> DeliveryFacts:
+        """Return what was delivered, what waits and what is wrong now; cheap, from any thread."""
+        sinks = tuple(sink.facts() for sink in self._sinks)
+        outbox, sender, mqtt = self._outbox, self._sender, self._mqtt
+        if outbox is None or sender is None or mqtt is None:
+            return DeliveryFacts(sinks=sinks)
+        with self._changed:
+            rows = self._left()
+            trouble = "" if self._trouble is None else str(self._trouble)
+            dropped = (*outbox.dropped_by.items(), ("unwritten", self._dropped_unwritten))
+        return DeliveryFacts(
+            broker=mqtt.place,
+            broker_state=sender.state,
+            broker_reason=sender.reason,
+            connects=sender.connects,
+            in_flight=sender.in_flight,
+            outbox_path=str(outbox.path),
+            outbox_rows=rows,
+            outbox_bytes=outbox.size_bytes,
+            outbox_max_rows=self._bounds.rows,
+            outbox_oldest_us=outbox.oldest_us,
+            outbox_trouble=trouble,
+            delivered=self.delivered,
+            resent=sender.resent,
+            dropped=dropped,
+            commit=self._commit_times.facts(),
+            acknowledge=self._acknowledge_times.facts(),
+            sinks=sinks,
+        )
 
     def check(self) -> None:
         """Raise BrokerRefused or OutboxError if alerts cannot be delivered by waiting."""
@@ -129,10 +238,17 @@ class Delivery:
 
     def drain(self, wait_s: float) -> int:
         """Wait until no alert is left, at most `wait_s`; return how many are. Raises as `check` does."""
+        return self._wait(wait_s, self._raise_trouble)
+
+    def flush(self, wait_s: float) -> int:
+        """Wait as `drain` does, whatever is wrong meanwhile; it may pass."""
+        return self._wait(wait_s, lambda: None)
+
+    def _wait(self, wait_s: float, check: Callable[[], None]) -> int:
         deadline_s = self._clock_s() + wait_s
         with self._changed:
             while True:
-                self._raise_trouble()
+                check()
                 left, remaining_s = self._left(), deadline_s - self._clock_s()
                 if left == 0 or remaining_s <= 0:
                     return left
@@ -147,6 +263,11 @@ class Delivery:
             self._changed.notify_all()
         if self._committer.is_alive():
             self._committer.join()
+        self._dropped_unwritten += len(self._new)
+        self._new.clear()
+        with self._writing:
+            for sink in self._sinks:
+                sink.close()
         if self._outbox is not None:
             if self._outbox_file is None and len(self._outbox) == 0:
                 self._outbox.delete()
@@ -180,10 +301,12 @@ class Delivery:
         if self._sender is not None and self._sender.refused:
             raise BrokerRefused(f"mqtt: refused by {self._sender.reason}")
 
-    def _take_acknowledgement(self, number: int) -> None:
+    def _take_acknowledgement(self, number: int, seconds: float) -> None:
+        self._acknowledge_times.observe(seconds)
         with self._changed:
             self._acknowledged.append(number)
-            self._changed.notify_all()
+            if len(self._acknowledged) in {1, COMMIT_MOST}:
+                self._changed.notify_all()
 
     def _take_unsendable(self, number: int) -> None:
         with self._changed:
@@ -200,26 +323,34 @@ class Delivery:
             with self._changed:
                 while not (self._new or self._acknowledged or self._unsendable or self._is_closing):
                     self._changed.wait()
-                if self._trouble is not None and not self._is_closing:
-                    self._changed.wait(RETRY_S)
-                added, self._new = self._new, []
+                if self._trouble is not None:  # a full disk is not asked again with every alert
+                    self._changed.wait_for(lambda: self._is_closing, RETRY_S)
+                elif not self._new:
+                    self._changed.wait_for(self._is_urgent, GATHER_S)
+                added, self._new = self._new[:COMMIT_MOST], self._new[COMMIT_MOST:]
                 settled, unsendable = tuple(self._acknowledged), tuple(self._unsendable)
                 self._committing = len(added)
-                is_last = self._is_closing
+                is_last = self._is_closing and not (self._new and self._trouble is None)
             if added or settled or unsendable:
                 self._commit(added, settled, unsendable)
             if is_last:
                 return
 
+    def _is_urgent(self) -> bool:
+        return bool(self._new) or self._is_closing or len(self._acknowledged) >= COMMIT_MOST
+
     def _commit(self, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]) -> None:
         if self._outbox is None or self._sender is None:
             return
-        trouble, gone = None, 0
+        trouble, gone, began_s = None, 0, self._clock_s()
         try:
             gone = self._outbox.apply(added=added, removed=settled, unsendable=unsendable)
         except OutboxError as exc:
             trouble = exc
+        self._commit_times.observe(self._clock_s() - began_s)
         with self._changed:
+            if (trouble is None) != (self._trouble is None):
+                _log.warning("%s", trouble or "outbox: takes alerts again")
             self._trouble = trouble
             self._committing = 0
             self._on_disk = len(self._outbox)
@@ -232,3 +363,15 @@ class Delivery:
             self._changed.notify_all()
         if added and trouble is None:
             self._sender.wake()
+
+
+def _letter(alert: Alert, format_name: str) -> Letter:
+    return Letter(
+        alert.severity,
+        alert.host,
+        alert.attack_class,
+        alert.alert_id,
+        FORMATS[format_name].render(alert).encode(),
+        format_name,
+        alert.clock == "synchronised",
+    )

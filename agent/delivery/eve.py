@@ -26,7 +26,7 @@ class EveFile:
     opened.
     """
 
-    def __init__(self, name: str, *, append: bool = False) -> None:
+    def __init__(self, name: str, *, append: bool = False, mode: int = 0o644) -> None:
         self._name = name
         try:
             if name == STDOUT:
@@ -36,7 +36,7 @@ class EveFile:
                 # O_APPEND either way: every line goes to the end, also after the file was cut (here, by logrotate).
                 # O_NONBLOCK for the opening alone: that of a pipe would wait until somebody reads it.
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_APPEND | os.O_NONBLOCK
-                self._fd = os.open(name, flags if append else flags | os.O_TRUNC, 0o644)
+                self._fd = os.open(name, flags if append else flags | os.O_TRUNC, mode)
                 os.set_blocking(self._fd, True)
         except (OSError, ValueError) as exc:
             raise self._error(exc) from exc
@@ -59,6 +59,18 @@ class EveFile:
             if self._is_regular:
                 os.ftruncate(self._fd, before)
             raise self._error(exc) from exc
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the file is now, whoever wrote into it."""
+        return os.fstat(self._fd).st_size
+
+    def is_at(self, path: os.PathLike[str]) -> bool:
+        """Tell whether the path still names this very file."""
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._fd))
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Close the file. May be called again."""

@@ -7,6 +7,7 @@ paho holds locks of its own while it calls them, and would wait for us for ever 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -18,12 +19,14 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from agent.delivery.broker import MqttSettings, alert_topic
+from agent.delivery.clock import is_clock_synchronised
 from agent.delivery.outbox import Letter
-from contracts.eve import SCHEMA_URN
+from contracts.formats import FORMATS
 
 ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 UNSUPPORTED_VERSION: Final = 0x84
+UNSYNCHRONISED: Final = ("clock", "unsynchronised")  # user property: we did not know the time of day
 MAX_PACKET_BYTES: Final = 1 << 16  # of what a broker may send us; we subscribe to nothing, so a hundred bytes are many
 # What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
 FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
@@ -106,22 +109,31 @@ class Connection:
             properties.MaximumPacketSize = MAX_PACKET_BYTES
         place = self._settings.host, self._settings.port
         self._client.connect(*place, keepalive=self._settings.keep_alive_s, properties=properties)
+        link = self._client.socket()
+        if isinstance(link, socket.socket):
+            # A full window of small messages must not wait for the broker's delayed acknowledgement of TCP.
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client.loop_start()
 
     def send(self, letter: Letter) -> int | None:
         """Send an alert; return the number its PUBACK will carry, or None where the connection just went.
 
-        Raises ValueError for one that MQTT cannot carry: a wildcard in its topic, a payload beyond 256 MiB.
+        Raises ValueError for one that MQTT cannot carry: a wildcard in its topic, a payload beyond 256 MiB, a format
+        that nobody knows.
         """
+        form = FORMATS.get(letter.format)
+        if form is None:
+            raise ValueError(f"format {letter.format!r}")
         properties = self._properties(PacketTypes.PUBLISH)
         if properties is not None:
             properties.PayloadFormatIndicator = 1
-            properties.ContentType = "application/json"
+            properties.ContentType = form.content_type
             properties.MessageExpiryInterval = self._settings.expiry_s
             properties.UserProperty = [
                 ("alert_id", letter.alert_id),
                 ("severity", str(letter.severity)),
-                ("schema", SCHEMA_URN),
+                ("schema", form.schema),
+                *([] if letter.is_timed else [UNSYNCHRONISED]),
             ]
         topic = alert_topic(letter.gateway, letter.attack_class)
         return self._publish(topic, letter.payload, is_retained=False, properties=properties)
@@ -130,6 +142,13 @@ class Connection:
         """Publish our availability, retained; return as `send` does."""
         properties = self._text_properties(PacketTypes.PUBLISH)
         return self._publish(self._settings.availability_topic, availability, is_retained=True, properties=properties)
+
+    def tell_status(self, status: bytes) -> int | None:
+        """Publish how we are, retained; return as `send` does. Raises ValueError as `send` does."""
+        properties = self._text_properties(PacketTypes.PUBLISH)
+        if properties is not None and status.startswith(b"{"):
+            properties.ContentType = "application/json"
+        return self._publish(self._settings.status_topic, status, is_retained=True, properties=properties)
 
     def close(self) -> None:
         """Take leave, without the last will. What is not acknowledged by then is not delivered."""
@@ -147,6 +166,8 @@ class Connection:
         if properties is not None:
             properties.PayloadFormatIndicator = 1
             properties.ContentType = "text/plain"
+            if not is_clock_synchronised():
+                properties.UserProperty = [UNSYNCHRONISED]
         return properties
 
     def _on_connect(

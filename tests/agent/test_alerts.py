@@ -117,3 +117,58 @@ def test_an_attacker_that_was_answered_is_the_source_and_its_port_goes_with_it()
 
     assert (alert.src_ip, alert.src_port, alert.dest_ip, alert.dest_port) == (CAMERA, 23, OUTSIDE, 40_000)
     assert not alert.flow.src_is_initiator
+
+
+@dataclasses.dataclass
+class Known:
+    mac: str | None = None
+    name: str | None = None
+
+
+def writer(**options) -> AlertWriter:
+    return AlertWriter(make_manifest(), gateway="cellar", home=HomeNets(DEFAULT_HOME_NETS), **options)
+
+
+def test_live_an_alert_names_the_device_and_the_interface_and_doubts_the_clock():
+    asked = []
+
+    def names(address: bytes) -> Known:
+        asked.append(address)
+        return Known("02:00:00:00:00:AB", "cam")
+
+    update = update_of()
+    alert = writer(names=names, interface_of=lambda flow: f"eth{flow['dst_port']}", clock=lambda: False).alert(update)
+
+    assert (alert.device.ip, alert.device.mac, alert.device.name) == (CAMERA, "02:00:00:00:00:ab", "cam")
+    assert asked == [update.device]
+    assert (alert.in_iface, alert.clock) == ("eth23", "unsynchronised")
+
+
+def test_in_replay_a_device_is_its_address_and_time_is_packet_time():
+    alert = WRITER.alert(update_of())
+
+    assert (alert.device.mac, alert.device.name, alert.in_iface, alert.clock) == (None, None, None, "synchronised")
+
+
+@pytest.mark.parametrize(
+    ("known", "mac", "name"),
+    [
+        (None, None, None),
+        (Known(), None, None),
+        (Known("", ""), None, None),
+        (Known("02:00:00:00:00:ab\n", "a\nb\0"), None, "a\nb\0"),
+        (Known("not a mac", "n" * 5_000), None, "n" * 1_024),
+        (Known(None, "half \ud83d a pair"), None, "half ? a pair"),
+    ],
+)
+def test_what_the_network_calls_a_device_never_stops_an_alert(known, mac, name):
+    alert = writer(names=lambda _: known).alert(update_of())
+
+    assert (alert.device.mac, alert.device.name) == (mac, name)
+
+
+@pytest.mark.parametrize(
+    ("interface", "shown"), [(None, None), ("wlan0", "wlan0"), ("", None), ("a b", None), ("x" * 16, None)]
+)
+def test_an_interface_that_cannot_be_one_is_left_out(interface, shown):
+    assert writer(interface_of=lambda _: interface).alert(update_of()).in_iface == shown

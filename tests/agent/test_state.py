@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.state import StateFile, write_whole
+from agent.state import StateFile
 
 
 def test_what_was_saved_is_read(tmp_path: Path):
@@ -39,17 +39,6 @@ def test_what_is_no_state_is_set_aside_and_told(tmp_path: Path, content: bytes, 
     assert "set aside as state.json.aside" in capsys.readouterr().err
 
 
-def test_a_file_cut_at_any_octet_is_the_old_one_or_none(tmp_path: Path):
-    """A power cut leaves the draft cut; the file itself was the old one until the draft was whole."""
-    path = tmp_path / "state.json"
-    file = StateFile(path)
-    file.write({"windows": 1})
-    whole = path.read_bytes()
-    for cut in range(len(whole)):
-        (tmp_path / "state.json.draft").write_bytes(whole[:cut])
-        assert StateFile(path).read() == {"windows": 1}
-
-
 def test_a_disk_that_takes_nothing_is_told_once_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "folder").write_text("no folder")
     file = StateFile(tmp_path / "folder" / "state.json")
@@ -59,12 +48,3 @@ def test_a_disk_that_takes_nothing_is_told_once_and_counted(tmp_path: Path, caps
     assert saved == [False, False]
     assert file.failures == 2
     assert capsys.readouterr().err.count("cannot be written") == 1
-
-
-def test_a_draft_that_could_not_be_finished_is_taken_away(tmp_path: Path):
-    (tmp_path / "state.json").mkdir()
-
-    with pytest.raises(OSError, match="directory"):
-        write_whole(tmp_path / "state.json", b"x")
-
-    assert [each.name for each in tmp_path.iterdir()] == ["state.json"]

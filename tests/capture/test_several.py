@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.capture.lag import MOST_US
 from agent.capture.patient import PatientSource
 from agent.capture.several import CLOCK_STEP_US, Point, Several
 from agent.capture.source import CaptureSettings
@@ -101,6 +102,30 @@ def test_a_flood_on_one_interface_does_not_keep_the_others_waiting(clocks: Clock
 
     assert interfaces.points[1].meter.counters["packets"] == 1
     assert interfaces.points[0].meter.counters["packets"] < 1000
+
+
+def test_packets_older_than_the_lag_allows_are_shed_counted_and_make_room_for_newer_ones(clocks: Clocks):
+    old = [flow(80 + number, packets=10, start_us=START_US) for number in range(4)]
+    new = flow(90, packets=3, start_us=START_US + MOST_US)
+    interfaces = several(clocks, Scripted(*old, new))
+    clocks.wall_us = START_US + MOST_US + 10
+
+    list(interfaces.round(0.0))
+    left = np.concatenate(list(interfaces.finish()))
+
+    assert left["dst_port"].tolist() == [90]
+    (point,) = interfaces.points
+    assert point.meter.counters["shed_packets"] == 40
+    assert point.accounting().check() == []
+
+
+def test_a_short_stall_sheds_nothing(clocks: Clocks):
+    interfaces = several(clocks, Scripted(flow(80, packets=10)))
+    clocks.wall_us = START_US + MOST_US
+
+    list(interfaces.round(0.0))
+
+    assert interfaces.points[0].meter.counters["shed_packets"] == 0
 
 
 @pytest.mark.parametrize("step_us", [-3_600_000_000, 3_600_000_000])

@@ -5,6 +5,7 @@ Only what the sender needs is spoken: CONNECT, PUBLISH at QoS 1, DISCONNECT. Wha
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import socket
 import struct
@@ -38,7 +39,8 @@ class Session:
     def acknowledge(self, number: int, code: int = 0) -> None:
         """Send a PUBACK."""
         body = struct.pack("!H", number) + (bytes([code, 0]) if code else b"")
-        self.link.sendall(bytes([0x40, len(body)]) + body)
+        with contextlib.suppress(OSError):  # who asked may have left
+            self.link.sendall(bytes([0x40, len(body)]) + body)
 
     def hang_up(self) -> None:
         """End the connection without a word."""

@@ -7,12 +7,13 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from agent.delivery.outbox import CLOCK_SET_US, Bounds, Letter, Outbox
+from agent.delivery.clock import CLOCK_SET_US
+from agent.delivery.outbox import _MIGRATIONS, Bounds, Letter, Outbox
 from contracts.errors import OutboxError
 
 
@@ -149,17 +150,17 @@ def test_another_programs_database_is_not_taken_for_an_outbox(path):
         db.execute("CREATE TABLE t (x)")
     db.close()
 
-    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 1"):
+    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 2"):
         Outbox(path)
 
 
 def test_an_outbox_of_a_later_format_says_which(path):
     Outbox(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
 
-    with pytest.raises(OutboxError, match="is format 2, wanted an outbox of format 1"):
+    with pytest.raises(OutboxError, match="is format 3, wanted an outbox of format 2"):
         Outbox(path)
 
 
@@ -279,3 +280,160 @@ def test_a_temporary_outbox_stands_where_temporary_files_do_and_can_be_deleted()
     outbox.delete()
 
     assert not [name for name in os.listdir(Path(outbox.path).parent) if name.startswith(outbox.path.name)]
+
+
+FORMAT_1 = """
+CREATE TABLE alerts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    added_us INTEGER NOT NULL,
+    severity INTEGER NOT NULL,
+    gateway TEXT NOT NULL,
+    class TEXT NOT NULL,
+    alert_id TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX alerts_by_worth ON alerts (severity DESC, id);
+INSERT INTO alerts VALUES (7, 1, 2, 'replay', 'scan', 'old', x'7878');
+PRAGMA application_id = 0x50454E53;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
+"""
+
+
+def test_a_file_of_format_1_is_brought_to_this_one_with_what_is_in_it(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1)
+
+    outbox = Outbox(path)
+    outbox.apply(added=[letter("new")._replace(format="cef", is_timed=False)])
+
+    assert outbox.after(0, 9) == [
+        (7, Letter(2, "replay", "scan", "old", b"xx", "eve", True)),
+        (8, Letter(2, "replay", "scan", "alert-new", b"x" * 10, "cef", False)),
+    ]
+    outbox.close()
+    assert [each.format for _, each in Outbox(path).after(0, 9)] == ["eve", "cef"]
+
+
+def test_a_migration_that_is_cut_off_leaves_the_old_format(path, monkeypatch):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1)
+    half = _MIGRATIONS[1].replace("ALTER TABLE alerts ADD COLUMN is_timed", "ALTER TABLE nothing ADD COLUMN is_timed")
+    monkeypatch.setitem(_MIGRATIONS, 1, half)
+    with pytest.raises(OutboxError):
+        Outbox(path)
+
+    monkeypatch.undo()
+
+    assert ids(Outbox(path)) == ["old"]
+
+
+def later_format(path):
+    Outbox(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+def damaged(path):
+    outbox = Outbox(path)
+    outbox.apply(added=[letter(number, size=900) for number in range(50)])
+    outbox.close()
+    raw = bytearray(path.read_bytes())
+    raw[8192:] = b"\xa5" * (len(raw) - 8192)
+    path.write_bytes(raw)
+
+
+def no_database(path):
+    path.write_bytes(b"this is not a database" * 100)
+
+
+@pytest.mark.parametrize("make", [later_format, damaged, no_database])
+def test_a_service_sets_aside_what_it_cannot_use_and_begins_anew(path, make, caplog):
+    make(path)
+    before = path.read_bytes()
+
+    outbox = Outbox(path, sets_aside=True)
+    outbox.apply(added=[letter("new")])
+
+    assert ids(outbox) == ["alert-new"]
+    assert outbox.aside == path.with_name("outbox.db.aside-1")
+    assert outbox.aside.read_bytes() == before
+    assert caplog.text.count("it stands now in") == 1
+    with pytest.raises(OutboxError, match="in use by another process"):
+        Outbox(path)
+
+
+def test_another_programs_database_is_never_set_aside(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE t (x)")
+
+    with pytest.raises(OutboxError, match="another program's database"):
+        Outbox(path, sets_aside=True)
+    assert [each.name for each in path.parent.iterdir()] == ["outbox.db"]
+
+
+def test_only_the_last_three_files_set_aside_are_kept(path):
+    for number in range(5):
+        path.write_bytes(b"damage %d " % number * 200)
+        Outbox(path, sets_aside=True).close()
+
+    kept = sorted(each.name for each in path.parent.glob("*.aside-*"))
+    assert kept == ["outbox.db.aside-3", "outbox.db.aside-4", "outbox.db.aside-5"]
+    assert path.with_name("outbox.db.aside-5").read_bytes().startswith(b"damage 4")
+
+
+def test_a_file_that_goes_bad_while_in_use_is_set_aside_and_what_comes_is_kept(path):
+    outbox = Outbox(path, sets_aside=True)
+    outbox.apply(added=[letter(number, size=900) for number in range(50)])
+    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    outbox._db.execute("PRAGMA cache_size = 0")
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xa5" * (path.stat().st_size - 8192))
+
+    outbox.apply(added=[letter("new")], removed=[1, 2])
+
+    assert (ids(outbox), len(outbox), outbox.dropped_by["damaged"]) == (["alert-new"], 1, 50)
+    assert path.with_name("outbox.db.aside-1").exists()
+    outbox.apply(added=[letter("newer")])
+    assert ids(outbox) == ["alert-new", "alert-newer"]
+
+
+def test_what_leaves_is_counted_by_reason(path):
+    now_us = [CLOCK_SET_US + 10**15]
+    outbox = Outbox(path, bounds=Bounds(rows=3, size_bytes=100, age_s=60), clock_us=lambda: now_us[0])
+    outbox.apply(added=[letter(0), letter(1)])
+    outbox.apply(unsendable=[1])
+    now_us[0] += 60_000_001
+    outbox.apply(added=[letter(number) for number in range(2, 6)])
+    outbox.apply(added=[letter(6, size=90)])
+
+    assert outbox.dropped_by == {"rows": 2, "bytes": 1, "age": 1, "unsendable": 1, "damaged": 0}
+    assert outbox.dropped == 5
+
+
+def test_a_letter_of_a_time_when_the_clock_was_not_set_does_not_grow_old(path):
+    now_us = [CLOCK_SET_US + 10**15]
+    outbox = Outbox(path, bounds=Bounds(age_s=60), clock_us=lambda: now_us[0])
+    outbox.apply(added=[letter(0)._replace(is_timed=False), letter(1)])
+
+    now_us[0] += 10**13
+    outbox.apply()
+
+    assert ids(outbox) == ["alert-0"]
+
+
+def test_how_long_the_oldest_waits_is_known_without_asking_the_disk(path):
+    now_us = [CLOCK_SET_US + 10**15]
+    outbox = Outbox(path, clock_us=lambda: now_us[0])
+    assert outbox.oldest_us is None
+    for _ in range(2):
+        outbox.apply(added=[letter(0)])
+        now_us[0] += 5
+
+    first = outbox.oldest_us
+    outbox.apply(removed=[1])
+    second = outbox.oldest_us
+    outbox.apply(removed=[2])
+
+    assert (first, second, outbox.oldest_us) == (CLOCK_SET_US + 10**15, CLOCK_SET_US + 10**15 + 5, None)

@@ -54,7 +54,7 @@ def agent(wire: Wire, command: list[str], broker, tmp_path: Path) -> Iterator[Ag
         text=True,
     )
     try:
-        assert "watching eth0 (ether, ring)" in process.stderr.readline()
+        assert any("watching eth0 (ether, ring)" in line for line in iter(process.stderr.readline, ""))
         yield Agent(process, port)
     finally:
         process.kill()

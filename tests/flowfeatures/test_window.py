@@ -220,7 +220,7 @@ def test_devices_are_bounded_and_the_one_silent_for_longest_leaves():
 
     sizes = [int(batch.mask[i].sum()) for batch in batches for i in range(len(batch))]
     assert sizes == [1, 1, 2, 1, 3]
-    assert windows.counters == {"windows": 5, "devices": 2, "evicted_devices": 1}
+    assert windows.counters == {"windows": 5, "devices": 2, "evicted_devices": 1, "moved_devices": 0}
 
 
 def test_more_windows_than_a_batch_holds_come_in_several_batches_and_none_is_lost():
@@ -284,3 +284,95 @@ def test_a_record_that_comes_after_the_clock_has_passed_it_counts_for_the_tick_t
     late = [*windows.add(record(flow_id=2, left_us=20)), *windows.advance(60_001)]
 
     assert [(int(batch.due_us[0]), flow_ids((batch, 0))) for batch in late] == [(50_000, [1, 2])]
+
+
+def carry(windows: DeviceWindows, *records: NDArray[np.void]) -> list[tuple[WindowBatch, int]]:
+    batches = list(windows.add(np.concatenate(records)))
+    return [(batch, i) for batch in batches for i in range(len(batch))]
+
+
+def move(windows: DeviceWindows, old: str, new: str) -> bool:
+    return windows.move(address_bytes(old), address_bytes(new))
+
+
+def test_a_device_that_moves_keeps_its_window():
+    windows = DeviceWindows()
+    carry(windows, record(flow_id=1), record(flow_id=2, dst_port=80))
+
+    moved = move(windows, DEVICE, OTHER)
+    carry(windows, record(flow_id=3, src=OTHER, left_us=SECOND))
+    (window,) = [(batch, i) for batch in windows.flush() for i in range(len(batch))]
+
+    assert moved
+    assert flow_ids(window) == [1, 2, 3]
+    assert address_text(window[0].device[window[1]]) == OTHER
+    assert windows.counters["devices"] == windows.counters["moved_devices"] == 1
+
+
+def test_what_a_device_did_before_it_moved_counts_towards_its_groups():
+    windows = DeviceWindows()
+    carry(windows, *(record(flow_id=n) for n in range(1, 5)))
+
+    move(windows, DEVICE, OTHER)
+    carry(windows, record(flow_id=5, src=OTHER, left_us=SECOND))
+    (window,) = [(batch, i) for batch in windows.flush() for i in range(len(batch))]
+
+    assert flow_ids(window) == [2, 3, 4, 5]
+    assert column(window, "repeats") == [1, 1, 1, 2]
+
+
+def test_two_windows_become_one_in_order_of_time():
+    windows = DeviceWindows()
+    carry(windows, record(flow_id=1, dst_port=1), record(flow_id=2, src=OTHER, dst_port=2, left_us=SECOND))
+    carry(windows, record(flow_id=3, dst_port=3, left_us=2 * SECOND))
+
+    move(windows, DEVICE, OTHER)
+    (window,) = [(batch, i) for batch in windows.flush() for i in range(len(batch))]
+
+    assert flow_ids(window) == [1, 2, 3]
+    assert column(window, "peers_60s")[-1] == 1
+    assert column(window, "ports_60s")[-1] == 3
+
+
+def test_where_no_window_was_nothing_moves():
+    assert not move(DeviceWindows(), DEVICE, OTHER)
+
+
+@pytest.mark.parametrize("new", [DEVICE, OUTSIDE])
+def test_a_device_moves_to_another_address_at_home_only(new: str):
+    with pytest.raises(ValueError, match="another address at home"):
+        move(DeviceWindows(), DEVICE, new)
+
+
+def test_nobody_moves_while_windows_are_handed_over():
+    windows = DeviceWindows(max_devices=1024)
+    records = [record(flow_id=n, src=f"10.0.{n // 250}.{n % 250 + 1}") for n in range(300)]
+    handing_over = iter(windows.add(np.concatenate([*records, record(flow_id=999, left_us=SECOND)])))
+    next(handing_over)
+
+    with pytest.raises(RuntimeError, match="handed over"):
+        move(windows, "10.0.0.1", OTHER)
+
+
+def test_the_place_of_a_device_that_became_one_with_another_is_used_again():
+    windows = DeviceWindows(max_devices=2)
+    carry(windows, record(flow_id=1), record(flow_id=2, src=OTHER, left_us=SECOND))
+
+    move(windows, DEVICE, OTHER)
+    carry(windows, record(flow_id=3, left_us=2 * SECOND))
+    due = [flow_ids((batch, i)) for batch in windows.flush() for i in range(len(batch))]
+
+    assert due == [[3]]
+    assert windows.counters["devices"] == 2
+    assert windows.counters["evicted_devices"] == 0
+
+
+def test_who_last_sent_is_told_with_the_time_and_the_mac():
+    windows = DeviceWindows()
+    mac = [2, 0, 0, 0, 0, 16]
+    asked = record(flow_id=2, src=OUTSIDE, dst=DEVICE, left_us=SECOND, end_us=900_000, fwd_packets=1)
+    carry(windows, record(flow_id=1, end_us=7, fwd_packets=1, src_mac=mac), asked)
+
+    assert windows.spoke(address_bytes(DEVICE)) == (7, bytes(mac))
+    assert windows.spoke(address_bytes(OTHER)) is None
+    assert windows.spoke(b"short") is None

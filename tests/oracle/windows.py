@@ -6,8 +6,9 @@ its record came, and stay as they were then.
 
 import ipaddress
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tests.oracle.columns import NAMES
 from tests.oracle.meter import Record
@@ -133,6 +134,30 @@ class Device:
             row.is_new = False
         return window
 
+    def absorb(self, earlier: "Device") -> None:
+        """Become one device with another: rows by time, then what a window may not hold folds or leaves."""
+        rows: list[Row] = []
+        for row in reversed(by_time(earlier.rows, self.rows, lambda row: row.record.left_us)):
+            twin = next((later for later in rows if later.record.number == row.record.number), None)
+            if twin is None:
+                rows.append(row)
+            else:
+                twin.repeats = max(twin.repeats, row.repeats)
+                twin.held_labels |= row.held_labels
+        kept: list[Row] = []  # newest first
+        for row in rows:
+            group = [later for later in kept if later.group == row.group]
+            if len(group) < ROWS // 4:
+                kept.append(row)
+            else:
+                group[0].repeats += row.repeats
+                group[0].held_labels |= row.held_labels
+        self.rows = kept[:ROWS][::-1]
+        self.recent = by_time(earlier.recent, self.recent, lambda event: event[0])[-REMEMBERED_RECORDS:]
+        times = [time for time in (earlier.last_left_us, self.last_left_us) if time is not None]
+        self.last_left_us = max(times, default=None)
+        self.new_attack = self.new_attack or earlier.new_attack
+
     def counts(self, now_us: int) -> tuple[int, ...]:
         """Return peers, ports, half-open and failed flows, each over 10 and 60 s; a flow by its latest record."""
         latest = {row.record.number: (left_us, row) for left_us, row in self.recent}
@@ -187,15 +212,45 @@ def row_values(row: Row, home: HomeNets) -> list[float]:
     ]
 
 
-def device_windows(records: Iterable[Record], home_nets: Iterable[str] = HOME_NETS) -> Iterator[Window]:
+def by_time(earlier: list[Any], later: list[Any], time_of: Callable[[Any], int]) -> list[Any]:
+    """Interleave two lists, each in an order of its own: the smaller head first, at a tie the earlier list's."""
+    left, right, merged = list(earlier), list(later), []
+    while left or right:
+        from_left = not right or (left and time_of(left[0]) <= time_of(right[0]))
+        merged.append((left if from_left else right).pop(0))
+    return merged
+
+
+def moved(devices: dict[bytes, Device], waiting: dict[bytes, Device], old: bytes, new: bytes) -> dict[bytes, Device]:
+    """Give the device at `old` to `new`; return who is waiting, in the same order but for who became one."""
+    if old not in devices:
+        return waiting
+    mover = devices.pop(old)
+    if new not in devices:
+        devices[new] = mover
+        return {new if address == old else address: device for address, device in waiting.items()}
+    devices[new].absorb(mover)
+    order = [address for address in waiting if address != old or new not in waiting]
+    return {new if address == old else address: devices[new if address == old else address] for address in order}
+
+
+def device_windows(
+    records: Iterable[Record],
+    home_nets: Iterable[str] = HOME_NETS,
+    moves: Mapping[int, tuple[bytes, bytes]] | None = None,
+) -> Iterator[Window]:
     """Yield every due window, by tick, then by the device's first new record in it.
 
     As for packets, time does not step back by up to a minute: a record that left earlier than the one before it (a
     late packet's flow) counts for the current tick. A larger step back is a clock that was set.
+
+    `moves` says before which record a device goes from one address to another.
     """
     home, devices = HomeNets(home_nets), {}
     tick, waiting = None, {}
-    for record in records:
+    for place, record in enumerate(records):
+        if moves and place in moves:
+            waiting = moved(devices, waiting, *moves[place])
         its_tick = record.left_us // TICK_US
         if tick is not None and 0 < tick - its_tick <= LATE_TICKS:
             its_tick = tick

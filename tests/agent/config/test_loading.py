@@ -160,7 +160,7 @@ def test_a_variable_that_is_wrong_is_named(load: Load):
     assert said == "environment: PENSTOCK_MQTT__IN_FLIGHT: mqtt.in_flight: 0, wanted a whole number from 1 to 1,000"
 
 
-@pytest.mark.parametrize("name", ["PENSTOCK_MQT__URL", "PENSTOCK_MQTT__URI", "PENSTOCK_MQTT__"])
+@pytest.mark.parametrize("name", ["PENSTOCK_MQT__URL", "PENSTOCK_MQTT__URI", "PENSTOCK_MQTT__", "PENSTOCK_MQ_TT__URL"])
 def test_a_variable_nobody_knows_is_refused(load: Load, name: str):
     assert complaint(load, environ={name: "x"}).startswith(f"environment: {name}: mq")
 

@@ -1,0 +1,190 @@
+"""The broker sample in deploy/mosquitto, with nothing changed but paths and the port, on a real mosquitto."""
+
+import os
+import pwd
+import queue
+import re
+import ssl
+from pathlib import Path
+
+import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from agent.delivery import Delivery, MqttSettings
+from tests.alerts import make_alert
+from tests.broker import PATIENCE_S
+from tests.delivery.certificates import Authority
+
+pytestmark = pytest.mark.needs_broker
+
+SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto"
+NOT_AUTHORIZED = 0x87
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def sample(broker, authority, tmp_path):
+    """Give the sample's broker, running."""
+    cert, key = authority.issue("broker")
+    acl = tmp_path / "acl"
+    acl.write_text((SAMPLE / "penstock.acl").read_text())
+    acl.chmod(0o600)
+    places = {
+        "/etc/mosquitto/certs/ca.pem": authority.ca,
+        "/etc/mosquitto/certs/broker.crt": cert,
+        "/etc/mosquitto/certs/broker.key": key,
+        "/etc/mosquitto/penstock.acl": acl,
+    }
+    text = (SAMPLE / "penstock.conf").read_text()
+    for place, file in places.items():
+        assert place in text
+        text = text.replace(place, str(file))
+    made = broker()
+    assert "\nlistener 8883\n" in text
+    text = text.replace("\nlistener 8883\n", f"\nlistener {made.port} 127.0.0.1\n")
+    (made.folder / "mosquitto.conf").write_text(f"user {pwd.getpwuid(os.getuid()).pw_name}\n{text}")
+    return made.start()
+
+
+def settings(sample, authority, name, *, gateway=None):
+    cert, key = authority.issue(name)
+    return MqttSettings.from_url(
+        f"mqtts://127.0.0.1:{sample.port}", gateway=gateway or name, ca=authority.ca, cert=cert, key=key
+    )
+
+
+class Party:
+    """Somebody with a certificate who publishes and subscribes, and remembers what came."""
+
+    def __init__(self, sample, authority, name):
+        self.heard = queue.SimpleQueue()
+        self._answers = queue.SimpleQueue()
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        context = ssl.create_default_context(cafile=authority.ca)
+        context.load_cert_chain(*authority.issue(name))
+        self._client.tls_set_context(context)
+        self._client.on_message = lambda _client, _data, message: self.heard.put(message)
+        self._client.on_publish = lambda _c, _d, _mid, code, _p: self._answers.put(code.value)
+        self._client.on_subscribe = lambda _c, _d, _mid, codes, _p: self._answers.put(codes[0].value)
+        self._client.connect("127.0.0.1", sample.port)
+        self._client.loop_start()
+
+    def publish(self, topic, payload="x", *, retain=False):
+        """Return the broker's code: 0x87 where the ACL says no."""
+        self._client.publish(topic, payload, qos=1, retain=retain)
+        return self._answers.get(timeout=PATIENCE_S)
+
+    def subscribe(self, topic):
+        self._client.subscribe(topic, qos=1)
+        return self._answers.get(timeout=PATIENCE_S)
+
+    def next(self):
+        return self.heard.get(timeout=PATIENCE_S)
+
+    def close(self):
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.fixture
+def party(sample, authority):
+    made = []
+
+    def make(name):
+        made.append(Party(sample, authority, name))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_a_gateways_alerts_availability_and_status_reach_the_siem_over_tls(sample, authority, party):
+    siem = party("siem")
+    for topic in ("penstock/v1/+/alert/+", "penstock/v1/+/availability", "penstock/v1/+/status"):
+        assert siem.subscribe(topic) == 1
+
+    with Delivery(mqtt=settings(sample, authority, "cellar")) as delivery:
+        delivery.status("{}")
+        delivery.take(make_alert(host="cellar"))
+        assert delivery.drain(PATIENCE_S) == 0
+        heard = [siem.next() for _ in range(3)]
+    offline = siem.next()
+
+    assert [each.topic.removeprefix("penstock/v1/cellar/") for each in heard] == [
+        "availability",
+        "status",
+        "alert/brute_force",
+    ]
+    assert (offline.topic, offline.payload) == ("penstock/v1/cellar/availability", b"offline")
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "penstock/v1/attic/alert/scan",
+        "penstock/v1/attic/availability",
+        "penstock/v1/attic/status",
+        "penstock/v1/cellar/feedback",
+        "penstock/v1/cellar/manifest",
+        "penstock/v1/cellar/alert/scan/more",
+        "penstock/v1/fleet/home/round",
+        "penstock/v1/cellar",
+        "other",
+    ],
+)
+def test_a_gateway_writes_only_its_own_topics(party, topic):
+    cellar = party("cellar")
+
+    assert cellar.publish("penstock/v1/cellar/alert/scan") in {0, 0x10}
+    assert cellar.publish(topic) == NOT_AUTHORIZED
+
+
+def test_a_gateway_reads_nobodys_alerts_not_even_by_a_wildcard(party):
+    cellar, attic = party("cellar"), party("attic")
+    # mosquitto grants the subscription and then checks every message against the reader's rights.
+    cellar.subscribe("#")
+    cellar.subscribe("penstock/v1/attic/alert/+")
+
+    attic.publish("penstock/v1/attic/alert/scan")
+    aggregator = party("aggregator")
+    aggregator.publish("penstock/v1/cellar/manifest", "for cellar")
+
+    assert cellar.next().payload == b"for cellar"
+    assert cellar.heard.empty()
+
+
+def test_whoever_reads_alerts_writes_none(party):
+    for name in ("siem", "analyst"):
+        assert party(name).publish("penstock/v1/cellar/alert/scan") == NOT_AUTHORIZED
+    assert party("analyst").publish("penstock/v1/cellar/feedback") in {0, 0x10}
+    assert party("siem").publish("penstock/v1/cellar/feedback") == NOT_AUTHORIZED
+
+
+def test_an_agent_that_calls_itself_by_another_name_is_refused_by_topic(sample, authority):
+    with Delivery(mqtt=settings(sample, authority, "cellar", gateway="attic")) as delivery:
+        delivery.take(make_alert(host="attic"))
+        delivery.flush(0.5)
+        facts = delivery.facts()
+
+    assert facts.outbox_rows == 1
+    assert re.search(r"penstock/v1/attic/\S+: Not authorized", facts.broker_reason)
+
+
+@pytest.mark.parametrize("what", ["none", "foreign"])
+def test_without_a_certificate_of_our_authority_nobody_is_let_in(sample, authority, tmp_path, what):
+    options = {}
+    if what == "foreign":
+        options["cert"], options["key"] = Authority(tmp_path, "other").issue("cellar")
+    outside = MqttSettings.from_url(f"mqtts://127.0.0.1:{sample.port}", gateway="cellar", ca=authority.ca, **options)
+
+    with Delivery(mqtt=outside) as delivery:
+        delivery.take(make_alert(host="cellar"))
+
+        assert delivery.flush(0.5) == 1
+        assert delivery.facts().connects == 0
