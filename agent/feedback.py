@@ -93,7 +93,7 @@ class IncidentRecord:
         try:
             self._write(update, bundle_sha256=bundle_sha256, mac=mac)
             self.trouble = ""
-        except (sqlite3.Error, OSError) as exc:
+        except (sqlite3.Error, OSError, ValueError) as exc:
             self.failed += 1
             self.trouble = f"{self.path}: {exc}"
             is_damaged = isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError)
@@ -114,7 +114,7 @@ class IncidentRecord:
         content = RecordedIncident(
             incident_id=update.incident_id,
             device=update.device.hex(),
-            mac=mac,
+            mac=mac or None,  # "" is a MAC that was claimed and not proven
             attack_class=update.class_name,
             manifest_sha256=bundle_sha256,
             score=min(1.0, max(0.0, float(update.score))),

@@ -21,7 +21,7 @@ from agent.rules import RULES_FILE, RulesFile
 from agent.state import StateFile
 from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.bundle import Bundle, default_bundle
-from contracts.errors import BundleError, BundleUntrusted, PenstockError
+from contracts.errors import BundleError, BundleOutdated, BundleUntrusted
 from contracts.terminal import complain
 from detection.calibration import Calibrator
 from detection.detector import Detector
@@ -100,25 +100,40 @@ class Judging:
         return engine_of(bundle, choice=scoring.engine, socket_path=str(scoring.tensorrt_socket))
 
     def new_bundle(self, before: AgentConfig, after: AgentConfig) -> Commit:
-        """Return what lets the bundle of new settings be tried, and then serve. Raises PenstockError."""
-        configured, store = after.scoring.bundle, self.store
-        store.trust = after.scoring.trust_dir
+        """Return what lets the bundle of new settings be tried, and then serve. Raises PenstockError.
+
+        Where the setting has not changed, what an operator did since (a newer release, a way back) stands.
+        """
+        trust, configured = after.scoring.trust_dir, after.scoring.bundle
+        is_same = configured == before.scoring.bundle
+        served = None if configured is None and is_same else self._offered(configured, trust, is_same=is_same)
+
+        def commit() -> None:
+            self.store.trust = trust
+            if served is not None:
+                self.swap.offer(served)
+
+        return commit
+
+    def _offered(self, configured: Path | None, trust: Path, *, is_same: bool) -> Served | None:
+        """Return the configured bundle ready to serve, None where it need not be tried."""
         serving = self.serving.bundle
-        try:
-            if configured is None:
-                bundle = store.last_good() if before.scoring.bundle is None else default_bundle()
-            else:
-                bundle = store.stage(configured, newest=serving.manifest.release)
-            reason = store.standing.refused.get(name_of(bundle))
-            if bundle.manifest_sha256 == serving.manifest_sha256:
-                return lambda: None
-            if reason is not None and configured != before.scoring.bundle:
-                raise BundleUntrusted(f"bundle: {configured} was refused here: {reason}")
-            served = self.swap.made(bundle) if reason is None else None
-        except PenstockError:
-            store.trust = before.scoring.trust_dir
-            raise
-        return lambda: None if served is None else self.swap.offer(served)
+        if configured is None:
+            bundle = default_bundle()
+        else:
+            try:
+                bundle = Store(self.store.path, trust=trust).stage(configured, newest=serving.manifest.release)
+            except BundleOutdated:
+                if is_same:
+                    return None
+                raise
+        if bundle.manifest_sha256 == serving.manifest_sha256:
+            return None
+        if (reason := self.store.standing.refused.get(name_of(bundle))) is not None:
+            if is_same:
+                return None
+            raise BundleUntrusted(f"bundle: {configured} was refused here: {reason}; penstock model stage insists")
+        return self.swap.made(bundle)
 
     def change(self, config: AgentConfig) -> None:
         """Let new settings hold that were checked before."""

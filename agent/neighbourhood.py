@@ -6,6 +6,7 @@ interface may come later: then its networks and devices are asked for anew, and 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class Neighbourhood:
     def __init__(self, config: AgentConfig, *, state_dir: Path | None) -> None:
         self.config = config
         self.interfaces: tuple[str, ...] = config.capture.interfaces
-        self.home_nets = self._found_nets() or DEFAULT_HOME_NETS
+        self.home_nets = self._found_nets(say=complain) or DEFAULT_HOME_NETS
         self.devices = Devices(home=HomeNets(self.home_nets), own=self._own())
         self.tallies: dict[str, RecordTally] = {}
         self._state = StateFile(None if state_dir is None else state_dir / DEVICES)
@@ -52,7 +53,7 @@ class Neighbourhood:
 
     def grown(self) -> bool:
         """Ask for the home networks anew; return whether there are more. None ever leaves: addresses come and go."""
-        nets = joined([*self._known_nets(), *self._found_nets()])
+        nets = joined([*self._known_nets(), *self._found_nets(say=lambda _: None)])
         if self.config.capture.home_nets != "auto" or set(nets) == set(self.home_nets) or len(nets) > MAX_NETS:
             return False
         complain(f"home networks are now {', '.join(nets)}")
@@ -67,17 +68,17 @@ class Neighbourhood:
     def _known_nets(self) -> tuple[str, ...]:
         return () if self.home_nets == DEFAULT_HOME_NETS else self.home_nets
 
-    def _found_nets(self) -> tuple[str, ...]:
+    def _found_nets(self, *, say: Callable[[str], None]) -> tuple[str, ...]:
+        """Return the networks of the interfaces that are there; the defaults of one count where no other has any."""
         configured = self.config.capture.home_nets
         if configured != "auto":
             return configured
-        found: list[str] = []
-        for interface in self.interfaces:
-            try:
-                found += home_nets_of(interface)
-            except (DataMissing, OSError):
-                continue  # not there yet
-        return joined(found)
+        found = []
+        for interface in self._present():
+            with contextlib.suppress(DataMissing, OSError):  # gone again
+                found.append(home_nets_of(interface, say=say))
+        own = [nets for nets in found if nets != DEFAULT_HOME_NETS]
+        return joined(net for nets in own or found for net in nets)
 
     # -- whom never to ban --------------------------------------------------------------------------------------
 
@@ -100,11 +101,9 @@ class Neighbourhood:
 
     def _own(self) -> frozenset[bytes]:
         found: set[bytes] = set()
-        for interface in self.interfaces:
-            try:
+        for interface in self._present():
+            with contextlib.suppress(DataMissing, OSError):  # gone again
                 found |= own_addresses(interface)
-            except (DataMissing, OSError):
-                continue
         return frozenset(found)
 
     # -- devices ------------------------------------------------------------------------------------------------
@@ -124,12 +123,15 @@ class Neighbourhood:
 
     def turn(self, clock_us: int) -> list[Move]:
         """Hear what devices say of themselves; return those that moved to another address, windows and all."""
-        return [] if self._watch is None else self._watch.turn(clock_us)
+        moves = [] if self._watch is None else self._watch.turn(clock_us)
+        for move in moves:
+            old, new = address_text(move.old), address_text(move.new)
+            complain(f"device {move.mac.hex(':')} went from {old} to {new}, its window with it")
+        return moves
 
     def mac_of(self, address: bytes) -> str | None:
-        """Return a device's MAC as text."""
-        named = self.devices.named(address)
-        return None if named is None else named.mac
+        """Return the MAC by which rules know a device; empty, which fits no rule, where it is not proven."""
+        return None if self._watch is None else self._watch.mac_of(address)
 
     def name_of(self, address: bytes) -> str:
         """Return a device's name, empty where it has none."""

@@ -99,7 +99,6 @@ def new_outlets(delivery: Delivery, before: AgentConfig, after: AgentConfig, env
     def commit() -> None:
         if sinks is None:
             delivery.reopen()  # a log rotation sends SIGHUP too
-        if sinks is not None or mqtt is not None:
-            delivery.use(sinks=sinks, mqtt=mqtt)
+        delivery.use(sinks=sinks, mqtt=mqtt, bounds=bounds_of(after))
 
     return commit

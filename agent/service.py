@@ -45,6 +45,7 @@ from agent.recorder import Recorder
 from agent.reload import Commit, Reload
 from agent.retention import sweep
 from agent.servers import Servers, status_text
+from agent.state import make_folder
 from agent.stopping import HangUp, StopRequest
 from agent.stopwatch import Stopwatch
 from contracts.bundle import Bundle
@@ -115,13 +116,14 @@ class Service:
             report = point.source.report()
             complain(f"watching {report.interface} ({report.link}, {report.source})")
             self._warnings.say(report)
-        self.notifier.ready(f"watching {', '.join(names)}")
         self._chores.every(FACTS_EVERY_S, self._each_second)
         self._chores.every(SAVE_EVERY_S, lambda: self._saving.do(self._save()))
         self._chores.every(MINUTE_S, self._look_around)
         self._chores.every(3600.0, self._sweep)
         if line.is_on:
             self._chores.every(0.25, lambda: self._draw(line))
+        self._chores.turn()  # who asks what is seen, from READY on, is answered
+        self.notifier.ready(f"watching {', '.join(names)}")
         began_s = time.monotonic()
         try:
             while not stop and (duration_s is None or time.monotonic() - began_s < duration_s):
@@ -138,6 +140,8 @@ class Service:
 
     def _build(self, opened: ExitStack) -> None:
         config = self.config
+        if self._state_dir is not None:
+            make_folder(self._state_dir)
         self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
         if not any(self._is_there(point) for point in self.interfaces.points):
             raise absent(config.capture.interfaces[0])
@@ -265,7 +269,8 @@ class Service:
         self.judging.detector.change(never_ban=self.around.never_ban())
 
     def _between(self, clock_us: int) -> None:
-        self.around.turn(clock_us)
+        for move in self.around.turn(clock_us):
+            self.judging.detector.moved(move.old, move.new)
 
     def _draw(self, line: LiveLine) -> None:
         points = self.interfaces.points
@@ -276,7 +281,7 @@ class Service:
     def _told(self, update: IncidentUpdate) -> None:
         self.gathering.told(update)
         sha256 = self.judging.serving.bundle.manifest_sha256
-        self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device))
+        self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
 
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)

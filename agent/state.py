@@ -18,6 +18,14 @@ from detection.state import StateRefused
 ASIDE: Final = ".aside"
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder of states where it is missing. Raises OutputError where it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+    except OSError as exc:
+        raise OutputError(f"gateway.state_dir: {path} cannot be made: {exc.strerror or exc}") from exc
+
+
 class StateFile:
     """One JSON object on disk. `path` None: nothing is kept. `failures` counts what the disk would not take."""
 

@@ -158,6 +158,10 @@ class Calibrator:
         """Leave out a device's windows of now: a rule of the operator answered for them."""
         self._sample.set_aside(device, at_us)
 
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address keep what is known of it."""
+        self._sample.moved(old, new)
+
     def judge(self, incidents: Mapping[str, str]) -> None:
         """Count no more the incidents that the operator called benign or malicious."""
         self._budget.judge(incidents)

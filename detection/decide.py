@@ -1,6 +1,8 @@
 """Scores to detections: the bundle's thresholds, per class, and how far a score lies from them.
 
-A detection is a score above its threshold and nothing more; whether it opens an incident is `incidents`' business.
+How suspicious a window is, is what the network does not call benign: an attack it cannot place between two classes is
+no less of an attack. The most probable attack class gives its name and its threshold (decision 0030). A detection is a
+score above its threshold and nothing more; whether it opens an incident is `incidents`' business.
 Distances are in log-odds: there a step means the same at 0.6 and at 0.99, so that one number moves all classes.
 """
 
@@ -17,8 +19,23 @@ from contracts.classes import BENIGN, NAMES, UNKNOWN
 from detection.engine import Scores
 
 
+def class_scores(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return float64[B, C]: 1 - benign at each window's most probable attack class, 0 elsewhere.
+
+    `probabilities` [B, C] are those of the head, benign first.
+
+    >>> class_scores(np.array([[0.1, 0.4, 0.5], [0.75, 0.25, 0.0]])).tolist()
+    [[0.0, 0.0, 0.9], [0.0, 0.25, 0.0]]
+    """
+    scores = np.zeros(probabilities.shape)
+    if len(probabilities):
+        rows, named = np.arange(len(probabilities)), 1 + probabilities[:, BENIGN + 1 :].argmax(axis=1)
+        scores[rows, named] = 1.0 - probabilities[:, BENIGN].astype(np.float64)
+    return scores
+
+
 class Threshold(Protocol):
-    """Two probabilities of a class: above `open` it is a detection, above `severe` it may earn severity 1."""
+    """Two scores of a class: above `open` it is a detection, above `severe` it may earn severity 1."""
 
     @property
     def open(self) -> float: ...
@@ -37,10 +54,9 @@ class Interval(Protocol):
     def hi(self) -> float: ...
 
 
-def score_table(scores: Scores) -> NDArray[np.float32]:
-    """Return what thresholds are held against, by class: [B, C + 1], the unknown score last."""
-    table: NDArray[np.float32] = np.column_stack([scores.probabilities[:, :UNKNOWN], scores.unknown_score])
-    return table
+def score_table(scores: Scores) -> NDArray[np.float64]:
+    """Return what thresholds are held against, by class: float64[B, C + 1], the unknown score last."""
+    return np.column_stack([class_scores(scores.probabilities[:, :UNKNOWN]), scores.unknown_score])
 
 
 class Margins(NamedTuple):
@@ -127,13 +143,13 @@ class Thresholds:
     def detections(self, scores: Scores) -> list[Detection]:
         """Return at most one detection per window, in the order of the batch.
 
-        Of the attack classes over their `open` threshold the most probable counts; `unknown` only where none is.
+        `unknown` counts only where the window's most probable attack class is not over its `open` threshold.
         """
         table = score_table(scores)
         over: NDArray[np.bool_] = table > self._open
         return [self._strongest(row, table[row], over[row]) for row in np.flatnonzero(over.any(axis=1)).tolist()]
 
-    def _strongest(self, row: int, scores: NDArray[np.float32], over: NDArray[np.bool_]) -> Detection:
+    def _strongest(self, row: int, scores: NDArray[np.float64], over: NDArray[np.bool_]) -> Detection:
         known = over.copy()
         known[UNKNOWN] = False
         index = int(np.where(known, scores, -1.0).argmax()) if known.any() else UNKNOWN

@@ -124,6 +124,12 @@ class Detector:
         if self._calibrator is not None:
             self._calibrator.judge(self._suppressor.rules.verdicts)
 
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address (16 octets each) keep its incidents and what is held of it."""
+        self._incidents.moved(old, new)
+        if self._calibrator is not None:
+            self._calibrator.moved(old, new)
+
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
         scores = self._engine.score(batch.values, batch.mask)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import UNKNOWN
+from contracts.classes import BENIGN, UNKNOWN
 from detection.engine import Engine
 from flowfeatures import WINDOW_COLUMNS
 
@@ -20,7 +20,7 @@ TOP = 3
 
 
 class ColumnFall(NamedTuple):
-    """A column, and by how much the class score falls without what it holds (0..1)."""
+    """A column, and by how much the score falls without what it holds (0..1)."""
 
     column: str
     fall: float
@@ -46,7 +46,7 @@ class Explainer:
         each = np.arange(columns)
         variants[1 + each[:, None], records[None, :], each[:, None]] = self._medians[:, None]
         scores = self._engine.score(variants, np.repeat(mask[None], 1 + columns, axis=0))
-        score = scores.unknown_score if class_index == UNKNOWN else scores.probabilities[:, class_index]
+        score = scores.unknown_score if class_index == UNKNOWN else 1 - scores.probabilities[:, BENIGN]
         falls = score[0] - score[1:]
         largest = np.argsort(-falls, kind="stable")[:TOP].tolist()
         return tuple(ColumnFall(WINDOW_COLUMNS[i], float(falls[i])) for i in largest if falls[i] > 0)

@@ -215,6 +215,18 @@ class Incidents:
             for key in self._open:
                 self._schedule(key)
 
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address keep its incidents, but one of a class that it has there already."""
+        self._suspicions.moved(old, new)
+        keys = {key: (new, key[1]) for key in self._open if key[0] == old and (new, key[1]) not in self._open}
+        if not keys:
+            return
+        self._open = {keys.get(key, key): incident for key, incident in self._open.items()}
+        self._of_flow = {flow: keys.get(key, key) for flow, key in self._of_flow.items()}
+        for key in keys.values():
+            self._open[key].device = new
+            self._schedule(key)
+
     def all(self) -> list[IncidentUpdate]:
         """Return every incident still remembered as it stands now, by the time it opened."""
         now = [incident.view("", at_us=self._now_us) for incident in self._open.values()]

@@ -207,8 +207,8 @@ class Rules:
 class Suppressor:
     """Take out of sightings what rules answer for, and count it.
 
-    `mac_of` tells the MAC of an address where it is known; without it a rule that names a MAC fits the address it was
-    made at, or nothing.
+    `mac_of` tells the MAC of an address: None where nobody claims one, empty where one is claimed and not proven, which
+    fits no rule that names one. Where it is None a benign rule fits the address it was made at, a mute by MAC nothing.
     """
 
     def __init__(self, rules: Rules, *, manifest_sha256: str, mac_of: MacOf | None = None) -> None:

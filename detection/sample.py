@@ -190,6 +190,19 @@ class Sample:
         elif near.open <= 0:
             near.last = max(near.last, block)
 
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address keep its periods, and stay near its incidents."""
+        for block in self._waiting.values():
+            if (margins := block.pop(old, None)) is not None:
+                seen = block.get(new, margins)
+                block[new] = [max(pair) for pair in zip(margins, seen, strict=True)]
+        if (near := self._near.get(old)) is not None and new not in self._near:
+            keep_newest(self._near, new, near, limit=MAX_NEAR)
+            del self._near[old]
+        for name, devices in self._incidents.items():
+            if old in devices:
+                self._incidents[name] = tuple(new if each == old else each for each in devices)
+
     def _set_back(self, now_us: int) -> None:
         """Forget what lies in the future now: nothing would ever leave it."""
         self._waiting.clear()

@@ -54,6 +54,13 @@ class Suspicions:
         """Forget from now on after another time without a sighting."""
         self._quiet_us = quiet_us
 
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address keep what is held of it, but of a class that is held there already."""
+        held = self._held
+        keys = {key: (new, key[1]) for key in held if key[0] == old and (new, key[1]) not in held}
+        if keys:
+            self._held = {keys.get(key, key): suspicion for key, suspicion in held.items()}
+
     def clear(self) -> None:
         """Forget all: the clock was set back."""
         self._held.clear()

@@ -103,7 +103,7 @@ class FlowMeter:
         """Return what was counted so far.
 
         packets = decoded + the sum of undecoded (by reason); decoded = metered, each in its flow, + shed_packets; flows
-        opened, records left (partial ones among them), super_frames (IP packets above 1,500 octets), evicted_flows (table full),
-        emergencies (times its filling up has shortened the timeouts), live_flows.
+        opened, records left (partial ones among them), super_frames (IP packets above 1,500 octets), evicted_flows
+        (table full), emergencies (times its filling up has shortened the timeouts), live_flows.
         """
         return self._table.counters

@@ -21,13 +21,13 @@ from tests.detection.windows import make_manifest
 def write_refusal_bundle(folder: Path, **changes: Any) -> Path:
     """Write a bundle that calls it a scan when a device's flows are refused; `changes` go into its manifest.
 
-    The logit of benign is the number of TCP and UDP records in the window, that of scan the sum over them of 10 times
-    the refused flows of the last 10 s.
+    The logit of benign is 10 times the number of records in the window, that of scan the sum over them of 100 times the
+    refused flows of the last 10 s.
     """
     weights = np.zeros((F, C), np.float32)
-    for column in ("is_tcp", "is_udp"):
-        weights[WINDOW_COLUMNS.index(column), NAMES.index("benign")] = 1.0
-    weights[WINDOW_COLUMNS.index("failed_10s"), NAMES.index("scan")] = 10.0
+    for column in (name for name in WINDOW_COLUMNS if name.startswith("is_")):
+        weights[WINDOW_COLUMNS.index(column), NAMES.index("benign")] = 10.0
+    weights[WINDOW_COLUMNS.index("failed_10s"), NAMES.index("scan")] = 100.0
     return _write(folder, weights, make_manifest().model_copy(update=changes))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, HEAD_NAMES
+from contracts.classes import BENIGN
 from training.captures import find_captures
 from training.datasets import WindowSet
 from training.figures.rates import mean_and_spread, wilson_bounds
 from training.fit import FitSettings, Fitted, fit, predict
 from training.progress import Progress
 from training.splits import Splits, load_splits
-from training.thresholds import choose
+from training.thresholds import choose, detected
 from training.unknown import UnknownSettings, choose_threshold, fit_unknown, unknown_scores
 from training.unknown_compare import SHORT, Sides, see, sides_of
 from training.unknown_tables import makers_table
@@ -73,7 +73,7 @@ def judge_maker(fitted: Fitted, sides: Sides, splits: Splits, maker: str) -> dic
     opens = choose_threshold(strange[~lab], strange[lab], settings=settings)["open"]
     every = [sides.plain[side] for side in SIDES_OF_DEVICES]
     own = [each.where(_of_maker(each, splits, maker) & (each.label == BENIGN)) for each in every]
-    named = np.concatenate([_over(predict(fitted.network, each), chosen.by_class) for each in own if len(each)])
+    named = np.concatenate([detected(predict(fitted.network, each), chosen.by_class) for each in own if len(each)])
     unknown = np.concatenate(
         [unknown_scores(arrays, see(fitted, each, sides.source_of).outputs) > opens for each in own if len(each)]
     )
@@ -104,8 +104,3 @@ def _of_maker(windows: WindowSet, splits: Splits, maker: str) -> NDArray[np.bool
     folders = set(splits.vendors[maker])
     belongs = np.array([bool(folders & set(Path(name).parts)) for name in windows.groups], dtype=np.bool_)
     return belongs[windows.group] if len(windows) else np.zeros(0, np.bool_)
-
-
-def _over(probabilities: NDArray[np.float32], by_class: Mapping[str, tuple[float, float]]) -> NDArray[np.bool_]:
-    opens = np.array([by_class[name][0] for index, name in enumerate(HEAD_NAMES) if index != BENIGN])
-    return np.asarray((np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1))

@@ -24,7 +24,7 @@ from training.datasets import WindowSet, gather
 from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict
 from training.splits import TEACHING_SIDES, Splits
-from training.thresholds import Chosen, choose
+from training.thresholds import Chosen, choose, detected
 from training.unknown_teach import unknown_of
 
 PARITY_WINDOWS = 4000
@@ -112,15 +112,14 @@ def data_used(captures: CapturesBySide, splits: Splits, train: WindowSet) -> lis
 
 def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64], chosen: Chosen) -> dict[str, Any]:
     """Return tpr, fpr, auc and counts over windows, for one network under its own thresholds."""
-    opens = np.array([chosen.by_class[name][0] for i, name in enumerate(HEAD_NAMES) if i != BENIGN])
-    detected = np.asarray((np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1))
+    over = detected(probabilities, chosen.by_class)
     benign, attack = np.asarray(label == BENIGN), np.asarray(label != BENIGN)
     score = 1 - probabilities[:, BENIGN]
     return {
         "windows_benign": int(benign.sum()),
         "windows_attack": int(attack.sum()),
-        "tpr": float(detected[attack].mean()) if attack.any() else None,
-        "fpr": float(detected[benign].mean()) if benign.any() else None,
+        "tpr": float(over[attack].mean()) if attack.any() else None,
+        "fpr": float(over[benign].mean()) if benign.any() else None,
         "auc": auc(score[attack], score[benign]),
     }
 

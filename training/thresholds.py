@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.classes import BENIGN, HEAD_NAMES
+from detection.decide import class_scores
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 SHARES = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 5e-4, 2e-4, 1e-4, 0.0)
 """Of benign windows: the score each lies at or above goes into the manifest, for gateways to hold their own against."""
@@ -32,7 +33,7 @@ class ThresholdSettings:
     open_margin: float = 0.3
     severe_margin: float = 2.0
     floor: float = 0.60
-    ceiling: float = 0.995
+    ceiling: float = 0.9995
 
 
 @dataclass(frozen=True)
@@ -71,31 +72,38 @@ def choose(benign: Mapping[str, Floats], *, settings: ThresholdSettings | None =
     """Return thresholds from the probabilities float32[N, C] of benign validation windows, by their source."""
     how = settings or ThresholdSettings()
     empty = np.zeros((0, len(HEAD_NAMES)), np.float32)
-    probabilities = np.concatenate([empty, *benign.values()])
+    scores_by_source = {source: class_scores(probabilities) for source, probabilities in benign.items()}
     by_class = {}
     for index, name in enumerate(HEAD_NAMES):
         if index == BENIGN:
             continue
         reached = max(
-            (_reached(scores[:, index], how.tolerated.get(source, 0.0)) for source, scores in benign.items()),
+            (_reached(scores[:, index], how.tolerated.get(source, 0.0)) for source, scores in scores_by_source.items()),
             default=0.0,
         )
         low = float(np.clip(_raised(reached, how.open_margin), how.floor, how.ceiling))
-        high = max(low, min(_raised(low, how.severe_margin), 0.999))
-        by_class[name] = (round(low, 4), round(high, 4))
-    opens = np.array([by_class[name][0] for index, name in enumerate(HEAD_NAMES) if index != BENIGN])
-    above = (np.delete(probabilities, BENIGN, axis=1) > opens).any(axis=1) if len(probabilities) else np.zeros(0, bool)
+        high = max(low, min(_raised(low, how.severe_margin), 0.9999))
+        by_class[name] = (round(low, 5), round(high, 5))
+    probabilities = np.concatenate([empty, *benign.values()])
     return Chosen(
         by_class=by_class,
-        interval=(how.floor, max(how.ceiling, float(opens.max()))),
+        interval=(how.floor, max(how.ceiling, *(low for low, _ in by_class.values()))),
         benign_windows=len(probabilities),
-        benign_above=int(above.sum()),
+        benign_above=int(detected(probabilities, by_class).sum()),
         benign_scores={
-            name: tail_of((scores[:, index], how.tolerated.get(source, 0.0)) for source, scores in benign.items())
+            name: tail_of(
+                (scores[:, index], how.tolerated.get(source, 0.0)) for source, scores in scores_by_source.items()
+            )
             for index, name in enumerate(HEAD_NAMES)
             if index != BENIGN
         },
     )
+
+
+def detected(probabilities: Floats, by_class: Mapping[str, tuple[float, float]]) -> NDArray[np.bool_]:
+    """Return bool[N]: windows over the `open` threshold of the class they look like, of probabilities float32[N, C]."""
+    opens = np.array([np.inf if index == BENIGN else by_class[name][0] for index, name in enumerate(HEAD_NAMES)])
+    return np.asarray((class_scores(probabilities) > opens).any(axis=1))
 
 
 def tail_of(sources: Iterable[tuple[Floats, float]]) -> list[float]:

@@ -116,7 +116,10 @@ class BundleSwap:
             newest = self.serving.bundle.manifest.release
             if bundle.manifest.release < newest and not wish.rollback:
                 raise BundleError(f"release {bundle.manifest.release}, wanted {newest} or later unless rolled back")
-            self.offer(self.made(bundle), at_once=wish.at_once, rollback=wish.rollback)
+            made = self.made(bundle)
+            if wish.rollback and bundle.manifest_sha256 != self.serving.bundle.manifest_sha256:
+                self._store.refuse(name_of(self.serving.bundle), "an operator went back from it")
+            self.offer(made, at_once=wish.at_once, rollback=wish.rollback)
         except PenstockError as exc:
             self.refuse(f"bundle {wish.name}", str(exc))
 

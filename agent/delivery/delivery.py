@@ -28,7 +28,8 @@ from contracts.eve import render_eve
 from contracts.formats import FORMATS
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it
-COMMIT_MOST: Final = 512  # letters in one commit: a disk that is nearly full takes the first of them at least
+COMMIT_MOST: Final = 512  # letters in one commit
+COMMIT_LEAST: Final = 8  # after failures: a disk with little room takes some of them, and has room again once they left
 # Acknowledgements alone wait so long for others: a row that is deleted late is at worst a message sent twice.
 GATHER_S: Final = 0.05
 
@@ -74,6 +75,7 @@ class Delivery:
         # All guarded by _changed:
         self._new: list[Letter] = []
         self._committing = 0
+        self._commit_most = COMMIT_MOST
         self._on_disk = 0
         self._acknowledged: list[int] = []
         self._unsendable: list[int] = []
@@ -327,7 +329,7 @@ class Delivery:
                     self._changed.wait_for(lambda: self._is_closing, RETRY_S)
                 elif not self._new:
                     self._changed.wait_for(self._is_urgent, GATHER_S)
-                added, self._new = self._new[:COMMIT_MOST], self._new[COMMIT_MOST:]
+                added, self._new = self._new[: self._commit_most], self._new[self._commit_most :]
                 settled, unsendable = tuple(self._acknowledged), tuple(self._unsendable)
                 self._committing = len(added)
                 is_last = self._is_closing and not (self._new and self._trouble is None)
@@ -342,11 +344,13 @@ class Delivery:
     def _commit(self, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]) -> None:
         if self._outbox is None or self._sender is None:
             return
-        trouble, gone, began_s = None, 0, self._clock_s()
-        try:
-            gone = self._outbox.apply(added=added, removed=settled, unsendable=unsendable)
-        except OutboxError as exc:
-            trouble = exc
+        began_s = self._clock_s()
+        gone, trouble = self._apply(self._outbox, added, settled, unsendable)
+        is_settled = trouble is None
+        if trouble is not None and added and (settled or unsendable):
+            # What leaves makes room, and must not wait for what has none.
+            gone, stuck = self._apply(self._outbox, [], settled, unsendable)
+            is_settled = stuck is None
         self._commit_times.observe(self._clock_s() - began_s)
         with self._changed:
             if (trouble is None) != (self._trouble is None):
@@ -354,15 +358,27 @@ class Delivery:
             self._trouble = trouble
             self._committing = 0
             self._on_disk = len(self._outbox)
-            if trouble is None:
+            if is_settled:
                 self.delivered += gone
                 del self._acknowledged[: len(settled)]
                 del self._unsendable[: len(unsendable)]
+            if trouble is None:
+                self._commit_most = min(COMMIT_MOST, 2 * self._commit_most)
             else:
+                self._commit_most = max(COMMIT_LEAST, self._commit_most // 2)
                 self._new[:0] = added
             self._changed.notify_all()
         if added and trouble is None:
             self._sender.wake()
+
+    @staticmethod
+    def _apply(
+        outbox: Outbox, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]
+    ) -> tuple[int, OutboxError | None]:
+        try:
+            return outbox.apply(added=added, removed=settled, unsendable=unsendable), None
+        except OutboxError as exc:
+            return 0, exc
 
 
 def _letter(alert: Alert, format_name: str) -> Letter:

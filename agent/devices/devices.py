@@ -24,7 +24,7 @@ FORGET_US: Final = 24 * 3600 * SECOND_US  # a settled device silent for so long 
 QUIET_US: Final = 60 * SECOND_US  # an address not claimed for so long, while all was heard, has been left
 HOLD_US: Final = 3600 * SECOND_US  # and for so long: another device may have it
 REST_US: Final = 600 * SECOND_US  # between two moves of one device
-PENDING_US: Final = 3600 * SECOND_US  # a move not confirmed by then is none
+PENDING_US: Final = 3600 * SECOND_US  # a move not confirmed by then is counted as none, and begins anew if it goes on
 MAX_TAKEOVERS: Final = 1024
 
 Objection = Callable[[bytes, bytes, bytes], str | None]
@@ -45,7 +45,7 @@ class Devices:
         self._strangers: OrderedDict[bytes, Device] = OrderedDict()  # the one silent for longest first
         self._holders: dict[bytes, bytes] = {}  # address -> MAC
         self._name_holders: dict[str, bytes] = {}
-        self._pending: dict[tuple[bytes, str], bytes] = {}  # MAC, kind of address -> where it may have moved to
+        self._pending: dict[tuple[bytes, str], tuple[bytes, int]] = {}  # MAC, kind -> where it may have moved to, since
         self._takeovers: list[bytes] = []
         self._deaf_us: int | None = None
         self._counts: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class Devices:
     def moves(self, now_us: int, objection: Objection = lambda _old, _new, _mac: None) -> list[Move]:
         """Return the devices that have changed their address since this was last asked."""
         found = []
-        for key, new in list(self._pending.items()):
+        for key, (new, since_us) in list(self._pending.items()):
             mac, _ = key
             device = self._find(mac)
             if device is None or new not in device.claims or self._holders.get(new) != mac:
@@ -111,7 +111,7 @@ class Devices:
                 why = objection(old, new, mac) if self._is_confirmed(device, old, new, now_us) else "not confirmed"
                 if why is None:
                     found.append(self._move(device, old, new, now_us))
-            if why is not None and now_us - device.claims[new].first_us > PENDING_US:
+            if why is not None and now_us - since_us > PENDING_US:
                 self._drop_move(key, why)
         return found
 
@@ -274,13 +274,15 @@ class Devices:
             return
         if device.mac in self._settled:
             device.prove(address)
-            if address not in device.proven and any(kind_of(each) == kind_of(address) for each in device.proven):
-                self._await_move(device, address)
+            self._await_move(device, address, now_us)
 
-    def _await_move(self, device: Device, address: bytes) -> None:
-        """Remember that a device may be on its way to an address, with the first time it says so."""
-        if device.claims[address].count == 1:
-            self._pending[device.mac, kind_of(address)] = address
+    def _await_move(self, device: Device, address: bytes, now_us: int) -> None:
+        """Remember that a device may be on its way; one that is new takes the place of one that is waited for."""
+        key = device.mac, kind_of(address)
+        if address in device.proven or all(kind_of(each) != key[1] for each in device.proven):
+            return
+        if key not in self._pending or device.claims[address].count == 1:
+            self._pending[key] = address, now_us
 
     def _take_over(self, device: Device, holder: bytes, address: bytes, now_us: int) -> bool:
         """Give the address to a device that claims it steadily, once its holder has been silent for long enough."""

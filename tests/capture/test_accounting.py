@@ -45,6 +45,7 @@ def test_one_frame_more_or_less_anywhere_is_noticed(name: str, by: int):
         ("windows_due", "windows due"),
         ("windows_scored", "windows due 9 is not scored"),
         ("windows_shed", "windows due 9 is not scored"),
+        ("windows_waiting", "windows due 9 is not scored"),
     ],
 )
 @pytest.mark.parametrize("by", [-1, 1])

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from agent.delivery import Bounds, Delivery, MqttSettings, Outbox, secret_file
+from agent.delivery import delivery as deliveries
 from agent.delivery import mqtt as connections
 from contracts.errors import OutboxError, UsageError
 from contracts.formats import FORMATS
@@ -233,6 +234,24 @@ def test_a_full_disk_is_waited_for_counted_and_said_twice(tmp_path, monkeypatch,
 
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said == ["outbox: the disk is full", "outbox: takes alerts again"]
+
+
+def test_a_disk_with_room_for_a_few_alerts_takes_a_few_at_a_time(tmp_path, monkeypatch):
+    real = Outbox.apply
+
+    def apply(self, **changes):
+        if len(self) + len(changes["added"]) > 20:
+            raise OutboxError("outbox: the disk is full")
+        return real(self, **changes)
+
+    monkeypatch.setattr(Outbox, "apply", apply)
+    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=tmp_path / "o.db") as delivery:
+        for number in range(200):
+            delivery.take(make_alert(number))
+
+        assert delivery.flush(PATIENCE_S) == 0
+        assert (delivery.delivered, delivery.dropped) == (200, 0)
 
 
 def test_alerts_that_never_reached_the_disk_are_counted_as_lost_at_the_end(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from detection.calibration import Calibrator
 from detection.detector import Detector
 from detection.sample import BLOCK_US
 from detection.state import StateRefused
+from flowfeatures import address_bytes
 from tests.detection.windows import (
     CAMERA,
     ELSEWHERE,
@@ -57,11 +58,12 @@ class Place:
     def watch(self, hours, *, usual=0.05, attacks=()):
         """Let hours pass, every device due every five minutes; `attacks` are (device, attacker, score) of each hour."""
         updates = []
+        quiet = batch_of(*(Window(device, [Row(device, ELSEWHERE, {"scan": usual})]) for device in DEVICES))
         for tick in range(int(hours * 12)):
-            windows = [Window(device, [Row(device, ELSEWHERE, {"scan": usual})], self.at_s) for device in DEVICES]
-            if tick % 12 == 5:
-                windows += [self.attack(*each) for each in attacks]
-            updates += self.detector.add(batch_of(*windows))
+            due_us = np.full(len(DEVICES), T0_US + round(self.at_s * S))
+            updates += self.detector.add(dataclasses.replace(quiet, due_us=due_us))
+            if attacks and tick % 12 == 5:
+                updates += self.detector.add(batch_of(*(self.attack(*each) for each in attacks)))
             self.at_s += 300
         return updates
 
@@ -335,3 +337,15 @@ def test_the_unknown_score_moves_in_an_interval_of_its_own_or_not_at_all():
     assert still.thresholds.open[NAMES.index("unknown")] == 0.7
     assert free.thresholds.open[NAMES.index("unknown")] == pytest.approx(0.9, abs=1e-3)
     assert np.array_equal(free.thresholds.open[:11], still.thresholds.open[:11])
+
+
+def test_a_device_that_moves_during_its_incident_stays_out_of_the_sample():
+    place = Place()
+    place.detector.add(batch_of(place.attack(CAMERA, OUTSIDE, 0.6)))
+
+    place.detector.moved(address_bytes(CAMERA), address_bytes("192.168.1.99"))
+    for n in range(8):  # five minutes of quiet and the periods near it
+        place.detector.add(batch_of(Window("192.168.1.99", [Row("192.168.1.99", ELSEWHERE)], 10 + 250 * n)))
+    place.detector.advance(T0_US + 3 * HOUR_S * S)
+
+    assert 0 < place.calibrator.facts().windows <= 6

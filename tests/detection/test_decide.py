@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from contracts.bundle import Threshold
-from contracts.classes import NAMES, UNKNOWN
+from contracts.classes import BENIGN, NAMES, UNKNOWN
 from detection.decide import Thresholds
 from detection.engine import Scores
 
@@ -18,6 +18,7 @@ def scores(*rows: dict[str, float], unknown: float = 0.0) -> Scores:
     for row, values in enumerate(rows):
         for name, value in values.items():
             probabilities[row, NAMES.index(name)] = value
+        probabilities[row, BENIGN] += 1 - probabilities[row].sum()
     b = len(rows)
     return Scores(probabilities, np.zeros((b, 1), np.float32), np.full(b, unknown, np.float32), np.zeros((b, 1)))
 
@@ -27,19 +28,24 @@ def test_a_score_equal_to_the_threshold_is_no_detection():
 
 
 def test_a_score_just_above_it_is_one():
-    above = float(np.nextafter(np.float32(0.5), np.float32(1)))
+    above = 0.5 + 2.0**-20
 
-    (detection,) = Thresholds(THRESHOLDS).detections(scores({"benign": 0.4}, {"scan": above}))
+    (detection,) = Thresholds(THRESHOLDS).detections(scores({"scan": 0.4}, {"scan": above}))
 
     assert (detection.row, NAMES[detection.class_index], detection.severe) == (1, "scan", False)
     assert detection.score == pytest.approx(above)
     assert detection.threshold == 0.5
 
 
-def test_of_the_classes_over_their_thresholds_the_most_probable_counts():
+def test_an_attack_between_two_classes_is_no_less_of_an_attack():
     (detection,) = Thresholds(THRESHOLDS).detections(scores({"scan": 0.45, "flood": 0.30}))
 
-    assert NAMES[detection.class_index] == "flood", "scan is more probable, but below its own threshold"
+    assert NAMES[detection.class_index] == "scan", "the more probable one gives the name"
+    assert detection.score == pytest.approx(0.75)
+
+
+def test_the_threshold_is_that_of_the_most_probable_class():
+    assert Thresholds(THRESHOLDS).detections(scores({"scan": 0.26, "flood": 0.22})) == []
 
 
 def test_benign_is_never_a_detection_however_probable():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from contracts.classes import NAMES
+from contracts.errors import BundleCorrupt
 from detection import incidents
 from detection.detector import Detector
 from detection.incidents import IncidentUpdate
-from flowfeatures import WINDOW_COLUMNS, address_text
+from flowfeatures import WINDOW_COLUMNS, address_bytes, address_text
 from tests.detection.windows import (
     BULB,
     CAMERA,
@@ -281,3 +282,121 @@ def test_a_storm_of_incidents_is_told_in_order_of_time(monkeypatch: pytest.Monke
     reasons = [each.reason for each in updates]
     assert (reasons.count("opened"), reasons.count("closed: too many open")) == (500, 450)
     assert [(each.at_us - T0_US) // S for each in updates] == sorted((each.at_us - T0_US) // S for each in updates)
+
+
+class FailingEngine(LegibleEngine):
+    """Breaks after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def score(self, windows, mask):
+        if self.calls <= 0:
+            raise BundleCorrupt("model.onnx: gave nan")
+        self.calls -= 1
+        return super().score(windows, mask)
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_batch_the_engine_fails_on_counts_nowhere_and_can_be_given_to_another(calls):
+    made = Detector(make_bundle(), FailingEngine(calls))
+    with pytest.raises(BundleCorrupt):
+        made.add(batch_of(scan_at(0)))
+    assert (made.windows, made.detections, made.opened) == (0, 0, 0)
+
+    made.use(make_bundle(), LegibleEngine())
+
+    assert len(made.add(batch_of(scan_at(0)))) == 1
+    assert made.windows == 1
+
+
+def test_what_cannot_be_explained_is_told_without_columns():
+    (update,) = Detector(make_bundle(), FailingEngine(2)).add(batch_of(scan_at(0)))
+
+    assert update.columns == ()
+
+
+def test_another_bundle_keeps_the_incidents_that_are_open():
+    made = detector()
+    made.add(batch_of(scan_at(0)))
+
+    made.use(make_bundle(open_at=0.7), LegibleEngine())
+
+    assert made.add(batch_of(scan_at(1, flow_id=2))) == []
+    assert (made.opened, made.open_incidents) == (1, 1)
+    assert made.opened_by_class[NAMES.index("scan")] == 1
+
+
+def test_a_source_that_must_never_be_banned_earns_no_severity_from_then_on():
+    made = detector()
+    (first,) = made.add(batch_of(scan_at(0, scores=SEVERE, handshake=True)))
+    made.change(never_ban=[OUTSIDE])
+
+    (second,) = made.add(batch_of(scan_at(0, device=BULB, flow_id=2, scores=SEVERE, handshake=True)))
+
+    assert (first.severity, second.severity) == (1, 2)
+
+
+def test_settings_that_cannot_be_change_nothing():
+    made = detector()
+
+    with pytest.raises(ValueError, match="network"):
+        made.change(never_ban=["nonsense"], incident_quiet_s=1.0)
+
+    made.add(batch_of(scan_at(0)))
+    assert made.advance(T0_US + 2 * S) == []
+
+
+def test_a_shorter_time_of_quiet_closes_open_incidents_too():
+    made = detector()
+    made.add(batch_of(scan_at(0)))
+
+    made.change(incident_quiet_s=5.0)
+
+    assert said(made.advance(T0_US + 6 * S)) == [(1, "closed: quiet", 5.0)]
+
+
+def test_prints_are_kept_while_an_incident_may_speak_and_not_after():
+    made = detector()
+    (update,) = made.add(batch_of(scan_at(0)))
+    made.close()
+
+    assert len(update.prints) == 1
+    assert [each.prints for each in made.incidents] == [()]
+
+
+def test_a_device_that_changes_its_address_keeps_its_incident():
+    made = detector()
+    (first,) = made.add(batch_of(scan_at(0)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+    later = made.add(batch_of(scan_at(5, device=BULB, flow_id=2)))
+    (after_10_s,) = made.advance(T0_US + 10 * S)
+    closed = made.advance(T0_US + 400 * S)
+
+    assert later == []
+    assert made.opened == 1
+    assert (after_10_s.incident_id, address_text(after_10_s.device)) == (first.incident_id, BULB)
+    assert said(closed)[-1] == (3, "closed: quiet", 305.0)
+
+
+def test_a_device_that_moves_to_where_the_same_class_is_open_joins_nothing():
+    made = detector()
+    made.add(batch_of(scan_at(0), scan_at(0, device=BULB, flow_id=2)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+
+    assert made.open_incidents == 2
+    assert len(made.close()) == 2
+
+
+def test_password_guesses_before_and_after_a_move_add_up():
+    made = detector()
+    guess = {"brute_force": 0.8}
+    made.add(batch_of(scan_at(0, scores=guess, flow_id=1), scan_at(1, scores=guess, flow_id=2)))
+
+    made.moved(address_bytes(CAMERA), address_bytes(BULB))
+
+    (update,) = made.add(batch_of(scan_at(2, device=BULB, scores=guess, flow_id=3)))
+    assert update.class_name == "brute_force"

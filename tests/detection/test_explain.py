@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contracts.classes import NAMES
+from contracts.classes import BENIGN, NAMES
 from detection.engine import Scores
 from detection.explain import Explainer
 from flowfeatures import WINDOW_COLUMNS
@@ -27,6 +27,7 @@ class WeightedEngine:
         means = (windows * mask[:, :, None]).sum(axis=1) / mask.sum(axis=1, keepdims=True)
         probabilities = np.zeros((len(windows), C), np.float32)
         probabilities[:, SCAN] = means @ self.weights
+        probabilities[:, BENIGN] = 1 - probabilities[:, SCAN]
         return Scores(probabilities, *(np.zeros((len(windows), 1), np.float32),) * 3)
 
 

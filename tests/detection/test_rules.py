@@ -297,3 +297,11 @@ def test_verdicts_are_told_apart_by_incident():
     name = "018bcffc-4f48-7000-93dd-7b8cfb3e5df0"
 
     assert Rules.restored({"verdicts": {name: "malicious"}}).verdicts == {name: "malicious"}
+
+
+def test_a_mac_that_is_claimed_and_not_proven_fits_no_rule_that_names_one():
+    (update,) = opened(detector(), window())
+    rules = Rules(RulesState(benign=[benign_rule(update, mac="aa:bb:cc:dd:ee:ff")]))
+
+    assert len(opened(detector(rules, mac_of=lambda _: ""), window())) == 1
+    assert len(opened(detector(mute(device="aa:bb:cc:dd:ee:ff"), mac_of=lambda _: ""), window())) == 1

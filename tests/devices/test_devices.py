@@ -183,6 +183,17 @@ def test_an_objection_holds_a_move_up_and_after_an_hour_ends_it():
     assert devices.facts().refused_moves == {"another MAC sends": 1}
 
 
+def test_a_device_that_sends_its_first_flow_hours_after_it_moved_moves_then():
+    devices = settled()
+
+    for now_us in range(12 * MINUTE, 3 * HOUR, 5 * MINUTE):
+        devices.observe(arp(LAMP, OTHER_IP), now_us)
+        assert devices.moves(now_us, lambda *_: "new address never sent") == []
+
+    assert devices.facts().refused_moves == {"new address never sent": 2}
+    assert moves(devices, 3 * HOUR) == LAMP_MOVED
+
+
 def test_a_device_rests_between_two_moves():
     devices = settled()
     repeat(devices, arp(LAMP, OTHER_IP), first_us=12 * MINUTE, last_us=13 * MINUTE)
@@ -405,6 +416,17 @@ def test_a_device_that_has_been_here_need_not_wait_for_a_stranger_on_its_address
     repeat(devices, arp(CAMERA, OTHER_IP), first_us=12 * MINUTE + 1, last_us=12 * MINUTE + 21 * SECOND)
 
     assert devices.named(at(OTHER_IP)) == DeviceName(CAMERA, None)
+
+
+def test_a_device_that_was_given_anothers_old_address_moves_there_in_the_end():
+    devices = settled()
+    devices.observe(arp(CAMERA, OTHER_IP), 11 * MINUTE)
+
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=12 * MINUTE, last_us=12 * MINUTE + 30 * SECOND)
+    repeat(devices, arp(LAMP, OTHER_IP), first_us=13 * MINUTE, last_us=14 * MINUTE)
+
+    assert devices.takeovers() == [at(OTHER_IP)]
+    assert moves(devices, 14 * MINUTE) == LAMP_MOVED
 
 
 # -- over a restart -----------------------------------------------------------------------------------------------

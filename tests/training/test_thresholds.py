@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contracts.classes import HEAD_NAMES, NAMES
+from contracts.classes import BENIGN, HEAD_NAMES, NAMES
 from training.thresholds import ThresholdSettings, choose, upper_bound
 
 
 def benign_scores(count: int, *, highest_scan: float) -> np.ndarray:
-    scores = np.full((count, len(HEAD_NAMES)), 0.001, np.float32)
+    scores = np.zeros((count, len(HEAD_NAMES)), np.float32)
+    scores[:, NAMES.index("scan")] = 0.001
     scores[0, NAMES.index("scan")] = highest_scan
-    scores[:, 0] = 1 - scores[:, 1:].sum(axis=1)
+    scores[:, BENIGN] = 1 - scores[:, NAMES.index("scan")]
     return scores
 
 
@@ -25,6 +26,16 @@ def test_a_threshold_lies_a_margin_in_log_odds_above_the_highest_benign_score():
 
 def test_a_class_that_benign_traffic_never_resembles_gets_the_floor():
     assert choose({"home": benign_scores(1000, highest_scan=0.9)}).by_class["flood"][0] == ThresholdSettings().floor
+
+
+def test_benign_windows_torn_between_two_attack_classes_raise_the_threshold_of_the_likelier_one():
+    scores = benign_scores(1000, highest_scan=0.5)
+    scores[0, NAMES.index("flood")], scores[0, BENIGN] = 0.4, 0.1
+
+    chosen = choose({"home": scores}).by_class
+
+    assert chosen["scan"][0] > 0.9
+    assert chosen["flood"][0] == ThresholdSettings().floor
 
 
 def test_every_attack_class_has_an_open_and_no_smaller_severe_threshold():
@@ -60,6 +71,7 @@ def test_the_benign_tail_is_what_numpy_counts_above_it():
     scores = np.full((4000, len(HEAD_NAMES)), 0.0, np.float32)
     scan = NAMES.index("scan")
     scores[:, scan] = np.random.default_rng(1).permutation(4000) / 4000
+    scores[:, BENIGN] = 1 - scores[:, scan]
 
     told = choose({"home": scores}).facts()["benign_scores"]
 
