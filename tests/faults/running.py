@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,8 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from agent.delivery import Bounds, Outbox
+from agent.status import asked
 from benchmarks.memory import Memory, cpu_s
 from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle
@@ -44,12 +47,14 @@ class Agent:
         model = [] if bundle is None else ["--bundle", bundle]
         trust = {} if bundle is None else {"PENSTOCK_SCORING__TRUST_DIR": str(bundle.parent / TRUST)}
         words = ["run", "--interface", interface, "--home-net", HOME, "--gateway", "cellar", *model, *arguments]
+        self.status = folder / "status.sock"
+        own = {"PENSTOCK_STATUS__SOCKET": str(self.status), **trust}
         self.lines: list[str] = []
         self.began_s = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.cli", *map(str, words)],
             cwd=folder,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **trust, **(variables or {})},
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **own, **(variables or {})},
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=None if group is None else lambda: group.take(os.getpid()),
@@ -85,6 +90,10 @@ class Agent:
         """End it as an oops or the kernel's memory killer would. May be called again."""
         self.process.kill()
         self.process.wait(PATIENCE_S)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `penstock status --json` says, of the last second."""
+        return json.loads(asked(self.status))["facts"]
 
     def memory_mib(self) -> Memory:
         """Return its memory as of now."""
