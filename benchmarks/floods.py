@@ -18,7 +18,7 @@ from benchmarks.sender import Messages, Sender
 
 VICTIM = "192.168.1.10"
 SOURCES = 1 << 17  # distinct spoofed sources before they come again
-DEVICES, FLOWS = 200, 60_000
+DEVICES, FLOWS = 200, 150_000  # more flows than a table holds
 FIRST_DEVICE = 0xC0A80A0A  # 192.168.10.10
 PROTO_AT, SRC_AT, DST_AT, PORTS_AT, FLAGS_AT = 23, 26, 30, 34, 46  # in an Ethernet frame with IPv4 and no options
 TCP, SYN, HEADER_WORDS = 6, 2, 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CGROUPS = Path("/sys/fs/cgroup")
-PERIOD_US = 20_000  # the kernel's own 100 ms would stop a process for longer than a slow processor ever does
+PERIOD_US = 50_000
 
 
 class Group:
@@ -51,7 +51,11 @@ def limited(*, memory_bytes: int | None = None, cores: float | None = None) -> I
         settings = {"memory.limit_in_bytes" if is_first else "memory.max": str(memory_bytes)}
     else:
         quota = str(round((cores or 1.0) * PERIOD_US))
-        settings = {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": quota} if is_first else {"cpu.max": f"{quota} {PERIOD_US}"}
+        settings = (
+            {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": quota}
+            if is_first
+            else {"cpu.max": f"{quota} {PERIOD_US}"}
+        )
     try:
         folder.mkdir()
         for name, value in settings.items():

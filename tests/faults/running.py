@@ -57,7 +57,7 @@ class Agent:
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **own, **(variables or {})},
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=None if group is None else lambda: group.take(os.getpid()),
+            preexec_fn=None if group is None else lambda: group.take(os.getpid()),  # noqa: PLW1509  (it writes a file)
         )
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

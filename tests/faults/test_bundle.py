@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 
 def signed_copy(folder: Path) -> Path:
-    """Copy the shipped bundle as the next release, signed: the pin would vouch for the shipped one without a signature."""
+    """Copy the shipped bundle as the next release, signed: for the shipped one the pin vouches, and no signature."""
     shipped = default_bundle()
     shutil.copytree(shipped.path, folder)
     write_manifest(folder, shipped.manifest.model_copy(update={"release": shipped.manifest.release + 1}))

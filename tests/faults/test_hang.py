@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -78,7 +79,8 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_works_feeds_it(
 
     with running(folder=tmp_path, bundle=bundle, variables=variables) as agent:
         started = manager.hear(10.0, until="READY=1")
-        assert started and "READY=1" in started[-1][1]
+        assert started
+        assert "READY=1" in started[-1][1]
         quiet = [at for at, told in manager.hear(2 * WATCHDOG_S) if "WATCHDOG=1" in told]
         play(wire, scan_of(victim(1), ports=100))
         with one_thread_stopped(agent.process.pid):
@@ -90,7 +92,7 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_works_feeds_it(
         ended = [told for _, told in manager.hear(0.5)]
     manager.close()
 
-    gaps_s = [later - earlier for earlier, later in zip(quiet, quiet[1:], strict=False)]
+    gaps_s = [later - earlier for earlier, later in pairwise(quiet)]
     figures.told(
         fault="the thread that carries packets hangs",
         goal="the watchdog's datagrams stop, and come again when it goes on",

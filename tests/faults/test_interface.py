@@ -25,7 +25,7 @@ def test_attacks_are_told_after_each_flap_and_each_new_interface(wire: Wire, bro
         running("--mqtt", f"mqtt://127.0.0.1:{port}", folder=tmp_path, bundle=bundle) as agent,
     ):
         for turn in range(turns):
-            for what in after_s:
+            for what, seconds in after_s.items():
                 if what == "flap":
                     ip("-n", wire.near, "link", "set", "eth0", "down")
                     time.sleep(0.05 * (turn % 3))
@@ -38,7 +38,7 @@ def test_attacks_are_told_after_each_flap_and_each_new_interface(wire: Wire, bro
                 while subscriber.heard.empty() or not _is_of(subscriber, victim(number)):
                     assert time.monotonic() - back_s < 20, f"no attack is told after turn {turn}, {what}"
                     sent += play(wire, scan_of(victim(number)))[1]
-                after_s[what].append(time.monotonic() - back_s)
+                seconds.append(time.monotonic() - back_s)
                 number += 1
         counts = agent.stop()
 

@@ -1,4 +1,4 @@
-"""The agent is killed again and again, as by the kernel's memory killer, while alerts are made and no broker answers."""
+"""The agent is killed again and again, as by the kernel's memory killer, while no broker answers its alerts."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def test_what_was_in_the_outbox_is_delivered_and_packets_are_taken_in_soon(
             agent.kill()
         killed_s = time.monotonic()
         safe |= outboxed(outbox)
-    with Subscriber(running_broker.port).listening() as subscriber:
-        with running(*arguments, folder=tmp_path, bundle=bundle) as agent:
-            door.open()
-            heard = ids_heard(subscriber, safe)
-            agent.stop()
+    with (
+        Subscriber(running_broker.port).listening() as subscriber,
+        running(*arguments, folder=tmp_path, bundle=bundle) as agent,
+    ):
+        door.open()
+        heard = ids_heard(subscriber, safe)
+        agent.stop()
     door.shut()
 
     figures.told(
