@@ -24,7 +24,7 @@ from detection.incidents import IncidentUpdate
 from flowfeatures import DeviceWindows, WindowBatch
 
 TICK_S: Final = 0.05  # how late a flow may leave on a quiet wire, and how long a signal may have to wait
-SCORING_S: Final = 0.1  # of one turn: meanwhile frames stand in the ring, which holds seconds of them
+SCORING_S: Final = 0.05  # of one turn: meanwhile frames stand in the ring, which holds seconds of them
 
 
 class Watcher(Protocol):

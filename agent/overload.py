@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from flowfeatures import WindowBatch
 
-BEHIND_S: Final = 1.0
+BEHIND_S: Final = 0.5
 """A window that has waited so long shows that scoring is behind, however few wait."""
 
 

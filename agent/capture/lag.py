@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-MOST_US: Final = 2_000_000
-RESUME_US: Final = 500_000
+MOST_US: Final = 1_000_000
+RESUME_US: Final = 250_000
 NONSENSE_US: Final = 60_000_000
 """No ring is so deep: the clock was set, and the packets were stamped before."""
 
@@ -19,7 +19,7 @@ class Lag:
     """Say of each block whether it is to be shed, by how old its newest packet is.
 
     >>> lag = Lag()
-    >>> [lag.is_too_long(age_us) for age_us in (1_900_000, 2_100_000, 600_000, 400_000, 1_900_000)]
+    >>> [lag.is_too_long(age_us) for age_us in (900_000, 1_100_000, 300_000, 200_000, 900_000)]
     [False, True, True, False, False]
     """
 

@@ -26,6 +26,7 @@ from flowfeatures import FlowMeter
 from flowfeatures.frames import FrameBlock
 
 BLOCKS_A_ROUND: Final = 16  # of 4,096 frames: a flood on one interface must not keep the others waiting
+ROUND_US: Final = 50_000  # shared out among interfaces: on a slow machine so many blocks would take seconds
 SHED_A_ROUND: Final = 8 * BLOCKS_A_ROUND  # decoding alone is some ten times as quick
 CLOCK_STEP_US: Final = 60_000_000  # as docs/decisions/0002: less than that is lateness
 DRAIN_WAIT_S: Final = 0.01
@@ -145,6 +146,7 @@ class Several:
 
     def _read(self, point: Point) -> Iterator[NDArray[np.void]]:
         metered = shed = 0
+        until_us = self._steady_us() + ROUND_US // len(self.points)
         while metered < BLOCKS_A_ROUND and shed < SHED_A_ROUND and point.source.read_block(point.block, 0.0):
             if point.lag.is_too_long(self._now_us() - point.source.clock_us):
                 point.meter.shed(point.block)
@@ -152,6 +154,8 @@ class Several:
             else:
                 yield from _metered(point)
                 metered += 1
+                if self._steady_us() >= until_us:
+                    break
 
     def _own(self, records: NDArray[np.void], number: int) -> NDArray[np.void]:
         self.points[number].left(records)
