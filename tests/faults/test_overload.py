@@ -49,7 +49,7 @@ def capacity_per_s(wire: Wire, group: Group, *, folder: Path, bundle: Path) -> f
 def test_an_attack_is_found_among_more_than_can_be_carried(
     wire: Wire, broker, tmp_path: Path, figures: Figures, factor: int
 ):
-    attacks = times(4, long=40)
+    attacks = times(2, long=30)
     port = broker().start().port
     bundle = signed_bundle(tmp_path / "bundle")
 
