@@ -203,7 +203,7 @@ def _found(plan: Plan, outcome: Outcome, watch: Watch, *, watched_s: float) -> F
     if not times_s:
         return None
     first_us = round(times_s[0] * 1e6)
-    attackers, victims = _ends(plan, outcome.attack)
+    attackers, victims = ends_of(plan, outcome.attack)
     ends = attackers | victims
     opened = [told for told in list(watch.heard) if told.update == 0]
     mine = sorted((told for told in opened if told.ends & ends and told.at_us >= first_us), key=lambda told: told.at_us)
@@ -216,7 +216,7 @@ def _found(plan: Plan, outcome: Outcome, watch: Watch, *, watched_s: float) -> F
         packets_per_s=len(times_s) / max(0.001, times_s[-1] - times_s[0]),
         to_alert_s=(mine[0].at_us - first_us) / 1e6 if mine else None,
         said_class=mine[0].attack_class if mine else None,
-        stages_s=_stages(watch.events(), mine[0], first_us=first_us, sides=(attackers, victims)) if mine else {},
+        stages_s=stages_of(watch.events(), mine[0], first_us=first_us, sides=(attackers, victims)) if mine else {},
         others=len(opened) - len(mine),
         watched_s=watched_s,
         resident_mib=watch.resident,
@@ -224,7 +224,7 @@ def _found(plan: Plan, outcome: Outcome, watch: Watch, *, watched_s: float) -> F
     )
 
 
-def _ends(plan: Plan, attack: Attack) -> tuple[frozenset[str], frozenset[str]]:
+def ends_of(plan: Plan, attack: Attack) -> tuple[frozenset[str], frozenset[str]]:
     """Return the attacker's and the victim's addresses, by which an alert may name this attack; empty: any."""
     attackers = frozenset() if attack.spoofed else frozenset({plan.address(attack.attacker)})
     if attack.victim in plan.silent:
@@ -236,7 +236,7 @@ def _ends(plan: Plan, attack: Attack) -> tuple[frozenset[str], frozenset[str]]:
     return attackers, victims
 
 
-def _stages(
+def stages_of(
     events: Sequence[Mapping[str, Any]], told: Told, *, first_us: int, sides: Sequence[frozenset[str]]
 ) -> dict[str, float | None]:
     """Return the seconds each stage took, one after the other: they add up to the whole."""

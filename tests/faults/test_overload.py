@@ -18,7 +18,7 @@ from tests.faults.sending import Flood
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
 CORES = 0.1  # a tenth of a core stands in for a small board: what overloads it can be sent from here
-SATURATING, SATURATING_PER_S = 600_000, 150_000
+SATURATING, SATURATING_PER_S = 300_000, 150_000
 PORTS, SCAN_S = 200, 10.0  # a scan goes on for so long, or until it is told
 ATTACK_S = 4.0  # of overload for each attack
 FOUND_S = 5.0
