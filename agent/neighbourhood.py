@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from agent.capture.interface import index_of
 from agent.capture.several import Several
@@ -87,9 +88,10 @@ class Neighbourhood:
         own = [address_text(each) for each in self._own() if len(each) == 16]
         return (*self.config.capture.never_ban, *own_infrastructure(), *own, *self._broker)
 
-    def ask_for_broker(self, host: str) -> None:
+    def ask_for_broker(self, url: str | None) -> None:
         """Look up the broker's addresses, in a thread of its own: a resolver may take long."""
-        if host:
+        host = None if url is None else urlsplit(url).hostname
+        if host is not None:
             self._asking.do(lambda: self._resolve(host))
 
     def _resolve(self, host: str) -> None:

@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
+from agent.apart import SIDE_FILES, Outputs
 from agent.config import AgentConfig, changed
 from agent.delivery import (
     Bounds,
@@ -24,7 +26,7 @@ from agent.delivery import (
 )
 from agent.mqtt_options import PASSWORD_VARIABLE
 from agent.reload import Commit
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, UsageError
 
 SINKS = ("eve.", "stdout.", "syslog.")
 BROKER = ("mqtt.",)
@@ -79,6 +81,24 @@ def mqtt_of(config: AgentConfig, *, environ: Mapping[str, str] = os.environ) -> 
     return replace(settings, keep_alive_s=mqtt.keep_alive_s)
 
 
+def check_outputs(config: AgentConfig, *, state_dir: Path | None) -> None:
+    """Raise UsageError where an output is another output, a file of the state, or something that is read."""
+    outputs = Outputs()
+    outbox = config.outbox.path if state_dir is None else config.outbox_path
+    if outbox is not None:
+        for suffix in ("", *SIDE_FILES):
+            outputs.add("outbox", f"{outbox}{suffix}")
+    eve = config.eve.path
+    if eve is not None:
+        outputs.add("eve", eve)
+        if state_dir is not None and eve.resolve().is_relative_to(state_dir.resolve()):
+            raise UsageError(f"eve.path: {eve} is inside state_dir, where files of another kind stand")
+    bundle, mqtt = config.scoring.bundle, config.mqtt
+    read = [] if bundle is None or not bundle.is_dir() else list(bundle.iterdir())
+    named = [mqtt.ca_file, mqtt.cert_file, mqtt.key_file, mqtt.password_file, config.syslog.ca_file]
+    outputs.keep_from(read + [Path(each) for each in named if each is not None])
+
+
 def bounds_of(config: AgentConfig) -> Bounds:
     """Return how much the outbox holds."""
     bounds = config.outbox
@@ -88,12 +108,13 @@ def bounds_of(config: AgentConfig) -> Bounds:
 def new_outlets(delivery: Delivery, before: AgentConfig, after: AgentConfig, environ: Mapping[str, str]) -> Commit:
     """Return what lets alerts go where new settings say; only what has changed is opened anew.
 
-    Raises what is wrong with them, and ConfigError where the broker is gone from them: its outbox would stay full.
+    Raises what is wrong with them, and ConfigError where a broker comes or goes: its outbox is opened at start only.
     """
     settings = changed(before, after)
     mqtt = mqtt_of(after, environ=environ) if any(each.startswith(BROKER) for each in settings) else None
-    if before.mqtt.url is not None and after.mqtt.url is None:
-        raise ConfigError("mqtt.url: unset, wanted a restart for that; nothing is applied")
+    if (before.mqtt.url is None) != (after.mqtt.url is None):
+        word = "unset" if after.mqtt.url is None else "set for the first time"
+        raise ConfigError(f"mqtt.url: {word}, wanted a restart for that; nothing is applied")
     sinks = sinks_of(after) if any(each.startswith(SINKS) for each in settings) else None
 
     def commit() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,10 @@ from flowfeatures import WindowBatch
 
 BEHIND_S: Final = 0.5
 """A window that has waited so long shows that scoring is behind, however few wait."""
+
+LEFT_RATIO: Final = 0.5
+"""Of max_waiting: what stays where even the newest are too many. To shed costs a look at all that waits, so it must
+pay."""
 
 
 class WaitingWindows:
@@ -43,6 +47,7 @@ class WaitingWindows:
         self.shed = 0
         self._now_s = now_s
         self._parts: list[tuple[float, WindowBatch]] = []  # when it came, what is left of it
+        self._since_shed = 0
 
     def __len__(self) -> int:
         """Return how many windows wait: counted here, not derived from the others."""
@@ -68,7 +73,9 @@ class WaitingWindows:
             return
         self.due += len(batch)
         self._parts.append((self._now_s(), batch))
-        if len(self) > self.max_waiting or self._now_s() - self._parts[0][0] > BEHIND_S:
+        self._since_shed += len(batch)
+        is_late = self._now_s() - self._parts[0][0] > BEHIND_S
+        if len(self) > self.max_waiting or (is_late and 4 * self._since_shed >= len(self)):
             self._shed()
 
     def take(self, *, at_once: bool = False) -> WindowBatch | None:
@@ -92,32 +99,59 @@ class WaitingWindows:
         return batch
 
     def _shed(self) -> None:
-        """Keep each device's newest window, in the place of its oldest: a busy device must have its turn too."""
+        """Keep each device's newest window, in the place of its oldest: a busy device must have its turn too.
+
+        Where that is still too many, windows with the fewest records leave: devices that somebody made up have one.
+        """
         before = len(self)
-        came_s = self._parts[0][0]
-        all_ = _joined([part for _, part in self._parts])
+        self._since_shed = 0
+        came_s, parts = self._parts[0][0], [part for _, part in self._parts]
         newest: dict[bytes, int] = {}  # a key that comes again keeps its place
-        for row, device in enumerate(all_.device):
+        for row, device in enumerate(_column(parts, "device")):
             newest[device.tobytes()] = row
-        if len(newest) == before:
-            return
         rows = np.fromiter(newest.values(), np.intp, len(newest))
-        kept = _rows(all_, rows)
-        kept.is_new[:] |= _new_in_any(all_)[rows]
+        if len(rows) > self.max_waiting:
+            records = _column(parts, "mask")[rows].sum(axis=1)
+            most = np.argsort(-records, kind="stable")[: max(1, round(LEFT_RATIO * self.max_waiting))]
+            rows = rows[np.sort(most)]
+        if len(rows) == before:
+            return
+        kept = _picked(parts, rows)
+        if len(newest) < before:
+            kept.is_new[:] |= _new_in_any(parts)[rows]
         self._parts = [(came_s, kept)]
         self.shed += before - len(self)
 
 
-def _new_in_any(batch: WindowBatch) -> NDArray[np.uint8]:
+def _new_in_any(parts: list[WindowBatch]) -> NDArray[np.uint8]:
     """Return uint8[B, W]: 1 where the record was new in this window or in an earlier one of its device.
 
     Evidence is what is new: a record that came with a window that was shed has not been looked at yet.
     """
-    _, device = np.unique(np.ascontiguousarray(batch.device).view(np.uint64), axis=0, return_inverse=True)
+    devices = np.ascontiguousarray(_column(parts, "device")).view(np.uint64)
+    _, device = np.unique(devices, axis=0, return_inverse=True)
+    flow_id = np.concatenate([part.flows["flow_id"] for part in parts])
     with np.errstate(over="ignore"):
-        key = batch.flows["flow_id"] * np.uint64(0x9E3779B97F4A7C15) + device.reshape(-1, 1).astype(np.uint64)
-    is_new = batch.is_new > 0
-    return np.asarray(np.isin(key, key[is_new]) & (batch.mask > 0), np.uint8)
+        key = flow_id * np.uint64(0x9E3779B97F4A7C15) + device.reshape(-1, 1).astype(np.uint64)
+    is_new = _column(parts, "is_new") > 0
+    return np.asarray(np.isin(key, key[is_new]) & (_column(parts, "mask") > 0), np.uint8)
+
+
+def _column(parts: list[WindowBatch], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(part, name) for part in parts])
+
+
+def _picked(parts: list[WindowBatch], rows: NDArray[np.intp]) -> WindowBatch:
+    """Return rows of the parts, counted over all of them, in this order; no others are copied."""
+    ends = np.cumsum([len(part) for part in parts])
+    part_of = np.searchsorted(ends, rows, side="right")
+    order = np.argsort(part_of, kind="stable")
+    picked = [
+        _rows(part, rows[part_of == number] - (ends[number] - len(part)))
+        for number, part in enumerate(parts)
+        if (part_of == number).any()
+    ]
+    return _rows(_joined(picked), np.argsort(order, kind="stable"))
 
 
 def _rows(batch: WindowBatch, rows: slice | NDArray[np.intp]) -> WindowBatch:

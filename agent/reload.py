@@ -43,10 +43,18 @@ class Reload:
             self.last = str(exc)
             complain(f"reload refused, the settings of before hold: {exc}")
             return False
-        for commit in commits:
-            commit()
         self.config = after
         self.applied += 1
         self.last = APPLIED
+        for commit in commits:
+            self._commit(commit)
         complain(f"reload applied: {', '.join(settings) or 'no setting has changed'}")
         return True
+
+    def _commit(self, commit: Commit) -> None:
+        """Let one part hold. It cannot fail; if it does, that is told, and no reason not to watch."""
+        try:
+            commit()
+        except PenstockError as exc:
+            self.last = f"applied, but: {exc}"
+            complain(f"reload: {exc}")

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.alert_options import add_alert_arguments, check_alert_arguments
-from agent.apart import SIDE_FILES, Outputs
 from agent.config import AgentConfig, conf_d_of, default_file, load_config
 from agent.engine_options import add_engine_arguments
 from agent.options import seconds
 from agent.outfile import STDOUT
+from agent.outlets import check_outputs
 from agent.service import Service
 from agent.stopping import HangUp, StopRequest
 
@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
     file = args.config or default_file()
     load = loader(args, file, environ=os.environ)
     config = load()
-    _check_outputs(config)
+    state_dir = state_dir_of(config, file)
+    check_outputs(config, state_dir=state_dir)
     with StopRequest() as stop, HangUp() as hang_up:
-        service = Service(config, file=file, state_dir=state_dir_of(config, file), load=load, environ=os.environ)
+        service = Service(config, file=file, state_dir=state_dir, load=load, environ=os.environ)
         with service:
             code = service.run(stop=stop, hang_up=hang_up, duration_s=args.duration)
         service.outgoing.settle()
@@ -99,17 +100,3 @@ def overrides_of(args: argparse.Namespace) -> dict[str, object]:
 
 def _absolute(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path).absolute()
-
-
-def _check_outputs(config: AgentConfig) -> None:
-    """Raise UsageError where an output is another output, or something that is read."""
-    outputs = Outputs()
-    if config.outbox.path is not None:
-        for suffix in ("", *SIDE_FILES):
-            outputs.add("outbox", f"{config.outbox.path}{suffix}")
-    if config.eve.path is not None:
-        outputs.add("eve", config.eve.path)
-    bundle, mqtt = config.scoring.bundle, config.mqtt
-    read = [] if bundle is None or not bundle.is_dir() else list(bundle.iterdir())
-    secrets = [Path(each) for each in (mqtt.ca_file, mqtt.cert_file, mqtt.key_file, mqtt.password_file) if each]
-    outputs.keep_from(read + secrets)

@@ -39,7 +39,7 @@ from agent.live_pipeline import LivePipeline
 from agent.neighbourhood import Neighbourhood
 from agent.notify import Notifier
 from agent.outgoing import Outgoing
-from agent.outlets import bounds_of, mqtt_of, new_outlets, sinks_of
+from agent.outlets import bounds_of, check_outputs, mqtt_of, new_outlets, sinks_of
 from agent.overload import WaitingWindows
 from agent.recorder import Recorder
 from agent.reload import Commit, Reload
@@ -176,8 +176,7 @@ class Service:
                 sets_aside=self._state_dir is not None,
             )
         )
-        if mqtt is not None:
-            self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(mqtt.host))
+        self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(self.config.mqtt.url))
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
         self.record = opened.enter_context(Recorder(self._state_dir))
         self.pipeline = LivePipeline(
@@ -328,6 +327,7 @@ class Service:
         return commit
 
     def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
+        check_outputs(after, state_dir=self._state_dir)
         return new_outlets(self.delivery, before, after, self._environ)
 
     # -- the end ------------------------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from agent.capture.errors import CaptureError
 from agent.capture.interface import index_of
 from agent.capture.open_live import open_live
 from agent.capture.report import CaptureReport
 from agent.capture.source import CaptureSettings, Counts, LiveSource
-from contracts.errors import DataMissing
-from flowfeatures import UnknownLinkType
+from contracts.errors import DataMissing, PenstockError
+from contracts.terminal import complain
+from flowfeatures import FlowFeaturesError
 from flowfeatures.frames import FrameBlock
 
 LOOK_EVERY_S: Final = 1.0
@@ -43,6 +43,7 @@ class PatientSource:
         self._clock_us = 0
         self._is_stopped = False
         self._source: LiveSource | None = None
+        self._trouble = ""
         if index_of(settings.interface) is not None:
             self._source = opened(settings)
 
@@ -117,5 +118,10 @@ class PatientSource:
             return
         try:
             self._source = self._opened(self.settings)
-        except (CaptureError, DataMissing, UnknownLinkType):
-            return  # gone once more, or not ready: the next look may do
+        except DataMissing:
+            return  # gone once more: the next look may do
+        except (PenstockError, FlowFeaturesError) as exc:
+            # Other interfaces are watched meanwhile; the next look may do, as when an address or a filter fits again.
+            if str(exc) != self._trouble:
+                complain(f"{exc}; it is looked at again")
+            self._trouble = str(exc)

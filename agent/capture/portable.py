@@ -222,6 +222,10 @@ class PortableSource:
             self._socket = None
         if index is not None and not self._is_stopped:
             with contextlib.suppress(PenstockError, UnknownLinkType):
+                link_type = link_type_of(self.settings.interface)
+                if link_type != self._link_type and self.settings.filter is not None:
+                    self._program = self._opener.compiled(self.settings.filter, link_type=link_type)
+                self._link_type = link_type
                 self._open()
                 self.rebinds += 1
 

@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Final
 
 from agent.capture.bpf import Program, cut_to, keeping
-from agent.capture.errors import CaptureError
 from agent.capture.interface import index_of, link_type_of
 from agent.capture.opener import Opener, find_opener
 from agent.capture.report import CaptureReport
 from agent.capture.ring_socket import RingSocket
 from agent.capture.source import CaptureSettings, Counts
 from agent.capture.watch import Watch
-from contracts.errors import DataMissing
+from contracts.errors import DataMissing, PenstockError
+from contracts.terminal import complain
 from flowfeatures import UnknownLinkType
 from flowfeatures.frames import FrameBlock
 from flowfeatures.packet import LINK_TYPES
@@ -47,7 +47,8 @@ class RingSource:
         self._opener = find_opener() if opener is None else opener
         self._now_us = now_us
         self._link_type = link_type_of(settings.interface)
-        self._program = self._compiled()
+        self._program = self._compiled(self._link_type)
+        self._trouble = ""
         self._past = Counts()  # of the sockets before this one
         self._past_ring_full = 0
         self._past_link_downs = 0
@@ -137,11 +138,11 @@ class RingSource:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _compiled(self) -> Program:
+    def _compiled(self, link_type: int) -> Program:
         settings = self.settings
         if settings.filter is None:
             return keeping(settings.snap_length_bytes)
-        program = self._opener.compiled(settings.filter, link_type=self._link_type)
+        program = self._opener.compiled(settings.filter, link_type=link_type)
         return cut_to(program, settings.snap_length_bytes)
 
     def _open(self) -> RingSocket:
@@ -171,13 +172,20 @@ class RingSource:
         if self._is_stopped or index_of(self.settings.interface) is None:
             return
         try:
-            if link_type_of(self.settings.interface) != self._link_type:
-                self._link_type = link_type_of(self.settings.interface)
-                self._program = self._compiled()
+            link_type = link_type_of(self.settings.interface)
+            if link_type != self._link_type:
+                self._program = self._compiled(link_type)  # before the type: a program is only right for its own
+                self._link_type = link_type
             self._socket = self._open()
             self.rebinds += 1
-        except (CaptureError, DataMissing, UnknownLinkType):
-            return  # gone once more, not ready, or another worker still holds the old one: the next look may do
+            self._trouble = ""
+        except DataMissing:
+            return  # gone once more: the next look may do
+        except (PenstockError, UnknownLinkType) as exc:
+            # Not ready, held by another worker, or not to be captured like this: told once, tried again.
+            if str(exc) != self._trouble:
+                complain(f"{exc}; it is looked at again")
+            self._trouble = str(exc)
 
     def _retire(self, socket: RingSocket) -> None:
         self._past += socket.close()

@@ -68,7 +68,7 @@ class CaptureSection(Section):
         512, ge=14, le=65_535, description="Octets kept of each frame: headers are enough.", json_schema_extra=RESTART
     )
     block_bytes: int = Field(
-        1 << 20,
+        1 << 18,
         ge=1 << 16,
         le=1 << 24,
         multiple_of=4096,
@@ -76,7 +76,7 @@ class CaptureSection(Section):
         json_schema_extra=RESTART,
     )
     block_count: int = Field(
-        32,
+        128,
         ge=2,
         le=4096,
         description="Blocks of the ring, per interface; 32 MB held 453,000 packets/s for two seconds.",
@@ -121,7 +121,7 @@ class ScoringSection(Section):
     batch_windows: int = Field(256, ge=1, le=4096, description="Windows scored at once, at most.")
     deadline_ms: int = Field(50, ge=1, le=1000, description="How long a window may wait for others, in milliseconds.")
     max_waiting_windows: int = Field(
-        4096,
+        1024,
         ge=1,
         le=1_000_000,
         description="Windows that may wait to be scored; beyond it the newest of each device stays, the rest are shed "

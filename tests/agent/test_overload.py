@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.overload import BEHIND_S, WaitingWindows
+from agent.overload import BEHIND_S, WaitingWindows, _joined
 from flowfeatures import WindowBatch
 from tests.detection.windows import OUTSIDE, Row, Window, batch_of
 
@@ -134,7 +134,7 @@ def test_what_was_new_in_a_shed_window_is_new_in_the_one_that_is_scored(clock: C
 
 
 def test_what_is_new_to_one_device_is_not_new_to_another(clock: Clock):
-    waiting = WaitingWindows(max_waiting=1, now_s=clock)
+    waiting = WaitingWindows(max_waiting=2, now_s=clock)
     shared = Row("192.168.1.1", "192.168.1.2", flow_id=7)
     seen = Row("192.168.1.1", "192.168.1.2", flow_id=7, is_new=False)
     waiting.add(batch_of(Window("192.168.1.1", [shared]), Window("192.168.1.1", [seen]), Window("192.168.1.2", [seen])))
@@ -157,3 +157,37 @@ def test_no_windows_are_no_batch(clock: Clock):
     waiting.add(windows_of())
 
     assert (waiting.take(at_once=True), waiting.wait_s, waiting.oldest_due_us) == (None, None, None)
+
+
+def test_devices_that_somebody_makes_up_leave_first_and_memory_has_a_bound(clock: Clock):
+    waiting = WaitingWindows(batch_windows=8, max_waiting=40, now_s=clock)
+    real = Window("192.168.2.1", [Row(OUTSIDE, "192.168.2.1", flow_id=each) for each in range(4)])
+    most = 0
+    for number in range(30):
+        waiting.add(batch_of(real) if number == 0 else windows_of(*range(1, 9), at_s=number))
+        made_up = [Window(f"10.0.{number}.{each}", [Row(OUTSIDE, f"10.0.{number}.{each}")]) for each in range(8)]
+        waiting.add(batch_of(*made_up))
+        most = max(most, len(waiting))
+
+    batches = []
+    while (batch := waiting.take(at_once=True)) is not None:
+        batches.append(batch)
+
+    assert most <= 40
+    assert adds_up(waiting)
+    assert bytes(batch_of(real).device[0]) in {bytes(each) for batch in batches for each in batch.device}
+
+
+def test_what_waits_is_the_same_however_it_came(clock: Clock):
+    """Rows are picked out of several parts: each must be the one it was."""
+    one_by_one, at_once = (WaitingWindows(max_waiting=7, now_s=clock) for _ in range(2))
+    devices = [3, 1, 2, 1, 3, 4, 1, 2]
+    windows = [windows_of(each, at_s=number, flow_id=number) for number, each in enumerate(devices)]
+    for each in windows:
+        one_by_one.add(each)
+    at_once.add(_joined(windows))
+    first, second = one_by_one.take(at_once=True), at_once.take(at_once=True)
+
+    assert [devices_of(each) for each in (first, second)] == [devices_of(first)] * 2
+    assert first.flows["flow_id"].tolist() == second.flows["flow_id"].tolist()
+    assert sorted(first.flows["flow_id"][:, 0].tolist()) == [4, 5, 6, 7]

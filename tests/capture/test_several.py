@@ -245,3 +245,28 @@ def test_a_link_that_goes_down_and_up_is_counted_and_does_not_spin(wire: Wire):
     assert downs >= 1
     assert rounds < 100
     assert interfaces.points[0].meter.counters["packets"] == 10
+
+
+@pytest.mark.needs_root
+def test_one_that_comes_back_as_another_kind_that_the_filter_does_not_fit_leaves_the_others_alone(
+    wire: Wire, capsys: pytest.CaptureFixture[str]
+):
+    def filtered(name: str) -> Point:
+        settings = CaptureSettings(interface=name, block_count=4, filter="not ether host 00:11:22:33:44:55")
+        return Point(interface=name, source=PatientSource(settings), meter=FlowMeter())
+
+    ip("-n", wire.near, "link", "add", "other", "type", "dummy")
+    with Several([filtered("eth0"), filtered("other")]) as interfaces:
+        ip("-n", wire.near, "link", "del", "other")
+        ip("-n", wire.near, "tuntap", "add", "dev", "other", "mode", "tun")
+        ip("-n", wire.near, "link", "set", "other", "up")
+        until_s, said = time.monotonic() + GUARD_S, ""
+        while "looked at again" not in said and time.monotonic() < until_s:
+            list(interfaces.round(0.05))
+            said += capsys.readouterr().err
+        wire.send(datagrams(20))
+        while interfaces.points[0].meter.counters["packets"] < 20 and time.monotonic() < until_s:
+            list(interfaces.round(0.05))
+
+    assert "the filter" in said
+    assert interfaces.points[0].meter.counters["packets"] == 20

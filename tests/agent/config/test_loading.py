@@ -135,7 +135,7 @@ def test_no_file_at_all_is_well_where_the_command_line_says_enough():
             """agent.toml:4: scoring.engine: 'gpu', wanted one of "auto", "cpu", "tensorrt\"""",
         ),
         (
-            BASE + "block_count = 4096\n",
+            BASE + "block_count = 4096\nblock_bytes = 1048576\n",
             "agent.toml:3: capture.block_count: 4,096, wanted at most 1,024 of 1,048,576 octets",
         ),
         ("capture = 5\n", "agent.toml: capture: 5, wanted a table: [capture] and its keys below"),
