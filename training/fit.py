@@ -61,6 +61,11 @@ class Fitted:
     history: list[dict[str, float]]
     settings: dict[str, Any]
 
+    @property
+    def validation_loss(self) -> float:
+        """Return the least one of its epochs, which is that of the weights it has."""
+        return min(epoch["validation_loss"] for epoch in self.history)
+
 
 def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start: Network | None = None) -> Fitted:
     """Return the network whose running mean had the least validation loss.
