@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check bench fuzz train lab-data
+.PHONY: help install demo test test-all check bench fuzz soak train lab-data
 
 help:
 	@echo "make demo       replay a labelled capture with the shipped bundle and show the incidents"
@@ -48,6 +48,7 @@ help:
 	@echo "make check      ruff, mypy, import contracts"
 	@echo "make bench      extraction beside nfstream, cost by live flows, crafted keys"
 	@echo "make fuzz       octets of all kinds against flowfeatures, under sanitizers (clang; 10 minutes)"
+	@echo "make soak       every fault in its long form, and the page of what was measured (root; half an hour)"
 	@echo "make lab-data   record training captures in the lab (root)"
 	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
@@ -78,6 +79,10 @@ FUZZ_SECONDS ?= 600
 
 fuzz: $(call SETS,core dev)
 	@$(PY) -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+soak: $(call SETS,core dev)
+	@PENSTOCK_FAULTS=long PENSTOCK_BROKER_KILLS=100 $(PY) -m pytest -s tests/faults tests/delivery/test_faults.py
+	@$(PY) -m tests.faults
 
 lab-data: $(call SETS,core)
 	@$(VENV)/bin/penstock-lab series -o .cache/lab

@@ -31,7 +31,7 @@ from training.errors import CheckpointError
 from training.fit import FitSettings, Fitted, fit, predict
 from training.networks import Network, build, network_of
 from training.splits import TEACHING_SIDES
-from training.teach import head_windows, plain_benign, validation_loss, window_figures
+from training.teach import head_windows, plain_benign, window_figures
 from training.thresholds import choose
 
 FIGURE_SIDES = ("validation", "test")
@@ -102,7 +102,7 @@ def shrink(checkpoint: Checkpoint, sets: Sets, *, keep: float, seeds: Sequence[i
             )
         ),
     )
-    kept = min(pruned, key=validation_loss)
+    kept = min(pruned, key=lambda each: each.validation_loss)
     return Shrunk(_checkpoint(checkpoint, kept, sets, sides, own=pruned.index(kept), keep=keep), sides)
 
 

@@ -121,7 +121,7 @@ def test_an_interface_that_is_not_there_is_named():
         {"block_bytes": 65537},
         {"block_bytes": 4096},
         {"block_count": 1},
-        {"block_count": 1025},
+        {"block_count": 1025, "block_bytes": 1 << 20},
         {"block_count": 65, "block_bytes": 1 << 24},
         {"retire_timeout_ms": 0},
         {"fanout_group": 65536},

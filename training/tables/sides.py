@@ -99,9 +99,13 @@ def by_time(table: Table, *, seed: int) -> Sides:
 
 
 def without_kinds(table: Table, kinds: Collection[str], *, seed: int) -> Sides:
-    """Return sides in which these attack kinds judge only, beside benign and known rows that teach nothing."""
+    """Return sides in which these attack kinds judge only, beside benign and known rows that teach nothing.
+
+    A row of another kind that is equal to one left out takes no part: it would tell what was to be unknown.
+    """
     left_out = np.isin(table.kind.astype(str), sorted(kinds))
-    rest = at_random(table.take(~left_out), seed=seed)
+    linked = _together(table)
+    rest = at_random(table.take(~np.isin(linked, linked[left_out])), seed=seed)
     test = _both(rest.test, table.take(left_out))
     return checked(replace(rest, test=test, told=f"{rest.told}; left out: {', '.join(sorted(kinds))}"))
 

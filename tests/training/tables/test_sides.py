@@ -76,6 +76,18 @@ def test_a_kind_that_is_left_out_teaches_and_chooses_nothing():
     assert (cut.test.kind == "scan").sum() == 100
 
 
+def test_a_row_that_is_equal_to_one_of_a_kind_left_out_takes_no_part():
+    table = clouds()
+    numbers, symbols = table.numbers.copy(), table.symbols.copy()
+    twin, original = np.flatnonzero(table.kind == "benign")[0], np.flatnonzero(table.kind == "scan")[0]
+    numbers[twin], symbols[twin] = numbers[original], symbols[original]
+    table = replace(table, numbers=numbers, symbols=symbols, content=None)
+
+    cut = sides.without_kinds(table, ["scan"], seed=1)
+
+    assert len(cut.train) + len(cut.validation) + len(cut.test) == len(table) - 1
+
+
 def test_rows_without_a_named_flow_that_stand_in_the_test_file_leave_training():
     table = clouds()
     test = joined([table.take(np.arange(290, 310)), clouds(seed=9)])
