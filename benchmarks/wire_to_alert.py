@@ -120,9 +120,11 @@ def attacks_of(names: Sequence[str], seed: int, *, limit_s: float) -> Iterator[F
                             continue  # the home has no victim for the one that was asked for
                         port += 1
                         found = attacked(stage, attack, number=number, folder=run / f"watch-{port}", limit_s=limit_s)
-                        if found is not None:
-                            say(line(found))
-                            yield found
+                        if found is None:
+                            say(f"{attack.drawn_as:22s} sent no packet")
+                            continue
+                        say(line(found))
+                        yield found
                 finally:
                     stage.stop.set()
         finally:
