@@ -62,6 +62,7 @@ class Chosen:
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         facts: dict[str, Any] = {
+            "score": "not benign",
             "thresholds": {name: {"open": low, "severe": high} for name, (low, high) in self.by_class.items()},
             "interval": {"lo": self.interval[0], "hi": self.interval[1]},
         }
