@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             counts = Counter(each.state for each in findings)
             summary = {state: counts[state] for state in (OK, WARN, FAIL)}
-            content = {"ok": not counts[FAIL], **summary, "findings": [asdict(each) for each in findings]}
+            content = {"healthy": not counts[FAIL], **summary, "findings": [asdict(each) for each in findings]}
             stream.write(json.dumps(content) + "\n")
         else:
             stream.writelines(line + "\n" for line in lines(findings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -31,9 +32,9 @@ def bundle(patient: Patient) -> Iterator[Finding]:
 
 def runtime(patient: Patient) -> Iterator[Finding]:
     """Look which ONNX Runtime is installed: one, and not both, since both own the same folder."""
-    places = {} if patient.packages is None else {"path": list(patient.packages)}
+    places = sys.path if patient.packages is None else list(patient.packages)
     found: dict[str, str] = {}
-    for each in distributions(**places):
+    for each in distributions(path=places):
         name = _name(each)
         if name in RUNTIMES:
             found.setdefault(name, each.version)
