@@ -14,6 +14,7 @@ from contracts.terminal import printable
 
 PACKAGES: Final = ("penstock", "numpy", "onnxruntime", "onnxruntime-gpu")
 MAX_POLICIES: Final = 64
+MAX_NAME: Final = 64
 
 
 def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
     policies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))[:MAX_POLICIES]
     gpus = [path for pattern in ("*gpu*", "*ga10b*", "*gv11b*") for path in root.glob(f"sys/class/devfreq/{pattern}")]
     return {
-        "board": facts.model or None,
+        "board": _text(root / "proc/device-tree/model").strip("\n")[:MAX_NAME] or None,
         "l4t": facts.l4t or None,
         "power_mode": facts.power_mode or None,
         "processor": _processor(root),
@@ -77,13 +78,13 @@ def _number(path: Path, scale: float) -> float | None:
 
 
 def _text(path: Path) -> str:
+    """Return a file's lines, empty where it does not answer; nothing in them steers a terminal."""
     try:
         with path.open("rb") as file:
-            return printable(file.read(1 << 16).decode(errors="replace").strip().replace("\n", "\0")).replace(
-                "\\x00", "\n"
-            )
+            lines = file.read(1 << 16).decode(errors="replace").strip("\0 \n").split("\n")
     except OSError:
         return ""
+    return "\n".join(printable(line.replace("\t", " ")) for line in lines)
 
 
 def _version(name: str) -> str | None:
