@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from agent import doctor
+from agent.capture.source import CaptureSettings
 from agent.checks import capturing, delivering, machine, places, scoring
 from agent.checks.finding import Check, Finding, Patient
 from agent.config import AgentConfig, load_config
@@ -29,6 +30,7 @@ from tests.broker import Broker, Subscriber, free_port
 from tests.delivery.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
+RING = CaptureSettings(interface="lo")
 NOW = datetime.datetime.now(datetime.timezone.utc)
 
 
@@ -159,7 +161,7 @@ def test_a_veth_with_gro_that_is_down_is_told_so_and_how_to_mend_it():
     assert states(found, "interface") == [("warn", "v0: down, no packet comes over it")]
     ((state, seen),) = states(found, "offloads")
     assert (state, seen.partition(" glue")[0].partition(", ")[0]) == ("warn", "v0: gro")
-    assert states(found, "ring") == [("ok", "v0: 32 blocks of 1,048,576 octets")]
+    assert states(found, "ring") == [("ok", f"v0: {RING.block_count} blocks of {RING.block_bytes:,} octets")]
     assert next(each["remedy"] for each in found if each["check"] == "offloads").startswith(
         "sudo ethtool -K v0 gro off"
     )
@@ -186,7 +188,7 @@ def test_a_ring_there_is_no_memory_for_fails(settle: Callable[..., AgentConfig])
         resource.setrlimit(resource.RLIMIT_AS, before)
 
     (ring,) = [each for each in found if each.check == "ring"]
-    assert (ring.state, "32 blocks" in ring.seen) == ("fail", True)
+    assert (ring.state, f"{RING.block_count} blocks" in ring.seen) == ("fail", True)
     assert "block_count" in ring.remedy
 
 
