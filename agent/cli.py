@@ -22,6 +22,8 @@ COMMANDS = {
     "features": "write the flow records of captures, or of an interface, as CSV with CICIDS2017's columns",
     "demo": "replay the capture that comes with penstock and say who attacked whom",
     "check-config": "say whether penstock run could start with its configuration",
+    "doctor": "say what on this machine keeps the agent from working well, and what to do about it",
+    "bench": "measure what scoring costs on this device, and which settings suit it",
     "status": "show what the running agent sees, judges and delivers",
     "mute": "silence alerts of a device, class or peer for a time; list what is silenced; undo it",
     "feedback": "say of an alert that it was benign or malicious",
@@ -40,7 +42,7 @@ examples:
 
 exit codes:
     0  done
-    1  demo: what was found is not what the ground truth says
+    1  demo: what was found is not what the ground truth says; doctor: something fails
    64  the command line cannot work
    65  a capture or ground truth is not what it must be: empty, truncated, of an unknown link type
    66  a file is missing or cannot be read

@@ -22,6 +22,7 @@ MAX_BATCH: Final = 256  # explanations and evidence ask for thousands of windows
 PROBABILITY_SLACK: Final = 1e-5  # a float32 softmax may leave [0, 1] by its last bits
 # The runtime would read weights from any file a model names, and nobody has checked that file; here it finds none.
 NO_FOLDER: Final = "/dev/null/no-weights-outside-the-model"
+CPU: Final = "CPUExecutionProvider"
 OUTPUTS: Final = ("probabilities", "embedding", "unknown_score", "attention")
 _RUNTIME_ERRORS: Final = (
     "EPFail", "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile",
@@ -30,7 +31,7 @@ _RUNTIME_ERRORS: Final = (
 
 
 class OnnxEngine:
-    """Score windows with ONNX Runtime on the CPU.
+    """Score windows with ONNX Runtime, on the CPU unless another of its providers is named.
 
     Raises MissingExtra without onnxruntime, BundleCorrupt for a model.onnx that is no model or keeps weights in another
     file, SchemaMismatch where its inputs or outputs are not those of the manifest.
@@ -38,14 +39,14 @@ class OnnxEngine:
 
     name: Final = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, provider: str = CPU) -> None:
         runtime = import_runtime()
         errors = _runtime_errors()
         self._model_path = bundle.model_path
         self._shape = (bundle.manifest.window, bundle.manifest.features)
         try:
             self._session = runtime.InferenceSession(
-                bundle.model, _options(runtime, threads=threads), providers=["CPUExecutionProvider"]
+                bundle.model, _options(runtime, threads=threads), providers=[provider]
             )
         except errors as exc:
             raise BundleCorrupt(f"{bundle.model_path}: not a model ONNX Runtime can load ({_first_line(exc)})") from exc

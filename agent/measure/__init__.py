@@ -1,0 +1,1 @@
+"""Parts of `penstock bench`: `timing` (calls), `device` (what ran them), `advice` (settings), `plot` (a picture)."""

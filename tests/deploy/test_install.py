@@ -1,0 +1,164 @@
+"""install.sh and uninstall.sh in a throw-away root: this machine's files under an overlay that vanishes with the test.
+
+The overlay lives in a mount namespace of its own; nothing outside it is written. The environment is made for real, by
+pip, so these tests are slow and want the packages from the registry.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [ROOT / "deploy" / name for name in ("install.sh", "uninstall.sh")]
+BEGIN = """
+set -e
+mount -t tmpfs -o size=3g none {folder}
+mkdir {folder}/upper {folder}/work {folder}/root
+mount -t overlay overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work {folder}/root
+cd {folder}/root
+mount -t proc proc proc
+mount --rbind /dev dev
+mount -t sysfs -o ro sys sys
+mount -t tmpfs none run
+mkdir -p src
+mount --bind -o ro {source} src
+"""
+
+
+def in_a_throw_away_root(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of sh as root of an overlay over this machine; it sees the sources at /src."""
+    begin = BEGIN.format(folder=folder, source=ROOT)
+    (folder.parent / "script.sh").write_text(script)
+    whole = f"{begin}\ncp {folder.parent}/script.sh {folder}/root/script.sh\nexec chroot . /bin/sh /script.sh"
+    run = subprocess.run(
+        ["unshare", "--mount", "--pid", "--fork", "sh", "-c", whole],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    if "mount:" in run.stderr:
+        pytest.skip(f"no overlay can be mounted here: {run.stderr.strip().splitlines()[0]}")
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    if shutil.which("unshare") is None:
+        pytest.skip("no unshare")
+    (tmp_path / "overlay").mkdir()
+    return tmp_path / "overlay"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_has_nothing_to_say(script: Path):
+    program = shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("no shellcheck")
+
+    run = subprocess.run([program, "-s", "sh", script], capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--extra", "tpu"], "--extra tpu, wanted cpu, gpu or none"),
+        (["--offloads", "maybe"], "--offloads maybe, wanted off or keep"),
+        (["--interface", "eth0; reboot"], "no name of an interface"),
+        (["--wheelhouse", "/nonexistent"], "no such folder"),
+        (["--python"], "--python wants a value"),
+        (["--frobnicate"], "unknown option --frobnicate"),
+    ],
+)
+def test_what_cannot_be_asked_ends_with_64_before_anything_is_touched(arguments: list[str], said: str):
+    run = subprocess.run(["sh", SCRIPTS[0], *arguments], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (run.returncode, said in run.stderr, run.stdout) == (64, True, "")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+@pytest.mark.needs_root
+def test_without_root_both_end_with_77(script: Path):
+    text = script.read_text()
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-s"]
+
+    run = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False, cwd="/")
+
+    assert run.returncode == 77, run.stderr
+
+
+@pytest.mark.needs_root
+def test_what_is_missing_is_named_with_its_apt_line_and_nothing_is_touched(folder: Path):
+    script = """
+    rm -f /usr/bin/gcc /usr/bin/cc /usr/bin/useradd /usr/sbin/useradd /usr/bin/systemd-sysusers
+    sh /src/deploy/install.sh --python PYTHON; echo "code $?"
+    sh /src/deploy/install.sh --python /nonexistent/python3.11; echo "code $?"
+    ls -d /opt/penstock /etc/penstock 2>/dev/null; echo end
+    """.replace("PYTHON", sys.executable)
+
+    run = in_a_throw_away_root(folder, script)
+
+    assert run.stdout.split("\n")[:3] == ["code 69", "code 69", "end"], run.stdout + run.stderr
+    first, second = run.stderr.splitlines()
+    assert "a C compiler" in first
+    assert "sudo apt-get install" in first
+    assert " gcc" in first.partition("apt-get install")[2]
+    assert "python3.11 python3.11-venv" in second
+
+
+LIFE = """
+export PIP_CERT=/etc/ssl/certs/ca-certificates.crt
+list() { find / -xdev \\( -path /tmp -o -path /root -o -path /var/cache -o -path /src \\) -prune -o -print | sort; }
+list >/before
+sh /src/deploy/install.sh --interface lo --python PYTHON; echo "install $?"
+ls -l /opt/penstock /usr/local/bin/penstock
+stat -c '%a %U:%G %n' /etc/penstock/agent.toml /var/lib/penstock /var/log/penstock
+getent passwd penstock
+grep -E '^(interfaces|path) = ' /etc/penstock/agent.toml
+/usr/local/bin/penstock --version
+systemd-analyze verify --man=no /usr/local/lib/systemd/system/penstock.service; echo "verify $?"
+readlink /etc/systemd/system/multi-user.target.wants/penstock.service
+echo '# mine' >>/etc/penstock/agent.toml
+echo kept >/var/lib/penstock/kept
+first=$(readlink /opt/penstock/current)
+sh /src/deploy/install.sh --python PYTHON; echo "upgrade $?"
+[ "$first" != "$(readlink /opt/penstock/current)" ] && echo "another environment"
+ls -d /opt/penstock/env-* | wc -l
+tail -n 1 /etc/penstock/agent.toml
+second=$(readlink /opt/penstock/current)
+sh /src/deploy/install.sh --python PYTHON --wheelhouse /src/docs; echo "broken upgrade $?"
+[ "$second" = "$(readlink /opt/penstock/current)" ] && /usr/local/bin/penstock --version
+ls -d /opt/penstock/env-* | wc -l
+sh /opt/penstock/current/share/penstock/uninstall.sh; echo "remove $?"
+ls /opt/penstock /usr/local/lib/systemd/system/penstock.service 2>&1 | grep -c 'No such'
+cat /var/lib/penstock/kept
+sh /src/deploy/uninstall.sh --purge; echo "purge $?"
+getent passwd penstock; getent group penstock
+list >/after
+diff /before /after | grep -v '^[<>] /\\(before\\|after\\|script.sh\\)' | grep '^>'
+echo end
+"""
+
+
+@pytest.mark.needs_root
+@pytest.mark.slow
+def test_the_whole_life_install_upgrade_failed_upgrade_removal_purge(folder: Path):
+    run = in_a_throw_away_root(folder, LIFE.replace("PYTHON", sys.executable))
+
+    said = run.stdout
+    assert "install 0\n" in said, said + run.stderr
+    assert "640 root:penstock /etc/penstock/agent.toml" in said
+    assert "750 penstock:penstock /var/lib/penstock" in said
+    assert 'interfaces = ["lo"]\npath = "/var/log/penstock/eve.json"' in said
+    assert "verify 0" in said
+    assert "/usr/local/lib/systemd/system/penstock.service" in said
+    assert "upgrade 0\nanother environment\n1\n# mine\n" in said
+    assert "broken upgrade 71\npenstock " in said
+    assert "remove 0\n2\nkept\n" in said
+    assert "purge 0\n" in said
+    # Nothing is left, nor a line of the user database, nor a file anywhere.
+    assert said.endswith("purge 0\nend\n"), said[said.index("purge 0") :]

@@ -1,0 +1,129 @@
+"""The units: systemd itself finds nothing to say against them, their exposure is bounded, their traps stay closed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMD = ROOT / "systemd"
+UNITS = ["penstock.service", "penstock-tensorrt.service", "penstock-offloads@.service"]
+DROP_INS = sorted(path.stem for path in (SYSTEMD / "penstock.service.d").glob("*.conf"))
+MOST_EXPOSURE = 20  # tenths
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def settings(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE)
+
+
+def planted(folder: Path, drop_in: str = "") -> Path:
+    """Return a folder with the units, whose programs are there, and at most one drop-in."""
+    for unit in UNITS:
+        text = (SYSTEMD / unit).read_text()
+        (folder / unit).write_text(re.sub(r"^(ExecStart=-?)\S+", r"\1/bin/true", text, flags=re.MULTILINE))
+    if drop_in:
+        (folder / "penstock.service.d").mkdir()
+        shutil.copy(SYSTEMD / "penstock.service.d" / f"{drop_in}.conf", folder / "penstock.service.d")
+    return folder
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_verify_is_silent(tmp_path: Path, unit: str):
+    run = analyze("verify", "--man=no", str(planted(tmp_path) / unit))
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_verify_is_silent_with_each_drop_in(tmp_path: Path, drop_in: str):
+    run = analyze("verify", "--man=no", str(planted(tmp_path, drop_in) / "penstock.service"))
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_verify_does_speak_up_against_a_setting_that_is_none(tmp_path: Path):
+    unit = planted(tmp_path) / "penstock.service"
+    unit.write_text(unit.read_text().replace("ProtectHome=", "ProtectHouse="))
+
+    assert "ProtectHouse" in analyze("verify", "--man=no", str(unit)).stderr
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_no_unit_is_exposed_above_two(tmp_path: Path, unit: str):
+    run = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(planted(tmp_path) / unit))
+
+    assert run.returncode == 0, run.stdout[-400:]
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_nor_is_the_agent_with_any_drop_in(tmp_path: Path, drop_in: str):
+    folder = planted(tmp_path, drop_in)
+
+    run = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(folder / "penstock.service"))
+
+    assert run.returncode == 0, run.stdout[-400:]
+
+
+def test_a_softer_unit_does_exceed_the_threshold(tmp_path: Path):
+    unit = planted(tmp_path) / "penstock.service"
+    unit.write_text(re.sub(r"^(SystemCallFilter|CapabilityBoundingSet)=.*\n", "", unit.read_text(), flags=re.M))
+
+    run = analyze("security", "--offline=true", f"--threshold={MOST_EXPOSURE}", str(unit))
+
+    assert run.returncode != 0
+
+
+def test_the_agent_has_one_capability_and_keeps_what_scapy_needs():
+    unit = dict(settings((SYSTEMD / "penstock.service").read_text()))
+
+    assert (unit["AmbientCapabilities"], unit["CapabilityBoundingSet"]) == ("CAP_NET_RAW", "CAP_NET_RAW")
+    assert {"AF_NETLINK", "AF_PACKET"} <= set(unit["RestrictAddressFamilies"].split())
+    assert (unit["MemoryDenyWriteExecute"], unit["Type"], unit["User"]) == ("yes", "notify", "penstock")
+    assert int(unit["WatchdogSec"]) > 0
+
+
+def test_a_reload_needs_no_program_but_the_shell():
+    assert ("ExecReload", '/bin/sh -c "kill -HUP $MAINPID"') in settings((SYSTEMD / "penstock.service").read_text())
+
+
+def test_what_a_restart_cannot_mend_is_not_restarted():
+    """The codes are those of docs/exit-codes.md: usage, rights, settings or bundle."""
+    unit = dict(settings((SYSTEMD / "penstock.service").read_text()))
+
+    assert unit["RestartPreventExitStatus"].split() == ["64", "77", "78"]
+
+
+def test_a_missing_password_file_starts_with_an_empty_credential():
+    unit = settings((SYSTEMD / "penstock.service").read_text())
+
+    assert ("LoadCredential", "mqtt-password:/etc/penstock/mqtt-password") in unit
+    assert ("SetCredential", r"mqtt-password:\n") in unit
+
+
+def test_on_an_old_systemd_no_list_of_calls_depends_on_a_group_it_does_not_know():
+    """An allow list whose group is unknown allows what is left of it; 237 lacks these."""
+    filters = [value for key, value in settings((SYSTEMD / "penstock.service.d/old-systemd.conf").read_text())
+               if key == "SystemCallFilter"]  # fmt: skip
+
+    assert filters[0] == ""  # the unit's own list is forgotten first
+    assert filters[1].startswith("~")
+    assert not {"@system-service", "@known", "@pkey", "@sandbox"} & set(" ".join(filters).replace("~", "").split())
+
+
+def test_the_worker_runs_as_the_agent_does_and_cannot_reach_the_network():
+    """The agent believes a worker of its own user, or root's, and no other."""
+    agent, worker = (dict(settings((SYSTEMD / unit).read_text())) for unit in UNITS[:2])
+
+    assert (worker["User"], worker["PrivateNetwork"]) == (agent["User"], "yes")
+    assert "MemoryDenyWriteExecute=no" in (SYSTEMD / UNITS[1]).read_text()
