@@ -14,9 +14,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, NAMES, UNKNOWN
+from contracts.classes import BENIGN, NAMES
 from contracts.head import Head
-from detection.decide import Thresholds, class_scores
+from detection.decide import Thresholds
+from federation.verdict import is_over
 
 LEAST_OF_CLASS: Final = 20
 
@@ -31,8 +32,7 @@ class HoldOut:
 
     def found(self, head: Head) -> dict[str, tuple[int, int]]:
         """Return by class, `benign` and `attacks` in all: windows over threshold, and windows."""
-        scores = class_scores(head.probabilities(self.embedding))
-        over: NDArray[np.bool_] = np.any(scores > self.thresholds.open[:UNKNOWN], axis=1)
+        over = is_over(head, self.embedding, self.thresholds)
         kinds = {NAMES[index]: self.label == index for index in np.unique(self.label).tolist()}
         kinds["attacks"] = self.label != BENIGN
         return {name: (int(over[which].sum()), int(which.sum())) for name, which in kinds.items()}

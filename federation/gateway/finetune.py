@@ -24,7 +24,7 @@ from detection.rules import Verdict
 from federation.gateway.desk import Desk, Learnt, residual_of
 from federation.gateway.gate import held, is_over, refusals
 from federation.gateway.labels import Examples, gather
-from federation.gateway.learn import LearnSettings, fine_tune
+from federation.gateway.learn import DEFAULTS, LearnSettings, fine_tune
 from federation.privacy.protect import protect
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def finetune(
     call: Call | None,
     learnt: Learnt,
     now_us: int,
-    settings: LearnSettings = LearnSettings(),
+    settings: LearnSettings = DEFAULTS,
     sender: tuple[str, Ed25519PrivateKey] | None = None,
     desk: Desk | None = None,
 ) -> Report:

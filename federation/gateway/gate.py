@@ -1,8 +1,8 @@
 """The local gate: what a fine-tuned head must be before its delta may leave, on windows it did not learn from.
 
 Compared with the head it began from, at the bundle's own thresholds: it calls no more held-out benign windows an
-attack, finds no fewer of the judged attacks held out and of the incidents nobody judged, and does not fit the hold-out
-worse. Written so that a figure that is no number is refused.
+attack, finds no fewer of the judged attacks held out, of the incidents nobody judged and of the anchors, and does not
+fit the hold-out worse. The anchors were learnt from, too: of them it is asked that none is unlearnt, not more. Written so that a figure that is no number is refused.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from contracts.classes import BENIGN, UNKNOWN
+from contracts.classes import BENIGN
 from contracts.head import Head
-from detection.decide import Thresholds, class_scores
+from detection.decide import Thresholds
 from federation.gateway.labels import Examples
 from federation.gateway.learn import loss
+from federation.verdict import is_over
 
 WORSE = 1e-3  # of the hold-out's loss: rounding
 
@@ -32,6 +32,8 @@ class Held:
     attacks_over: int
     watched: int
     watched_over: int
+    anchors: int
+    anchors_over: int
     loss: float
 
 
@@ -40,6 +42,7 @@ def held(head: Head, examples: Examples, thresholds: Thresholds) -> Held:
     over = is_over(head, examples.embedding, thresholds)
     held_out = examples.is_held & (examples.label >= 0)
     benign, attacks = held_out & (examples.label == BENIGN), held_out & (examples.label > BENIGN)
+    anchors = examples.is_anchor & (examples.label > BENIGN)
     count = int(held_out.sum())
     share = np.full(count, 1.0 / max(1, count))
     return Held(
@@ -49,6 +52,8 @@ def held(head: Head, examples: Examples, thresholds: Thresholds) -> Held:
         attacks_over=int(over[attacks].sum()),
         watched=int(examples.is_watched.sum()),
         watched_over=int(over[examples.is_watched].sum()),
+        anchors=int(anchors.sum()),
+        anchors_over=int(over[anchors].sum()),
         loss=loss(head, examples.embedding[held_out], examples.label[held_out], share) if count else 0.0,
     )
 
@@ -61,14 +66,7 @@ def refusals(*, before: Held, after: Held) -> Iterator[str]:
         yield f"{after.attacks_over} of {after.attacks} held-out attack windows found, before {before.attacks_over}"
     if not after.watched_over >= before.watched_over:
         yield f"{after.watched_over} of {after.watched} windows of unjudged ones found, before {before.watched_over}"
+    if not after.anchors_over >= before.anchors_over:
+        yield f"{after.anchors_over} of {after.anchors} anchors found, before {before.anchors_over}"
     if not after.loss <= before.loss + WORSE:
         yield f"hold-out loss {after.loss:.4f}, before {before.loss:.4f}"
-
-
-def is_over(head: Head, embedding: NDArray[np.float32], thresholds: Thresholds) -> NDArray[np.bool_]:
-    """Return bool[N]: which windows are over the threshold of their most probable attack class."""
-    if not len(embedding):
-        return np.zeros(0, np.bool_)
-    scores = class_scores(head.probabilities(embedding))
-    over: NDArray[np.bool_] = np.any(scores > thresholds.open[:UNKNOWN], axis=1)
-    return over

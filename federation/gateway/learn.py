@@ -33,13 +33,16 @@ class LearnSettings:
     stop_below: float = 1e-4
 
 
+DEFAULTS: Final = LearnSettings()
+
+
 def fine_tune(
     head: Head,
     embedding: NDArray[np.float32],
     label: NDArray[np.int64],
     weight: NDArray[np.float64],
     *,
-    settings: LearnSettings = LearnSettings(),
+    settings: LearnSettings = DEFAULTS,
 ) -> tuple[Head, int]:
     """Return the head after learning from embeddings [N, E] with labels [N] and weights [N], and the steps it took."""
     share = balanced(label, weight, classes=len(head.bias))
