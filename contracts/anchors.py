@@ -1,9 +1,10 @@
 """Anchors: embeddings of attacks and benign traffic of the laboratory, so that a gateway does not unlearn attacks.
 
-A gateway sees benign windows nearly alone. Fine-tuned on those, the shipped head lost 149 of 154 windows of password
-guessing (decision 0032); with anchors among its examples it keeps them. An aggregator makes them from its own captures
-and signs them once per bundle, a `contracts.signed` message: int8[N, E] (an embedding lies in [-1, 1]) and uint8[N], the
-classes. Nothing in them is of a gateway. Trap: they mean something beside the bundle that made them alone.
+A gateway sees benign windows nearly alone. Fine-tuned on those and a false alarm, the shipped head lost 149 of 154
+windows of password guessing (decision 0032); with anchors among its examples, the local gate sees what it would unlearn.
+An aggregator makes them from its own captures and signs them once per bundle, a `contracts.signed` message:
+int8[N, E] (an embedding lies in [-1, 1]) and uint8[N], the classes. Nothing in them is of a gateway. Trap: they mean
+something beside the bundle that made them alone.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def read_anchors(
     label = np.frombuffer(parts.payload, "u1", header.count, octets).astype(np.int64)
     if not _are_classes(label):
         raise MessageRefused("payload", "a class of anchors is none of the head's")
-    return Anchors(steps.astype(np.float32) / LARGEST, label)
+    return Anchors(steps.astype(np.float32) / np.float32(LARGEST), label)
 
 
 def _are_classes(label: NDArray[np.int64]) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from contracts.anchors import MAX_ANCHORS_BYTES, Anchors, read_anchors
 from contracts.signed import MessageRefused
 from contracts.update import MAX_CALL_BYTES, MAX_PARAMETERS, MAX_UPDATE_BYTES, Call, Sha256, read_call
 from contracts.whole_file import read_bounded, write_whole
@@ -92,6 +93,21 @@ class Desk:
             if found.call is None or call.header.round > found.call.header.round:
                 found = Calls(call)
         return Calls(found.call, refused)
+
+    def anchors(
+        self, keys: Iterable[Ed25519PublicKey], *, fleet: str, bundle_sha256: str, embedding: int
+    ) -> tuple[Anchors | None, list[str]]:
+        """Return the anchors of this bundle, and why files of them were refused."""
+        trusted, refused = list(keys), []
+        for path in sorted(self.inbox.glob("*.anchors"))[-MAX_CALLS:]:
+            try:
+                raw = read_bounded(path, most_bytes=MAX_ANCHORS_BYTES)
+                told = read_anchors(raw, trusted, fleet=fleet, bundle_sha256=bundle_sha256, embedding=embedding)
+            except (MessageRefused, OSError) as exc:
+                refused.append(f"{path.name}: {exc}")
+                continue
+            return told, refused
+        return None, refused
 
     def hand_over(self, learnt: Learnt) -> Path:
         """Put the update where the agent finds it, whatever happens in between. Raises OutputError."""

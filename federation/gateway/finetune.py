@@ -1,6 +1,6 @@
 """One fine-tuning, top to bottom: call -> examples -> head -> gate -> what leaves -> signed update on the desk.
 
-Where the whole step does not pass the gate, half of it is tried, then a quarter, then nothing leaves. A dry run does
+Where the whole step does not pass the gate, half of it is tried, a quarter, an eighth; then nothing leaves. A dry run does
 all of it, from the bundle's own head where no round is open, and writes nothing.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from contracts.anchors import Anchors
 from contracts.bundle import Bundle
 from contracts.classes import BENIGN
 from contracts.head import Head, head_of, read_head
@@ -22,15 +23,16 @@ from detection.decide import Thresholds
 from detection.engine import Engine
 from detection.rules import Verdict
 from federation.gateway.desk import Desk, Learnt, residual_of
-from federation.gateway.gate import held, is_over, refusals
+from federation.gateway.gate import held, refusals
 from federation.gateway.labels import Examples, gather
 from federation.gateway.learn import DEFAULTS, LearnSettings, fine_tune
 from federation.privacy.protect import protect
+from federation.verdict import is_over
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-STEPS: Final = (1.0, 0.5, 0.25)  # how much of what was learnt is tried
+STEPS: Final = (1.0, 0.5, 0.25, 0.125)  # how much of what was learnt is tried
 LEAST_EXAMPLES: Final = 50  # below, one device's hour would speak for the gateway
 
 
@@ -44,6 +46,7 @@ class Report:
     verdicts: int = 0
     pseudo_labels: int = 0
     learnt_from: int = 0
+    anchors: int = 0
     steps: int = 0
     share_of_step: float = 0.0
     before: dict[str, Any] = field(default_factory=dict)
@@ -69,7 +72,8 @@ def train(base: Head, examples: Examples, thresholds: Thresholds, report: Report
     """Fine-tune a head and hold it to the gate; fill in the report."""
     learnt = examples.is_learnt
     report.verdicts, report.pseudo_labels = examples.verdicts, examples.pseudo
-    report.learnt_from = int(learnt.sum())
+    report.learnt_from = int((learnt & ~examples.is_anchor).sum())
+    report.anchors = int(examples.is_anchor.sum())
     if report.learnt_from < LEAST_EXAMPLES:
         return Trained(None, f"{report.learnt_from} windows to learn from, wanted {LEAST_EXAMPLES}")
     tuned, report.steps = fine_tune(
@@ -96,6 +100,7 @@ def finetune(
     verdicts: Mapping[str, Verdict],
     *,
     call: Call | None,
+    anchors: Anchors | None,
     learnt: Learnt,
     now_us: int,
     settings: LearnSettings = DEFAULTS,
@@ -105,7 +110,7 @@ def finetune(
     """Learn, and with a sender and a desk answer the call. Raises StateRefused, SamplesRefused or OutputError."""
     report = Report(round=None if call is None else call.header.round)
     base = read_head(bundle.model) if call is None else call.head
-    examples = gather(book, verdicts, engine, window=bundle.manifest.window, now_us=now_us)
+    examples = gather(book, verdicts, engine, window=bundle.manifest.window, now_us=now_us, anchors=anchors)
     trained = train(base, examples, Thresholds(bundle.manifest.thresholds), report, settings)
     if trained.head is None:
         report.outcome, report.why = "refused", trained.why

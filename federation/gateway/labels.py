@@ -4,6 +4,7 @@
     verdict malicious   they are of the class the incident was called
     pseudo-label        benign: outside incidents, a day old at least, FAR below the threshold, and no incident of the
                         device within NEAR_US (before or after)
+    anchors             the aggregator's, of the class it says (`contracts.anchors`)
     watched             windows of incidents nobody judged: never learnt from, but the gate sees that they stay found
 
 Two kinds are kept apart as *hold-out*, never learnt from: a device's whole hours, and the end of each judged incident.
@@ -21,6 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.anchors import Anchors
 from contracts.classes import BENIGN, UNKNOWN
 from contracts.samples import DAY_US, HOUR_US, Sample, SampleBook, padded
 from detection.engine import Engine
@@ -34,7 +36,7 @@ MAX_JUDGED: Final = 1000
 BATCH: Final = 128
 HOLD_OUT_SHARE: Final = 5  # one hour in so many, one window in so many of a judged incident
 LEAST_TO_SPLIT: Final = 5
-WEIGHT: Final = {"verdict": 1.0, "pseudo": 0.25}
+WEIGHT: Final = {"verdict": 1.0, "pseudo": 0.25, "anchor": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ class Examples:
     weight: NDArray[np.float64]
     is_held: NDArray[np.bool_]
     is_verdict: NDArray[np.bool_]
+    is_anchor: NDArray[np.bool_]
     verdicts: int
     pseudo: int
 
@@ -72,16 +75,32 @@ class _Taken:
     is_held: bool
 
 
-def gather(book: SampleBook, verdicts: Mapping[str, Verdict], engine: Engine, *, window: int, now_us: int) -> Examples:
+def gather(
+    book: SampleBook,
+    verdicts: Mapping[str, Verdict],
+    engine: Engine,
+    *,
+    window: int,
+    now_us: int,
+    anchors: Anchors | None = None,
+) -> Examples:
     """Return the examples of a gateway, at most MAX_EXAMPLES, judged ones first."""
     taken = _incidents(book, verdicts, now_us=now_us)
     taken += _pseudo(book, now_us=now_us, most=MAX_EXAMPLES - len(taken))
+    own = _embeddings([each.sample for each in taken], engine, window=window)
+    kinds = [each.kind for each in taken]
+    labels, held = [each.label for each in taken], [each.is_held for each in taken]
+    if anchors is not None and len(own):
+        count = len(anchors.label)
+        own = np.concatenate([own, anchors.embedding])
+        kinds, labels, held = kinds + ["anchor"] * count, labels + anchors.label.tolist(), held + [False] * count
     return Examples(
-        embedding=_embeddings([each.sample for each in taken], engine, window=window),
-        label=np.array([each.label for each in taken], np.int64),
-        weight=np.array([WEIGHT.get(each.kind, 0.0) for each in taken]),
-        is_held=np.array([each.is_held for each in taken], np.bool_),
-        is_verdict=np.array([each.kind == "verdict" for each in taken], np.bool_),
+        embedding=own,
+        label=np.array(labels, np.int64),
+        weight=np.array([WEIGHT.get(kind, 0.0) for kind in kinds]),
+        is_held=np.array(held, np.bool_),
+        is_verdict=np.array([kind == "verdict" for kind in kinds], np.bool_),
+        is_anchor=np.array([kind == "anchor" for kind in kinds], np.bool_),
         verdicts=len({each.sample.incident_id for each in taken if each.kind == "verdict"}),
         pseudo=sum(each.kind == "pseudo" for each in taken),
     )

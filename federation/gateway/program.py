@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import UsageError
+from contracts.head import read_head
 from contracts.program import Parser, folder, run_program
 from contracts.samples import SAMPLES_FILE, SampleBook
 from contracts.terminal import printable
@@ -69,11 +70,12 @@ def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
 def lines(report: Report) -> list[str]:
     """Return a report for people."""
     told = [f"{report.outcome}{': ' + printable(report.why) if report.why else ''}"]
-    told += [f"call refused: {printable(each)}" for each in report.refused_calls]
+    told += [f"refused: {printable(each)}" for each in report.refused_calls]
     if report.learnt_from:
         told.append(
             f"learnt from {report.learnt_from} windows: {report.verdicts} judged incidents, "
-            f"{report.pseudo_labels} pseudo-labels; {report.steps} steps, {report.share_of_step:.0%} of them kept"
+            f"{report.pseudo_labels} pseudo-labels, "
+            f"{report.anchors} anchors; {report.steps} steps, {report.share_of_step:.0%} of them kept"
         )
     if report.judged_benign:
         before, after = report.judged_benign_over_before, report.judged_benign_over_after
@@ -92,7 +94,8 @@ def lines(report: Report) -> list[str]:
 def _held(held: Mapping[str, Any]) -> str:
     return (
         f"benign over {held['benign_over']}/{held['benign']}, attacks found {held['attacks_over']}/{held['attacks']}, "
-        f"unjudged incidents {held['watched_over']}/{held['watched']}, loss {held['loss']:.4f}"
+        f"unjudged incidents {held['watched_over']}/{held['watched']}, "
+        f"anchors {held['anchors_over']}/{held['anchors']}, loss {held['loss']:.4f}"
     )
 
 
@@ -104,8 +107,9 @@ def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
             raise UsageError("--fleet and --gateway are wanted, or --dry-run")
         desk.catch_up(learnt)
     bundle = _bundle(args)
+    keys = [key for _, key in trusted_keys(args.aggregators)]
     calls = desk.newest_call(
-        [key for _, key in trusted_keys(args.aggregators)],
+        keys,
         fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
     )  # fmt: skip
     verdicts = _verdicts(args.state_dir / RULES_FILE)
@@ -126,12 +130,15 @@ def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
         known = reason_for(verdicts=judged, verdicts_before=learnt.verdicts, learnt_us=learnt.learnt_us, now_us=now_us)
         if known is None and not args.now and not args.dry_run:
             return Report(why="nothing new since it last learnt", refused_calls=calls.refused)
+        anchors, refused = desk.anchors(
+            keys, fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, embedding=read_head(bundle.model).embedding
+        )
         sender = None if args.dry_run else (args.gateway, own_key(desk.folder))
         report = finetune(
-            bundle, OnnxEngine(bundle), book, verdicts, call=calls.call, learnt=learnt, now_us=now_us,
+            bundle, OnnxEngine(bundle), book, verdicts, call=calls.call, anchors=anchors, learnt=learnt, now_us=now_us,
             sender=sender, desk=None if args.dry_run else desk,
         )  # fmt: skip
-    report.refused_calls = calls.refused
+    report.refused_calls = calls.refused + refused
     return report
 
 
