@@ -1,7 +1,7 @@
 """Anchors: embeddings of attacks and benign traffic of the laboratory, so that a gateway does not unlearn attacks.
 
 A gateway sees benign windows nearly alone. Fine-tuned on those and a false alarm, the shipped head lost 149 of 154
-windows of password guessing (decision 0032); with anchors among its examples, the local gate sees what it would unlearn.
+windows of password guessing (decision 0032); with anchors among its examples, the local gate sees what is unlearnt.
 An aggregator makes them from its own captures and signs them once per bundle, a `contracts.signed` message:
 int8[N, E] (an embedding lies in [-1, 1]) and uint8[N], the classes. Nothing in them is of a gateway. Trap: they mean
 something beside the bundle that made them alone.

@@ -1,7 +1,7 @@
 """One fine-tuning, top to bottom: call -> examples -> head -> gate -> what leaves -> signed update on the desk.
 
-Where the whole step does not pass the gate, half of it is tried, a quarter, an eighth; then nothing leaves. A dry run does
-all of it, from the bundle's own head where no round is open, and writes nothing.
+Where the whole step does not pass the gate, half of it is tried, a quarter, an eighth; then nothing leaves. A dry run
+does all of it, from the bundle's own head where no round is open, and writes nothing.
 """
 
 from __future__ import annotations

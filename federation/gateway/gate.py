@@ -2,8 +2,8 @@
 
 Compared with the head it began from, at the bundle's own thresholds: it calls no more held-out benign windows an
 attack, finds no fewer of the judged attacks held out, of the incidents nobody judged and of the anchors, and does not
-fit the hold-out worse. The anchors were learnt from, too: of them it is asked that none is unlearnt, no more. Written so
-that a figure that is no number is refused.
+fit the hold-out worse. The anchors were learnt from, too: of them it is asked that none is unlearnt, no more. Written
+so that a figure that is no number is refused.
 """
 
 from __future__ import annotations
