@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from contracts.classes import UNKNOWN
 from contracts.head import Head
-from detection.decide import Thresholds, class_scores
+from detection.decide import Thresholds, class_scores, log_odds
 
 
 def is_over(head: Head, embedding: NDArray[np.float32], thresholds: Thresholds) -> NDArray[np.bool_]:
@@ -17,3 +17,10 @@ def is_over(head: Head, embedding: NDArray[np.float32], thresholds: Thresholds) 
     scores = class_scores(head.probabilities(embedding))
     over: NDArray[np.bool_] = np.any(scores > thresholds.open[:UNKNOWN], axis=1)
     return over
+
+
+def margins(head: Head, embedding: NDArray[np.float32], thresholds: Thresholds) -> NDArray[np.float64]:
+    """Return float64[N]: how far above its threshold each window is, in log-odds; most negative where it is benign."""
+    open_at = np.minimum(thresholds.open[:UNKNOWN], 1.0)
+    above: NDArray[np.float64] = log_odds(class_scores(head.probabilities(embedding))) - log_odds(open_at)
+    return above.max(axis=1)

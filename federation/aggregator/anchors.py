@@ -1,6 +1,7 @@
 """Choosing anchors: of the aggregator's own labelled windows so many of each class, spread evenly over what there is.
 
-Attacks the head does not find are left out: no gateway's gate could hold them. Trap: windows that judge a release must
+Attacks the head does not find, or barely, are left out: a gate that holds every anchor would refuse whatever is learnt
+for the sake of one on the edge. Trap: windows that judge a release must
 not be among those chosen from, or the release gate judges what was taught.
 """
 
@@ -15,18 +16,20 @@ from contracts.anchors import Anchors
 from contracts.classes import BENIGN
 from contracts.head import Head
 from detection.decide import Thresholds
-from federation.verdict import is_over
+from federation.verdict import margins
 
 PER_ATTACK: Final = 64
 OF_BENIGN: Final = 256
+SURE: Final = 1.0  # log-odds above the threshold
 
 
 def choose(embedding: NDArray[np.float32], label: NDArray[np.int64], *, head: Head, thresholds: Thresholds) -> Anchors:
     """Return at most PER_ATTACK anchors of each attack class that is found, and OF_BENIGN benign ones."""
-    over = is_over(head, embedding, thresholds)
+    above = margins(head, embedding, thresholds)
     parts = []
     for index in np.unique(label[label >= 0]).tolist():
-        fitting = np.flatnonzero((label == index) & (over == (index != BENIGN)))
+        is_sure = above < 0 if index == BENIGN else above >= SURE
+        fitting = np.flatnonzero((label == index) & is_sure)
         most = OF_BENIGN if index == BENIGN else PER_ATTACK
         spread = np.linspace(0, len(fitting) - 1, min(most, len(fitting))).astype(np.int64)
         parts.append(fitting[spread])
