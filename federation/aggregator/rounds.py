@@ -25,6 +25,7 @@ from contracts.signed import MessageRefused, verify
 from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
 from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut, refusals
+from federation.aggregator.settle import settled
 from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness
 from federation.privacy.protect import restored
 
@@ -157,8 +158,11 @@ class Rounds:
         seen = self._ledger.row("SELECT count(*) FROM updates WHERE round = ?", row[0]) or (0,)
         return bool(now_us >= row[1] or (seen[0] >= asked[0] and seen[0] >= self.settings.quorum))
 
-    def close(self, *, now_us: int, hold_out: HoldOut) -> Closed | None:
-        """Aggregate the open round and adopt its head, or not; as one change. None where no round is open."""
+    def close(self, *, now_us: int, hold_out: HoldOut, teaching: HoldOut | None = None) -> Closed | None:
+        """Aggregate the open round and adopt its head, or not; as one change. None where no round is open.
+
+        `teaching` are windows that the head's level is set on, and must be others than those of the hold-out.
+        """
         with self._ledger.change() as ledger:
             row = ledger.row("SELECT number, call, base FROM rounds WHERE state = 'open'")
             if row is None:
@@ -171,7 +175,9 @@ class Rounds:
             state = "void"
             if len(updates) >= self.settings.quorum:
                 head = self._aggregate(call, base, updates, now_us=now_us)
-                why = "; ".join(refusals(hold_out, before=base, after=head))
+                shipped = read_head(self._bundle.model)
+                head = head if teaching is None else settled(head, teaching, before=shipped)
+                why = "; ".join(refusals(hold_out, before=base, after=head, shipped=shipped))
                 state = "refused" if why else "adopted"
             kept = _octets(head) if head is not None and state == "adopted" else None
             ledger.run(

@@ -73,6 +73,7 @@ class World:
         thresholds = Thresholds(bundle().manifest.thresholds)
         taught, judged = half(0), half(1)
         self.hold_out = HoldOut(judged.embedding, judged.label, thresholds)
+        self.teaching = HoldOut(taught.embedding, taught.label, thresholds)
         chosen = choose(taught.embedding, taught.label, head=self.rounds.head, thresholds=thresholds)
         self.anchors = pack_anchors(chosen, fleet=FLEET, bundle_sha256=bundle().manifest_sha256, key=KEY)
         self.homes = {}
@@ -106,7 +107,7 @@ class World:
                 self.rounds.submit(message, sender=home.name, now_us=self.now_us)
                 self.rounds.submit(message, sender=home.name, now_us=self.now_us)  # QoS 1 delivers twice
         self.now_us += HOUR_US
-        closed = self.rounds.close(now_us=self.now_us, hold_out=self.hold_out)
+        closed = self.rounds.close(now_us=self.now_us, hold_out=self.hold_out, teaching=self.teaching)
         for message in late:
             with pytest.raises(MessageRefused, match="expired round"):
                 self.rounds.submit(message, sender=LATE, now_us=self.now_us)
