@@ -23,4 +23,5 @@ def margins(head: Head, embedding: NDArray[np.float32], thresholds: Thresholds) 
     """Return float64[N]: how far above its threshold each window is, in log-odds; most negative where it is benign."""
     open_at = np.minimum(thresholds.open[:UNKNOWN], 1.0)
     above: NDArray[np.float64] = log_odds(class_scores(head.probabilities(embedding))) - log_odds(open_at)
-    return above.max(axis=1)
+    highest: NDArray[np.float64] = above.max(axis=1)
+    return highest
