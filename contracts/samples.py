@@ -170,17 +170,19 @@ class SampleBook:
 
     def read(self, *, pinned: bool, before_us: int, limit: int) -> Iterator[Sample]:
         """Give the newest windows, of incidents or outside them; those that cannot be read are counted in `skipped`."""
-        found = self._asked(
+        question = (
             "SELECT device, due_us, incident_id, class_index, margin, rows, content FROM samples "
-            f"WHERE incident_id IS {'NOT ' if pinned else ''}NULL AND due_us <= ? ORDER BY due_us DESC LIMIT ?",
-            (before_us, limit),
+            f"WHERE incident_id IS {'NOT ' if pinned else ''}NULL AND due_us <= ? ORDER BY due_us DESC LIMIT ?"
         )
-        for row in found:
-            sample = _sample(row)
-            if sample is None:
-                self.skipped += 1
-            else:
-                yield sample
+        try:
+            for row in self._db.execute(question, (before_us, limit)):  # one by one: a gateway has little memory
+                sample = _sample(row)
+                if sample is None:
+                    self.skipped += 1
+                else:
+                    yield sample
+        except sqlite3.Error as exc:
+            raise SamplesRefused(f"{self.path}: cannot be read: {exc}") from exc
 
     def _asked(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -91,6 +92,26 @@ def test_the_same_update_twice_is_one(fleet: Fleet):
 
     assert fleet.ledger.counters()["accepted"] == 1
     assert fleet.ledger.row("SELECT count(*) FROM updates") == (1,)
+
+
+def test_several_workers_on_one_file_count_no_update_twice(fleet: Fleet, tmp_path: Path):
+    said: list[str] = []
+
+    def work() -> None:
+        ledger, rounds = rounds_at(tmp_path / "aggregator.db", KEY)
+        for name in NAMES:
+            said.append(rounds.submit(fleet.update(name), sender=name, now_us=NOW_US + HOUR_US))
+        ledger.close()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+
+    assert sorted(said) == ["accepted"] * 5 + ["repeated"] * 15
+    assert fleet.ledger.counters() == {"accepted": 5, "repeated": 15}
+    assert [entry["what"] for entry in fleet.ledger.audit()].count("accepted") == 5
 
 
 Hostile = Callable[[Fleet], tuple[bytes, str, int]]
