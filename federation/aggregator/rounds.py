@@ -1,0 +1,277 @@
+"""A round, as a state machine on disk: open -> adopted, refused or void.
+
+    open      the call stands; updates of enrolled gateways are taken, one each, until the deadline
+    adopted   quorum met, aggregate passed the release gate: its head is the next round's base
+    refused   quorum met, and the gate said no: the base stays
+    void      no quorum at the deadline: the base stays
+
+A message is checked in the order of what a stranger can do: size and form, who sends it, enrolled, signature, fleet,
+round, base, length, norm. What is refused is counted and logged and changes nothing else. The same update again (QoS 1
+delivers twice) is `repeated`, counted once; another one by the same gateway is refused. Time is passed in.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.bundle import Bundle
+from contracts.head import Head, head_of, read_head
+from contracts.signed import MessageRefused, verify
+from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
+from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
+from federation.aggregator.release import HoldOut, refusals
+from federation.aggregator.settle import settled
+from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness
+from federation.privacy.protect import restored
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+MAX_GATEWAYS: Final = 10_000
+EARLY_US: Final = 300_000_000  # how far a gateway's clock may be ahead
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundSettings:
+    """How rounds are held. `kept_share` of a head's numbers travel; `scale` of an int8 step follows from the clip."""
+
+    strategy: str = DEFAULT
+    quorum: int = 3
+    lasts_us: int = 24 * 3_600_000_000
+    clip_norm: float = 2.0
+    kept_share: float = 1.0
+    largest_share: float = 0.5  # of the clip norm that one number may take; the rest waits in the residual
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(STRATEGIES)}")
+        if self.quorum < 1 or not 0.0 < self.kept_share <= 1.0 or not self.clip_norm > 0.0:
+            raise ValueError(f"need quorum >= 1, 0 < kept_share <= 1 and clip_norm > 0, got {self}")
+
+
+@dataclass(frozen=True)
+class Closed:
+    """What became of a round."""
+
+    number: int
+    state: str
+    updates: int
+    why: str
+
+
+class Rounds:
+    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round."""
+
+    def __init__(
+        self, ledger: Ledger, bundle: Bundle, *, fleet: str, key: Ed25519PrivateKey, settings: RoundSettings
+    ) -> None:
+        self.settings = settings
+        self._ledger, self._bundle, self._fleet, self._key = ledger, bundle, fleet, key
+        with ledger.change():
+            self._settle_fleet()
+
+    @property
+    def head(self) -> Head:
+        """Return the head that the next round begins from."""
+        row = self._ledger.row("SELECT head FROM fleet WHERE name = ?", self._fleet)
+        assert row is not None
+        return _head(row[0])
+
+    def enrol(self, name: str, key: Ed25519PublicKey, *, now_us: int) -> None:
+        """Let a gateway take part, with its public key. Raises ValueError where name or key is known already."""
+        with self._ledger.change() as ledger:
+            row = ledger.row("SELECT count(*), sum(name = ? OR key = ?) FROM gateways", name, _raw(key))
+            if row is None or row[0] >= MAX_GATEWAYS or row[1]:
+                raise ValueError(f"gateway {name} or its key is enrolled, or {MAX_GATEWAYS} are")
+            ledger.run("INSERT INTO gateways VALUES (?, ?, ?, NULL)", name, _raw(key), now_us)
+            ledger.log("enrolled", at_us=now_us, gateway=name, key=_raw(key).hex())
+
+    def revoke(self, name: str, *, now_us: int) -> None:
+        """Take no update by a gateway from now on, and leave out the one it sent to an open round."""
+        with self._ledger.change() as ledger:
+            if not ledger.run("UPDATE gateways SET revoked_us = ? WHERE name = ? AND revoked_us IS NULL", now_us, name):
+                raise ValueError(f"gateway {name} is not enrolled, or revoked already")
+            open_rounds = "SELECT number FROM rounds WHERE state = 'open'"
+            left_out = ledger.run(f"DELETE FROM updates WHERE gateway = ? AND round IN ({open_rounds})", name)
+            ledger.log("revoked", at_us=now_us, gateway=name, updates_left_out=left_out)
+
+    def open(self, *, now_us: int, seed: str | None = None) -> bytes:
+        """Return the call of the open round, opened now where none is."""
+        with self._ledger.change() as ledger:
+            if (row := ledger.row("SELECT call FROM rounds WHERE state = 'open'")) is not None:
+                return bytes(row[0])
+            last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
+            head, settings = self.head, self.settings
+            header = CallHeader(
+                fleet=self._fleet,
+                round=last[0] + 1,
+                mode="robust",
+                bundle_sha256=self._bundle.manifest_sha256,
+                schema_id=self._bundle.manifest.schema_id,
+                parameters=head.flat.size,
+                kept=max(1, round(settings.kept_share * head.flat.size)),
+                seed=seed or secrets.token_hex(32),
+                clip_norm=settings.clip_norm,
+                scale=settings.clip_norm * settings.largest_share / 127,
+                opened_us=now_us,
+                deadline_us=now_us + settings.lasts_us,
+            )
+            call = pack_call(header, head, self._key)
+            ledger.run(
+                "INSERT INTO rounds VALUES (?, 'open', ?, ?, ?, ?, NULL, NULL, NULL)",
+                header.round, call, _octets(head), now_us, header.deadline_us,
+            )  # fmt: skip
+            ledger.log("opened", at_us=now_us, round=header.round, base=head.sha256, quorum=settings.quorum)
+        return call
+
+    def submit(self, message: bytes, *, sender: str, now_us: int) -> str:
+        """Take an update that came from a gateway's own topic; return `accepted` or `repeated`.
+
+        Raises MessageRefused, after counting and logging; nothing else has changed then.
+        """
+        try:
+            with self._ledger.change() as ledger:
+                update = self._checked(message, sender=sender, now_us=now_us)
+                number, name = update.header.round, update.header.gateway
+                if self._is_held(update):
+                    ledger.count("repeated")
+                    return "repeated"
+                ledger.run("INSERT INTO updates VALUES (?, ?, ?, ?, ?)", number, name, update.sha256, message, now_us)
+                ledger.count("accepted")
+                ledger.log("accepted", at_us=now_us, round=number, gateway=name, sha256=update.sha256)
+        except MessageRefused as exc:
+            self._refused(exc, sender=sender, now_us=now_us)
+            raise
+        return "accepted"
+
+    def is_due(self, *, now_us: int) -> bool:
+        """Return whether the open round is to be closed: everybody answered, or it is over."""
+        row = self._ledger.row("SELECT number, deadline_us FROM rounds WHERE state = 'open'")
+        if row is None:
+            return False
+        asked = self._ledger.row("SELECT count(*) FROM gateways WHERE revoked_us IS NULL") or (0,)
+        seen = self._ledger.row("SELECT count(*) FROM updates WHERE round = ?", row[0]) or (0,)
+        return bool(now_us >= row[1] or (seen[0] >= asked[0] and seen[0] >= self.settings.quorum))
+
+    def close(self, *, now_us: int, hold_out: HoldOut, teaching: HoldOut | None = None) -> Closed | None:
+        """Aggregate the open round and adopt its head, or not; as one change. None where no round is open.
+
+        `teaching` are windows that the head's level is set on, and must be others than those of the hold-out.
+        """
+        with self._ledger.change() as ledger:
+            row = ledger.row("SELECT number, call, base FROM rounds WHERE state = 'open'")
+            if row is None:
+                return None
+            number, base = int(row[0]), _head(row[2])
+            call = read_call(bytes(row[1]), [self._key.public_key()])
+            found = ledger.rows("SELECT gateway, message FROM updates WHERE round = ? ORDER BY gateway", number)
+            updates = {str(name): read_update(bytes(message)) for name, message in found}
+            head, why = None, f"{len(updates)} updates, wanted {self.settings.quorum}"
+            state = "void"
+            if len(updates) >= self.settings.quorum:
+                head = self._aggregate(call, base, updates, now_us=now_us)
+                shipped = read_head(self._bundle.model)
+                head = head if teaching is None else settled(head, teaching, before=shipped)
+                why = "; ".join(refusals(hold_out, before=base, after=head, shipped=shipped))
+                state = "refused" if why else "adopted"
+            kept = _octets(head) if head is not None and state == "adopted" else None
+            ledger.run(
+                "UPDATE rounds SET state = ?, closed_us = ?, head = ?, why = ? WHERE number = ? AND state = 'open'",
+                state, now_us, kept, why, number,
+            )  # fmt: skip
+            if kept is not None:
+                ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
+            ledger.count(state)
+            ledger.log(state, at_us=now_us, round=number, updates=len(updates), why=why)
+        return Closed(number, state, len(updates), why)
+
+    def _aggregate(self, call: Call, base: Head, updates: dict[str, Update], *, now_us: int) -> Head:
+        """Return the base moved by what the strategy makes of the updates; log who points elsewhere."""
+        values = np.stack([restored(each.steps, call) for each in updates.values()])
+        examples = np.array([each.header.examples for each in updates.values()], np.int64)
+        delta = STRATEGIES[self.settings.strategy](values, examples)
+        norms = {name: round(norm_of(each.steps, scale=call.header.scale), 4) for name, each in updates.items()}
+        self._ledger.log(
+            "aggregated", at_us=now_us, round=call.header.round, strategy=self.settings.strategy, norms=norms,
+            likeness=dict(zip(updates, likeness(values, delta), strict=True)),
+        )  # fmt: skip
+        moved = base.flat.astype(np.float64)
+        moved[call.places] += delta
+        return head_of(moved.astype(np.float32))
+
+    def _checked(self, message: bytes, *, sender: str, now_us: int) -> Update:
+        update = read_update(message)
+        header = update.header
+        if header.gateway != sender:
+            raise MessageRefused("wrong gateway", f"says it is by {header.gateway}, came from {sender[:64]}")
+        row = self._ledger.row("SELECT key, revoked_us FROM gateways WHERE name = ?", header.gateway)
+        if row is None:
+            raise MessageRefused("unknown gateway", f"{header.gateway} is not enrolled")
+        if row[1] is not None:
+            raise MessageRefused("revoked", f"{header.gateway} is revoked")
+        if not verify(update.parts, _public(row[0])):
+            raise MessageRefused("signature", f"not signed by the key of {header.gateway}")
+        if header.fleet != self._fleet:
+            raise MessageRefused("fleet", f"of fleet {header.fleet}, wanted {self._fleet}")
+        held = self._ledger.row("SELECT state, call, deadline_us FROM rounds WHERE number = ?", header.round)
+        if held is None:
+            raise MessageRefused("no such round", f"round {header.round} was never opened")
+        if held[0] != "open" or now_us >= held[2]:
+            raise MessageRefused("expired round", f"round {header.round} is over")
+        if header.made_us > now_us + EARLY_US:
+            raise MessageRefused("early", f"made {(header.made_us - now_us) / 1e6:.0f} s from now")
+        check_answers(update, read_call(bytes(held[1]), [self._key.public_key()]))
+        return update
+
+    def _is_held(self, update: Update) -> bool:
+        """Return whether this very update was taken before. Raises MessageRefused where another one was."""
+        number, name = update.header.round, update.header.gateway
+        held = self._ledger.row("SELECT sha256 FROM updates WHERE round = ? AND gateway = ?", number, name)
+        if held is not None and held[0] != update.sha256:
+            raise MessageRefused("second update", f"{name} sent another one to round {number}")
+        return held is not None
+
+    def _refused(self, error: MessageRefused, *, sender: str, now_us: int) -> None:
+        with self._ledger.change() as ledger:
+            ledger.count(f"refused: {error.reason}")
+            last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
+            ledger.count(what := f"logged refusals of round {last[0]}")
+            if ledger.counters()[what] <= MAX_LOGGED:
+                ledger.log("refused", at_us=now_us, sender=sender[:64], reason=error.reason, text=str(error)[:300])
+
+    def _settle_fleet(self) -> None:
+        """Begin a fleet, or go on with it; another bundle begins from its own head, once no round is open."""
+        head, sha256 = read_head(self._bundle.model), self._bundle.manifest_sha256
+        row = self._ledger.row("SELECT name, bundle_sha256 FROM fleet")
+        if row is None:
+            self._ledger.run("INSERT INTO fleet VALUES (?, ?, ?)", self._fleet, sha256, _octets(head))
+        elif row[0] != self._fleet:
+            raise LedgerError(f"{self._ledger.path}: of fleet {row[0]}, wanted {self._fleet}")
+        elif row[1] != sha256:
+            if self._ledger.row("SELECT 1 FROM rounds WHERE state = 'open'") is not None:
+                raise LedgerError(f"{self._ledger.path}: a round of another bundle is open: close it first")
+            self._ledger.run("UPDATE fleet SET bundle_sha256 = ?, head = ?", sha256, _octets(head))
+
+
+def _octets(head: Head) -> bytes:
+    return head.flat.astype("<f4").tobytes()
+
+
+def _head(octets: bytes) -> Head:
+    flat: NDArray[np.float32] = np.frombuffer(octets, "<f4").astype(np.float32)
+    return head_of(flat)
+
+
+def _raw(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes_raw()
+
+
+def _public(raw: bytes) -> Ed25519PublicKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey.from_public_bytes(bytes(raw))

@@ -1,0 +1,181 @@
+"""`penstock-finetune`: learn from this gateway's windows, once, and end. A timer unit starts it; it opens no socket.
+
+Settings are read here and nowhere else below. Exit code 0 also where nothing was to be learnt or the gate refused:
+that is told, and is no failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.errors import UsageError
+from contracts.head import read_head
+from contracts.program import Parser, folder, run_program
+from contracts.samples import SAMPLES_FILE, SampleBook
+from contracts.terminal import printable
+from contracts.trust import TRUST_DIR, trusted_keys
+from contracts.whole_file import read_bounded
+from detection.onnx_engine import OnnxEngine
+from detection.rules import Rules, Verdict
+from detection.state import StateRefused
+from federation.gateway.conditions import reason_for, reasons_against
+from federation.gateway.desk import Desk
+from federation.gateway.finetune import Report, finetune
+from federation.gateway.identity import own_key
+
+NAME: Final = "penstock-finetune"
+STATE_DIR: Final = Path("/var/lib/penstock")
+AGGREGATORS_DIR: Final = Path("/etc/penstock/aggregators.d")
+RULES_FILE: Final = "rules.json"
+MAX_RULES_BYTES: Final = 4 << 20
+LOW_PRIORITY: Final = 10
+
+EPILOG = """\
+Nothing leaves but what the report says: an update of some hundred octets in DIR/federation/out, which the agent sends.
+With --dry-run nothing is written. docs/federation.md says what is learnt from.
+
+examples:
+  penstock-finetune --dry-run
+  penstock-finetune --fleet homes --gateway attic
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    return run_program(NAME, lambda: run(_parser().parse_args(argv)))
+
+
+def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
+    """Learn once; print the report."""
+    with contextlib.suppress(OSError):
+        os.nice(LOW_PRIORITY)
+    report = _report(args, root=root, now_us=time.time_ns() // 1000)
+    if args.json:
+        print(json.dumps(asdict(report), indent=1, sort_keys=True, allow_nan=False))
+    else:
+        print("\n".join(lines(report)))
+    return 0
+
+
+def lines(report: Report) -> list[str]:
+    """Return a report for people."""
+    told = [f"{report.outcome}{': ' + printable(report.why) if report.why else ''}"]
+    told += [f"refused: {printable(each)}" for each in report.refused_calls]
+    if report.learnt_from:
+        told.append(
+            f"learnt from {report.learnt_from} windows: {report.verdicts} judged incidents, "
+            f"{report.pseudo_labels} pseudo-labels, "
+            f"{report.anchors} anchors; {report.steps} steps, {report.share_of_step:.0%} of them kept"
+        )
+    if report.judged_benign:
+        before, after = report.judged_benign_over_before, report.judged_benign_over_after
+        told.append(f"windows judged benign: {report.judged_benign}, over threshold {before} before, {after} after")
+    if report.before:
+        told.append(f"hold-out before {_held(report.before)}")
+        told.append(f"hold-out after  {_held(report.after)}")
+    if report.update_bytes:
+        clipped = ", clipped" if report.clipped else ""
+        told.append(
+            f"round {report.round}: update of {report.update_bytes} bytes, norm {report.delta_norm:.3f}{clipped}"
+        )
+    return told
+
+
+def _held(held: Mapping[str, Any]) -> str:
+    return (
+        f"benign over {held['benign_over']}/{held['benign']}, attacks found {held['attacks_over']}/{held['attacks']}, "
+        f"unjudged incidents {held['watched_over']}/{held['watched']}, "
+        f"anchors {held['anchors_over']}/{held['anchors']}, loss {held['loss']:.4f}"
+    )
+
+
+def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
+    desk = Desk(args.state_dir)
+    learnt = desk.learnt()
+    if not args.dry_run:
+        if not args.fleet or not args.gateway:
+            raise UsageError("--fleet and --gateway are wanted, or --dry-run")
+        desk.catch_up(learnt)
+    bundle = _bundle(args)
+    keys = [key for _, key in trusted_keys(args.aggregators)]
+    calls = desk.newest_call(
+        keys,
+        fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
+    )  # fmt: skip
+    verdicts = _verdicts(args.state_dir / RULES_FILE)
+    against = reasons_against(root, cores=os.cpu_count() or 1)
+    why = None
+    if calls.call is None and not args.dry_run:
+        why = "no round is open for this gateway"
+    elif calls.call is not None and calls.call.header.round == learnt.round and not args.dry_run:
+        why = f"round {learnt.round} is answered"
+    elif against and not args.now:
+        why = "; ".join(against)
+    elif not (args.state_dir / SAMPLES_FILE).exists():
+        why = "no samples were kept here yet"
+    if why is not None:
+        return Report(why=why, refused_calls=calls.refused)
+    with SampleBook(args.state_dir / SAMPLES_FILE) as book:
+        judged = len(book.incidents() & set(verdicts))
+        known = reason_for(verdicts=judged, verdicts_before=learnt.verdicts, learnt_us=learnt.learnt_us, now_us=now_us)
+        if known is None and not args.now and not args.dry_run:
+            return Report(why="nothing new since it last learnt", refused_calls=calls.refused)
+        anchors, refused = desk.anchors(
+            keys, fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, embedding=read_head(bundle.model).embedding
+        )
+        sender = None if args.dry_run else (args.gateway, own_key(desk.folder))
+        report = finetune(
+            bundle, OnnxEngine(bundle), book, verdicts, call=calls.call, anchors=anchors, learnt=learnt, now_us=now_us,
+            sender=sender, desk=None if args.dry_run else desk,
+        )  # fmt: skip
+    report.refused_calls = calls.refused + refused
+    return report
+
+
+def _bundle(args: argparse.Namespace) -> Bundle:
+    if args.bundle is None:
+        return default_bundle()
+    return load_bundle(args.bundle, trust=args.trust)
+
+
+def _verdicts(path: Path) -> Mapping[str, Verdict]:
+    """Return what the operator said of incidents. Raises StateRefused where the file is broken."""
+    try:
+        state = json.loads(read_bounded(path, most_bytes=MAX_RULES_BYTES))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as exc:
+        raise StateRefused(f"{path}: cannot be read: {exc}") from exc
+    if not isinstance(state, dict):
+        raise StateRefused(f"{path}: holds a JSON {type(state).__name__}, wanted an object")
+    return Rules.restored(state).verdicts
+
+
+def _parser() -> Parser:
+    parser = Parser(prog=NAME, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--state-dir", type=folder, default=STATE_DIR, metavar="DIR", help="default %(default)s")
+    parser.add_argument("--bundle", type=folder, metavar="DIR", help="the bundle in use (default: the shipped one)")
+    parser.add_argument("--trust", type=folder, default=TRUST_DIR, metavar="DIR", help="keys of bundles (%(default)s)")
+    parser.add_argument(
+        "--aggregators", type=folder, default=AGGREGATORS_DIR, metavar="DIR", help="keys of aggregators (%(default)s)"
+    )
+    parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered")
+    parser.add_argument("--gateway", default="", metavar="NAME", help="this gateway, as it is enrolled")
+    parser.add_argument("--dry-run", action="store_true", help="learn and tell; write nothing")
+    parser.add_argument("--now", action="store_true", help="although the board is hot or loaded, or nothing is new")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What leaves a gateway of a delta: clipped, thinned, rounded."""
