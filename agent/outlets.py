@@ -121,6 +121,7 @@ def new_outlets(delivery: Delivery, before: AgentConfig, after: AgentConfig, env
     def commit() -> None:
         if sinks is None:
             delivery.reopen()  # a log rotation sends SIGHUP too
-        delivery.use(sinks=sinks, mqtt=mqtt, bounds=bounds_of(after))
+        bounds = bounds_of(after) if after.outbox != before.outbox else None
+        delivery.use(sinks=sinks, mqtt=mqtt, bounds=bounds)
 
     return commit

@@ -28,6 +28,7 @@ from contracts.errors import BrokerRefused, OutboxError
 from contracts.eve import render_eve
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it
+END_S: Final = 2.0  # for the last commit: a disk that hangs longer is left alone
 COMMIT_MOST: Final = 512  # letters in one commit
 COMMIT_LEAST: Final = 8  # after failures: a disk with little room takes some of them, and has room again once they left
 # Acknowledgements alone wait so long for others: a row that is deleted late is at worst a message sent twice.
@@ -276,13 +277,13 @@ class Delivery:
             self._is_closing = True
             self._changed.notify_all()
         if self._committer.is_alive():
-            self._committer.join()
+            self._committer.join(END_S)
         self._dropped_unwritten += len(self._new)
         self._new.clear()
         with self._writing:
             for sink in self._sinks:
                 sink.close()
-        if self._outbox is not None:
+        if self._outbox is not None and not self._committer.is_alive():
             if self._outbox_file is None and len(self._outbox) == 0:
                 self._outbox.delete()
             else:
@@ -335,7 +336,9 @@ class Delivery:
         """Commit what gathered while the last commit ran, until closing and nothing is left to commit."""
         while True:
             with self._changed:
-                while not (self._new or self._acknowledged or self._unsendable or self._is_closing or self._is_late):
+                while not (
+                    self._new or self._acknowledged or self._unsendable or self._is_closing or self._outbox is None
+                ):
                     self._changed.wait()
                 if self._trouble is not None:  # a full disk is not asked again with every alert
                     self._changed.wait_for(lambda: self._is_closing, RETRY_S)
@@ -345,15 +348,10 @@ class Delivery:
                 settled, unsendable = tuple(self._acknowledged), tuple(self._unsendable)
                 self._committing = len(added)
                 is_last = self._is_closing and not (self._new and self._trouble is None)
-            if added or settled or unsendable or self._is_late:
+            if added or settled or unsendable or self._outbox is None:
                 self._commit(added, settled, unsendable)
             if is_last:
                 return
-
-    @property
-    def _is_late(self) -> bool:
-        """Return whether the outbox could not be opened yet."""
-        return self._outbox is None
 
     def _is_urgent(self) -> bool:
         return bool(self._new) or self._is_closing or len(self._acknowledged) >= COMMIT_MOST
@@ -361,7 +359,7 @@ class Delivery:
     def _commit(self, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]) -> None:
         if self._sender is None:
             return
-        gone, was_late, began_s = 0, self._is_late, self._clock_s()
+        gone, was_late, began_s = 0, self._outbox is None, self._clock_s()
         trouble = self._open_outbox(self._outbox_file) if was_late and self._outbox_file is not None else None
         if trouble is None and self._outbox is not None:
             gone, trouble = self._apply(self._outbox, added, settled, unsendable)

@@ -229,8 +229,7 @@ class Outbox:
 
     def use(self, bounds: Bounds) -> None:
         """Hold so much from the next commit on."""
-        with self._lock:
-            self._bounds = bounds
+        self._bounds = bounds  # one reference: who asks must not wait for the disk
 
     def close(self) -> None:
         """Close the file and let others have it. May be called again."""
