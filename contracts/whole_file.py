@@ -12,7 +12,10 @@ from contracts.files import open_regular
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Replace a file by this content; a power cut leaves the old one or the new one. Raises OutputError."""
+    """Replace a file by this content; a power cut leaves the old one or the new one. Raises OutputError.
+
+    Written by root it belongs to whoever its folder belongs to: a command by hand must not lock a service out.
+    """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,6 +24,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
+            _give_to_owner_of(path.parent, descriptor)
         os.replace(draft, path)
         _sync_folder(path.parent)
     except OSError as exc:
@@ -36,6 +40,13 @@ def read_bounded(path: Path, *, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise OSError(27, f"larger than {most_bytes} bytes", str(path))
     return content
+
+
+def _give_to_owner_of(folder: Path, descriptor: int) -> None:
+    if os.geteuid() == 0:
+        facts = folder.stat()
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, facts.st_uid, facts.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:
