@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from agent import state_file
 from agent.state_file import load_state, save_state
+from contracts import whole_file
 from contracts.errors import OutputError
 from detection.state import StateRefused
 
@@ -59,7 +59,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path, monkeypat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_file.os, "fsync", full)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         save_state(path, {"a": 2})
 
