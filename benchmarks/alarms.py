@@ -8,7 +8,6 @@ one machine's wall clock, which nobody may set meanwhile.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import subprocess
@@ -30,6 +29,7 @@ from lab.matching import Matcher
 from lab.network import entered
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Attack, Plan
 from lab.record import Capture, Stage
+from lab.senders import FIRST_ATTACK
 from lab.tools import find
 from lab.truth import Outcome, interval_of
 
@@ -175,21 +175,38 @@ def _end(process: subprocess.Popen[Any]) -> None:
 
 
 def attacked(stage: Stage, attack: Attack, *, number: int, folder: Path, limit_s: float) -> Found | None:
-    """Play one attack against a watched home; return what became of it, None where it sent no packet."""
-    bounded = dataclasses.replace(attack, limit_s=min(attack.limit_s, limit_s))
-    outcomes: list[Outcome] = []
+    """Play one attack against a watched home until it is told; return what became of it, None where it sent nothing."""
+    ends = frozenset().union(*ends_of(stage.plan, attack))
     with watching(stage, folder, port=21_000 + number, is_traced=True) as watch:
         time.sleep(QUIET_S)
         with Capture(stage.network, folder / "wire.pcap", snap_bytes=SNAP_BYTES):
-            thread = threading.Thread(target=lambda: outcomes.append(stage.attack(bounded, number=number)))
-            thread.start()
-            while thread.is_alive():
-                watch.look()
-                thread.join(0.2)
-            time.sleep(LINGER_S)
-            watch.look()
+            outcome = _played(stage, attack, watch, ends=ends, number=number, limit_s=min(limit_s, attack.limit_s))
         watched_s = time.monotonic() - watch.began_s
-        return _found(stage.plan, outcomes[0], watch, watched_s=watched_s)
+        return _found(stage.plan, outcome, watch, watched_s=watched_s)
+
+
+def _played(
+    stage: Stage, attack: Attack, watch: Watch, *, ends: frozenset[str], number: int, limit_s: float
+) -> Outcome:
+    """Run an attack's tool until it is told, it ends, or its time is over; an alert may come a little after that."""
+    words = watch.folder / "words"
+    words.write_text("\n".join(attack.words) + "\n")
+    places = {"{words}": str(words), "{python}": sys.executable}
+    argv = [places.get(word, word) for word in attack.argv]
+    before, started_s, until_s = len(watch.heard), time.time(), time.monotonic() + limit_s
+    tool = stage.network.start(
+        attack.attacker, argv, cwd=ROOT if argv[0] == sys.executable else watch.folder, group=FIRST_ATTACK + number
+    )
+    while time.monotonic() < until_s + LINGER_S and not any(told.ends & ends for told in watch.heard[before:]):
+        if tool.poll() is not None:
+            until_s = min(until_s, time.monotonic())
+        elif time.monotonic() >= until_s:
+            _end(tool)
+        watch.look()
+        time.sleep(0.1)
+    exit_code = tool.poll()
+    _end(tool)
+    return Outcome(attack, started_s, time.time(), exit_code)
 
 
 def _found(plan: Plan, outcome: Outcome, watch: Watch, *, watched_s: float) -> Found | None:

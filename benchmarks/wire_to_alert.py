@@ -11,9 +11,11 @@ memory, and the share of a core at 10 and 100 thousand packets a second. Not in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
+import os
 import shutil
 import statistics
 import sys
@@ -118,9 +120,11 @@ def attacks_of(names: Sequence[str], seed: int, *, limit_s: float) -> Iterator[F
                             continue  # the home has no victim for the one that was asked for
                         port += 1
                         found = attacked(stage, attack, number=number, folder=run / f"watch-{port}", limit_s=limit_s)
-                        if found is not None:
-                            say(line(found))
-                            yield found
+                        if found is None:
+                            say(f"{attack.drawn_as:22s} sent no packet")
+                            continue
+                        say(line(found))
+                        yield found
                 finally:
                     stage.stop.set()
         finally:
@@ -262,13 +266,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(str(exc))
         return 69
     soaked = soak(settings.soak_minutes, settings.seeds[0]) if settings.soak_minutes else None
-    found = [each for seed in settings.seeds for each in attacks_of(settings.attacks, seed, limit_s=settings.limit)]
+    found: list[Found] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what was played by then is a result, of fewer attacks
+        for seed in settings.seeds:
+            for each in attacks_of(settings.attacks, seed, limit_s=settings.limit):
+                found.append(each)
     marks = verdicts(found, soaked, shares, flood)
     result = {
         "benchmark": "wire_to_alert",
         "caption": CAPTION,
         "machine": machine,
-        "load_1min_at_the_end": harness.fingerprint([])["load_1min"],
+        "load_1min_at_the_end": round(os.getloadavg()[0], 2),
         "summary": summary(found),
         "attacks": [asdict(each) for each in found],
         "soak": None if soaked is None else asdict(soaked),

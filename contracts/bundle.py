@@ -147,6 +147,9 @@ class Manifest(_Strict):
     thresholds: dict[str, Threshold] = Field(
         description="every class but benign; unknown where its score means something"
     )
+    score: Literal["class", "not benign"] = Field(
+        "class", description="what thresholds are held against: each class's probability, or 1 - that of benign"
+    )
     interval: Interval
     intervals: dict[str, Interval] = Field(
         default_factory=dict, description="of classes whose scores are of another scale; else `interval` holds"

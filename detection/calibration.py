@@ -85,7 +85,7 @@ class Calibrator:
 
     def __init__(self, bundle: Bundle, *, budget_per_day: float = 1.0, windows_wanted: int = 1000) -> None:
         self._manifest_sha256 = bundle.manifest_sha256
-        self._shipped = Thresholds(bundle.manifest.thresholds)
+        self._shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         self._low, self._high = _interval(bundle.manifest, self._shipped)
         self._lowest = {group: _hold_out_shift(bundle.manifest, self._shipped, group) for group in GROUPS}
         self._groups = [group for group in GROUPS if self._able(group).any()]

@@ -1,8 +1,8 @@
 """Scores to detections: the bundle's thresholds, per class, and how far a score lies from them.
 
-How suspicious a window is, is what the network does not call benign: an attack it cannot place between two classes is
-no less of an attack. The most probable attack class gives its name and its threshold (decision 0030). A detection is a
-score above its threshold and nothing more; whether it opens an incident is `incidents`' business.
+What a threshold is held against, the bundle says: each class's own probability, or what the network does not call
+benign, under the name and the threshold of the most probable attack class (decision 0030). A detection is a score above
+its threshold and nothing more; whether it opens an incident is `incidents`' business.
 Distances are in log-odds: there a step means the same at 0.6 and at 0.99, so that one number moves all classes.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +54,15 @@ class Interval(Protocol):
     def hi(self) -> float: ...
 
 
-def score_table(scores: Scores) -> NDArray[np.float64]:
-    """Return what thresholds are held against, by class: float64[B, C + 1], the unknown score last."""
-    return np.column_stack([class_scores(scores.probabilities[:, :UNKNOWN]), scores.unknown_score])
+Score = Literal["class", "not benign"]
+
+
+def score_table(scores: Scores, score: Score) -> NDArray[np.floating[Any]]:
+    """Return what thresholds are held against, by class: [B, C + 1], the unknown score last."""
+    known: NDArray[np.floating[Any]] = scores.probabilities[:, :UNKNOWN]
+    if score == "not benign":
+        known = class_scores(known)
+    return np.column_stack([known, scores.unknown_score])
 
 
 class Margins(NamedTuple):
@@ -104,7 +110,8 @@ class Detection:
 class Thresholds:
     """The thresholds of a bundle as one vector per purpose, indexed by class; a class without one is never detected."""
 
-    def __init__(self, by_class: Mapping[str, Threshold]) -> None:
+    def __init__(self, by_class: Mapping[str, Threshold], *, score: Score = "class") -> None:
+        self._score: Score = score
         self._open: NDArray[np.float64] = np.full(len(NAMES), np.inf)
         self._severe: NDArray[np.float64] = np.full(len(NAMES), np.inf)
         for name, threshold in by_class.items():
@@ -124,14 +131,14 @@ class Thresholds:
 
     def moved(self, open_at: NDArray[np.float64]) -> Thresholds:
         """Return thresholds that open at other scores; the second threshold never lies below the first."""
-        other = Thresholds({})
+        other = Thresholds({}, score=self._score)
         other._open = np.where(np.isfinite(self._open), open_at, np.inf)
         other._severe = np.maximum(self._severe, other._open)
         return other
 
     def margins(self, scores: Scores) -> Margins:
         """Return how far above its threshold the surest class of each window is."""
-        table = log_odds(score_table(scores))
+        table = log_odds(score_table(scores, self._score))
         able = np.isfinite(self._open) & (self._open < 1.0)
         above = np.where(able, table - log_odds(np.where(able, self._open, 0.5)), -LARGEST)
         return Margins(above[:, :UNKNOWN].max(axis=1), above[:, UNKNOWN])
@@ -143,13 +150,14 @@ class Thresholds:
     def detections(self, scores: Scores) -> list[Detection]:
         """Return at most one detection per window, in the order of the batch.
 
-        `unknown` counts only where the window's most probable attack class is not over its `open` threshold.
+        Of the attack classes over their `open` threshold the one with the highest score counts; `unknown` only where
+        none is.
         """
-        table = score_table(scores)
+        table = score_table(scores, self._score)
         over: NDArray[np.bool_] = table > self._open
         return [self._strongest(row, table[row], over[row]) for row in np.flatnonzero(over.any(axis=1)).tolist()]
 
-    def _strongest(self, row: int, scores: NDArray[np.float64], over: NDArray[np.bool_]) -> Detection:
+    def _strongest(self, row: int, scores: NDArray[np.floating[Any]], over: NDArray[np.bool_]) -> Detection:
         known = over.copy()
         known[UNKNOWN] = False
         index = int(np.where(known, scores, -1.0).argmax()) if known.any() else UNKNOWN

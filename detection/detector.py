@@ -95,8 +95,8 @@ class Detector:
 
         Raises before anything has changed.
         """
-        shipped = Thresholds(bundle.manifest.thresholds)
-        explainer = Explainer(engine, bundle.manifest.benign_medians)
+        shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+        explainer = Explainer(engine, bundle.manifest.benign_medians, score=bundle.manifest.score)
         self._engine, self._shipped, self._explainer = engine, shipped, explainer
         self._suppressor.use(bundle.manifest_sha256)
         self._calibrator = None

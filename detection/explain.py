@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.classes import BENIGN, UNKNOWN
-from detection.engine import Engine
+from detection.decide import Score
+from detection.engine import Engine, Scores
 from flowfeatures import WINDOW_COLUMNS
 
 TOP = 3
@@ -29,8 +30,9 @@ class ColumnFall(NamedTuple):
 class Explainer:
     """Explain scores of one engine against the benign medians of its bundle (F numbers, raw values)."""
 
-    def __init__(self, engine: Engine, benign_medians: Sequence[float]) -> None:
+    def __init__(self, engine: Engine, benign_medians: Sequence[float], *, score: Score = "class") -> None:
         self._engine = engine
+        self._score = score
         self._medians = np.asarray(benign_medians, dtype=np.float32)
 
     def top_columns(
@@ -46,7 +48,16 @@ class Explainer:
         each = np.arange(columns)
         variants[1 + each[:, None], records[None, :], each[:, None]] = self._medians[:, None]
         scores = self._engine.score(variants, np.repeat(mask[None], 1 + columns, axis=0))
-        score = scores.unknown_score if class_index == UNKNOWN else 1 - scores.probabilities[:, BENIGN]
-        falls = score[0] - score[1:]
+        falls = self._falls(scores, class_index)
         largest = np.argsort(-falls, kind="stable")[:TOP].tolist()
         return tuple(ColumnFall(WINDOW_COLUMNS[i], float(falls[i])) for i in largest if falls[i] > 0)
+
+    def _falls(self, scores: Scores, class_index: int) -> NDArray[np.float32]:
+        """Return how far each of the other windows lies below the first, by what thresholds are held against."""
+        if class_index == UNKNOWN:
+            score = scores.unknown_score
+        elif self._score == "not benign":
+            score = 1 - scores.probabilities[:, BENIGN]
+        else:
+            score = scores.probabilities[:, class_index]
+        return np.asarray(score[0] - score[1:], np.float32)

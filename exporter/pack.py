@@ -273,6 +273,7 @@ def _told(
         classes=list(HEAD_NAMES),
         scaling=Scaling(kind="log1p", mean=_listed(checkpoint.arrays["mean"]), std=_listed(checkpoint.arrays["std"])),
         thresholds={name: Threshold(**pair) for name, pair in facts["thresholds"].items()},
+        score=facts.get("score", "class"),
         interval=Interval(**facts["interval"]),
         intervals=_intervals(facts),
         benign_scores=_benign_scores(facts),

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     series.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="gets a folder seed-N for each")
     series.add_argument("--list", type=Path, default=None, metavar="FILE", help="default: lab/recordings.txt")
     series.add_argument("--seeds", metavar="N,N", help="only these of the list")
-    series.add_argument("--at-once", type=int, default=4, metavar="N", help="labs that run at a time (default 4)")
+    series.add_argument("--at-once", type=int, default=2, metavar="N", help="labs that run at a time (default 2)")
     series.add_argument("--snap-bytes", type=int, default=128, metavar="N", help="default 128")
     check = commands.add_parser("check", help="compare recordings with their ground truth, and say what they hold")
     check.add_argument("where", type=Path, metavar="DIR|CAPTURE", help="a recording, a folder of recordings, a capture")

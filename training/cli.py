@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
     compare.add_argument("--ablate", action="store_true", help="also fit without groups of context columns")
     compare.add_argument("--threads", type=int, default=1, metavar="N")
+    compare.add_argument(
+        "--baseline-windows", type=int, default=60_000, metavar="N", help="that teach the trees (60000); 0: no trees"
+    )
+    compare.add_argument("--add", action="store_true", help="keep what the file already holds of other models")
     compare.set_defaults(run=_compare)
     add_commands(commands)
     return parser
@@ -116,8 +120,10 @@ def _compare(arguments: argparse.Namespace) -> int:
         networks=arguments.networks,
         seeds=arguments.seeds,
         ablate=arguments.ablate,
+        baseline_windows=arguments.baseline_windows,
     )
-    _write_json(arguments.output, told)
+    before = json.loads(arguments.output.read_text()) if arguments.add and arguments.output.exists() else {}
+    _write_json(arguments.output, before | told)
     for model, sides in told.items():
         told_sides = (
             f"{side} " + "/".join(_short(figures[key]) for key in ("tpr", "fpr", "auc"))

@@ -42,9 +42,18 @@ Predict = Callable[[WindowSet], NDArray[np.float32]]
 
 
 def compare(
-    captures: CapturesBySide, settings: FitSettings, *, networks: Sequence[str], seeds: Sequence[int], ablate: bool
+    captures: CapturesBySide,
+    settings: FitSettings,
+    *,
+    networks: Sequence[str],
+    seeds: Sequence[int],
+    ablate: bool,
+    baseline_windows: int,
 ) -> dict[str, Any]:
-    """Return window figures by model and side; for each network one entry per seed."""
+    """Return window figures by model and side; for each network one entry per seed.
+
+    The trees are taught on `baseline_windows` of the training windows, drawn evenly; with 0 there are none.
+    """
     sets = _sets(captures)
     teaching, choosing = sets["train"], sets["taught_validation"]
     benign = plain_benign(captures, sets["taught_validation"])
@@ -65,7 +74,11 @@ def compare(
         for what, prefixes in ABLATIONS.items():
             hidden = (*settings.hidden_columns, *_columns(prefixes))
             fitted(f"gru {what}, seed {seeds[0]}", seed=seeds[0], hidden_columns=hidden)
-    for baseline in fit_baselines(teaching, found.scaling, seed=seeds[0], threads=settings.threads):
+    if not baseline_windows:
+        return told
+    drawn = np.random.default_rng(seeds[0]).permutation(len(teaching))[:baseline_windows]
+    few = teaching.where(np.sort(drawn))
+    for baseline in fit_baselines(few, found.scaling, seed=seeds[0], threads=settings.threads):
         told[baseline.name] = _figures(baseline.probabilities, sets, benign)
     return told
 

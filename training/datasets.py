@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -74,7 +75,7 @@ def windows_of(truth: GroundTruth, *, cache_folder: Path = CACHE) -> WindowSet:
             return _window_set({name: arrays[name] for name in arrays.files}, name=str(truth.path))
     arrays_of = _extract(truth)
     cache_folder.mkdir(parents=True, exist_ok=True)
-    partial = stored.with_suffix(".partial.npz")
+    partial = stored.with_suffix(f".{os.getpid()}.partial.npz")  # two programs may look for the same capture
     np.savez(partial, **arrays_of)  # type: ignore[arg-type]  # savez's stub has allow_pickle
     partial.rename(stored)
     return _window_set(arrays_of, name=str(truth.path))

@@ -42,7 +42,7 @@ def run_capture(bundle: Bundle, engine: Engine, truth: GroundTruth) -> CaptureOu
     """Return what a fresh detector makes of one capture."""
     listening = _ListeningEngine(engine)
     detector = Detector(bundle, listening, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
-    thresholds = Thresholds(bundle.manifest.thresholds)
+    thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     stream = LabelledStream(truth)
     parts = []
     for batch in stream:

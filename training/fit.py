@@ -1,7 +1,7 @@
 """Teach a network on windows: sampled evenly, augmented, stopped early. Needs torch.
 
-Windows are drawn so that neither a class nor a capture with many windows drowns the rest: most of a batch is benign,
-of the others an attack class has a share by the square root of its captures, and within a class a capture counts
+Windows are drawn so that neither a class nor a capture with many windows drowns the rest: half of a batch is benign,
+of the other half an attack class has a share by the square root of its captures, and within a class a capture counts
 by the square root of its windows.
 The same seed, data and torch give the same weights on one machine.
 """
@@ -44,7 +44,7 @@ class FitSettings:
     weight_decay: float = 1e-3
     label_smoothing: float = 0.02
     patience: int = 8
-    benign_share: float = 0.7
+    benign_share: float = 0.5
     averaging: float = 0.99  # of the weights over steps: what is judged and kept is the running mean
     threads: int = 1
     hidden_columns: tuple[str, ...] = HIDDEN_COLUMNS

@@ -1,11 +1,10 @@
 """Thresholds of a bundle, chosen on validation windows only.
 
-A class opens an incident above `open` and may earn severity 1 above `severe`. `open` is the score that few benign
-validation windows of each source reached, raised by a margin in log-odds, because benign traffic of homes never seen
-scores higher than that of homes at hand; and never below a floor. Of real devices three windows in ten thousand may lie
-above: one is no incident yet, and calibration goes on where the agent stands. The lab plays a day of a household in
-minutes, failed logins and all: three in a thousand. What the sample supports is said with it: nothing seen in n windows
-bounds the rate only below 3/n.
+A class opens an incident above `open` and may earn severity 1 above `severe`. `open` is the highest score that a benign
+validation window of real devices reached, raised by a margin in log-odds, because benign traffic of homes never seen
+scores higher than that of homes at hand; and never below a floor. The lab plays a day of a household in minutes, failed
+logins and all, so three in a thousand of its benign windows may lie above. What the sample supports is said with it:
+nothing seen in n windows bounds the rate only below 3/n.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class ThresholdSettings:
     sources not named there `tolerated_elsewhere`. Margins are in log-odds."""
 
     tolerated: Mapping[str, float] = field(default_factory=lambda: {"lab": 3e-3})
-    tolerated_elsewhere: float = 3e-4
+    tolerated_elsewhere: float = 0.0
     open_margin: float = 0.3
     severe_margin: float = 2.0
     floor: float = 0.60
@@ -63,6 +62,7 @@ class Chosen:
     def facts(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         facts: dict[str, Any] = {
+            "score": "not benign",
             "thresholds": {name: {"open": low, "severe": high} for name, (low, high) in self.by_class.items()},
             "interval": {"lo": self.interval[0], "hi": self.interval[1]},
         }

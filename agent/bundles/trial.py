@@ -94,5 +94,12 @@ class Trial:
         scores = side.engine.score(batch.values, batch.mask)
         self.spent_s[name] += self.now_s() - began_s
         hits = np.zeros(len(batch), np.bool_)
-        hits[[each.row for each in Thresholds(side.bundle.manifest.thresholds).detections(scores)]] = True
+        hits[
+            [
+                each.row
+                for each in Thresholds(side.bundle.manifest.thresholds, score=side.bundle.manifest.score).detections(
+                    scores
+                )
+            ]
+        ] = True
         return hits

@@ -24,13 +24,13 @@ def scores(*rows: dict[str, float], unknown: float = 0.0) -> Scores:
 
 
 def test_a_score_equal_to_the_threshold_is_no_detection():
-    assert Thresholds(THRESHOLDS).detections(scores({"scan": 0.5})) == []
+    assert Thresholds(THRESHOLDS, score="not benign").detections(scores({"scan": 0.5})) == []
 
 
 def test_a_score_just_above_it_is_one():
     above = 0.5 + 2.0**-20
 
-    (detection,) = Thresholds(THRESHOLDS).detections(scores({"scan": 0.4}, {"scan": above}))
+    (detection,) = Thresholds(THRESHOLDS, score="not benign").detections(scores({"scan": 0.4}, {"scan": above}))
 
     assert (detection.row, NAMES[detection.class_index], detection.severe) == (1, "scan", False)
     assert detection.score == pytest.approx(above)
@@ -38,14 +38,20 @@ def test_a_score_just_above_it_is_one():
 
 
 def test_an_attack_between_two_classes_is_no_less_of_an_attack():
-    (detection,) = Thresholds(THRESHOLDS).detections(scores({"scan": 0.45, "flood": 0.30}))
+    (detection,) = Thresholds(THRESHOLDS, score="not benign").detections(scores({"scan": 0.45, "flood": 0.30}))
 
     assert NAMES[detection.class_index] == "scan", "the more probable one gives the name"
     assert detection.score == pytest.approx(0.75)
 
 
+def test_where_the_bundle_says_so_each_class_is_held_against_its_own_threshold():
+    (detection,) = Thresholds(THRESHOLDS).detections(scores({"scan": 0.45, "flood": 0.30}))
+
+    assert NAMES[detection.class_index] == "flood", "scan is more probable, but below its own threshold"
+
+
 def test_the_threshold_is_that_of_the_most_probable_class():
-    assert Thresholds(THRESHOLDS).detections(scores({"scan": 0.26, "flood": 0.22})) == []
+    assert Thresholds(THRESHOLDS, score="not benign").detections(scores({"scan": 0.26, "flood": 0.22})) == []
 
 
 def test_benign_is_never_a_detection_however_probable():
@@ -55,11 +61,14 @@ def test_benign_is_never_a_detection_however_probable():
 
 
 def test_a_class_without_a_threshold_is_never_a_detection():
-    assert Thresholds(THRESHOLDS).detections(scores({"c2": 1.0})) == []
+    assert Thresholds(THRESHOLDS, score="not benign").detections(scores({"c2": 1.0})) == []
 
 
 def test_the_second_threshold_must_be_passed_to_be_severe():
-    severe = [each.severe for each in Thresholds(THRESHOLDS).detections(scores({"scan": 0.75}, {"scan": 0.76}))]
+    severe = [
+        each.severe
+        for each in Thresholds(THRESHOLDS, score="not benign").detections(scores({"scan": 0.75}, {"scan": 0.76}))
+    ]
 
     assert severe == [False, True]
 

@@ -56,6 +56,23 @@ def test_the_fall_is_measured_to_the_benign_median_not_to_zero():
     assert top == (("ports_10s", 0.25),)
 
 
+def test_where_the_bundle_says_so_the_fall_is_of_what_is_not_benign():
+    class TornEngine(WeightedEngine):
+        """Half of what WeightedEngine calls a scan is called a flood."""
+
+        def score(self, windows, mask):
+            scores = super().score(windows, mask)
+            scores.probabilities[:, SCAN] /= 2
+            scores.probabilities[:, SCAN + 1] = scores.probabilities[:, SCAN]
+            return scores
+
+    engine, arguments = TornEngine({"ports_10s": 0.5}), window(5, 1.0)
+
+    assert Explainer(engine, [0.0] * F).top_columns(*arguments, class_index=SCAN) == (("ports_10s", 0.25),)
+    whole = Explainer(engine, [0.0] * F, score="not benign")
+    assert whole.top_columns(*arguments, class_index=SCAN) == (("ports_10s", 0.5),)
+
+
 def test_a_column_without_which_the_score_rises_did_not_say_so():
     explainer = Explainer(WeightedEngine({"ports_10s": -0.5}), [0.0] * F)
 

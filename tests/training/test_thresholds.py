@@ -57,14 +57,11 @@ def test_no_benign_window_at_all_still_gives_thresholds_and_supports_nothing():
     assert chosen.by_class["scan"][0] == ThresholdSettings().floor
 
 
-def test_three_in_a_thousand_windows_of_the_lab_and_three_in_ten_thousand_of_homes_may_lie_above():
+def test_three_in_a_thousand_windows_of_the_lab_may_lie_above():
     scores = benign_scores(2000, highest_scan=0.95)
-    many = np.concatenate([scores, *[benign_scores(2000, highest_scan=0.001)] * 4])
 
     assert choose({"lab": scores}).by_class["scan"][0] == ThresholdSettings().floor
-    few = benign_scores(500, highest_scan=0.95)
-    assert choose({"lab": scores, "home": few}).by_class["scan"][0] > 0.8
-    assert choose({"lab": scores, "home": many}).by_class["scan"][0] == ThresholdSettings().floor
+    assert choose({"lab": scores, "home": scores}).by_class["scan"][0] > 0.95
 
 
 def test_nothing_seen_in_n_windows_bounds_the_rate_at_three_over_n():

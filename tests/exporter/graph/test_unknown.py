@@ -101,7 +101,7 @@ def test_the_detector_calls_unknown_what_is_over_the_manifests_threshold(network
     bundle = load_bundle(tmp_path)
 
     scores = OnnxEngine(bundle).score(*windows)
-    detections = Thresholds(bundle.manifest.thresholds).detections(scores)
+    detections = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score).detections(scores)
 
     over = np.flatnonzero(unknown_scores(arrays, outputs) > 0.3)
     assert [detection.row for detection in detections] == over.tolist()
