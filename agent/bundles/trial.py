@@ -93,13 +93,8 @@ class Trial:
         began_s = self.now_s()
         scores = side.engine.score(batch.values, batch.mask)
         self.spent_s[name] += self.now_s() - began_s
+        manifest = side.bundle.manifest
+        thresholds = Thresholds(manifest.thresholds, score=manifest.score)
         hits = np.zeros(len(batch), np.bool_)
-        hits[
-            [
-                each.row
-                for each in Thresholds(side.bundle.manifest.thresholds, score=side.bundle.manifest.score).detections(
-                    scores
-                )
-            ]
-        ] = True
+        hits[[each.row for each in thresholds.detections(scores)]] = True
         return hits
