@@ -1,7 +1,7 @@
 """install.sh and uninstall.sh in a throw-away root: this machine's files under an overlay that vanishes with the test.
 
-The overlay lives in a mount namespace of its own; nothing outside it is written. The environment is made for real, by
-pip, so these tests are slow and want the packages from the registry.
+The overlay lives in a mount namespace of its own; nothing outside it is written. The environments are made for real, by
+pip from a wheelhouse that is built once (from the registry), so the whole life is slow.
 """
 
 from __future__ import annotations
@@ -27,12 +27,16 @@ mount -t sysfs -o ro sys sys
 mount -t tmpfs none run
 mkdir -p src
 mount --bind -o ro {source} src
+mkdir -p wheels
+mount --bind -o ro {wheels} wheels
 """
 
 
-def in_a_throw_away_root(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+def in_a_throw_away_root(
+    folder: Path, script: str, *, wheels: Path = ROOT / "docs"
+) -> subprocess.CompletedProcess[str]:
     """Run a script of sh as root of an overlay over this machine; it sees the sources at /src."""
-    begin = BEGIN.format(folder=folder, source=ROOT)
+    begin = BEGIN.format(folder=folder, source=ROOT, wheels=wheels)
     (folder.parent / "script.sh").write_text(script)
     whole = f"{begin}\ncp {folder.parent}/script.sh {folder}/root/script.sh\nexec chroot . /bin/sh /script.sh"
     run = subprocess.run(
@@ -110,11 +114,25 @@ def test_what_is_missing_is_named_with_its_apt_line_and_nothing_is_touched(folde
     assert "python3.11 python3.11-venv" in second
 
 
+@pytest.fixture(scope="session")
+def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build wheels of a copy of the sources and of what they need; skips where the registry cannot be reached."""
+    folder = tmp_path_factory.mktemp("wheels")
+    copy = folder / "sources"
+    left_out = shutil.ignore_patterns(".git", ".venv*", ".cache", "build", "tests", "*.so", "__pycache__", "*.egg-info")
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-input", "-w", str(folder / "wheels"), f"{copy}[cpu]"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    if run.returncode != 0 and "Could not find a version" in run.stderr + run.stdout:
+        pytest.skip("the registry gives no packages")
+    assert run.returncode == 0, run.stderr[-2000:]
+    return folder / "wheels"
+
+
 LIFE = """
-export PIP_CERT=/etc/ssl/certs/ca-certificates.crt
 list() { find / -xdev \\( -path /tmp -o -path /root -o -path /var/cache -o -path /src \\) -prune -o -print | sort; }
 list >/before
-sh /src/deploy/install.sh --interface lo --python PYTHON; echo "install $?"
+sh /src/deploy/install.sh --interface lo --python PYTHON --wheelhouse /wheels; echo "install $?"
 ls -l /opt/penstock /usr/local/bin/penstock
 stat -c '%a %U:%G %n' /etc/penstock/agent.toml /var/lib/penstock /var/log/penstock
 getent passwd penstock
@@ -125,7 +143,7 @@ readlink /etc/systemd/system/multi-user.target.wants/penstock.service
 echo '# mine' >>/etc/penstock/agent.toml
 echo kept >/var/lib/penstock/kept
 first=$(readlink /opt/penstock/current)
-sh /src/deploy/install.sh --python PYTHON; echo "upgrade $?"
+sh /src/deploy/install.sh --python PYTHON --wheelhouse /wheels; echo "upgrade $?"
 [ "$first" != "$(readlink /opt/penstock/current)" ] && echo "another environment"
 ls -d /opt/penstock/env-* | wc -l
 tail -n 1 /etc/penstock/agent.toml
@@ -146,8 +164,8 @@ echo end
 
 @pytest.mark.needs_root
 @pytest.mark.slow
-def test_the_whole_life_install_upgrade_failed_upgrade_removal_purge(folder: Path):
-    run = in_a_throw_away_root(folder, LIFE.replace("PYTHON", sys.executable))
+def test_the_whole_life_install_upgrade_failed_upgrade_removal_purge(folder: Path, wheelhouse: Path):
+    run = in_a_throw_away_root(folder, LIFE.replace("PYTHON", sys.executable), wheels=wheelhouse)
 
     said = run.stdout
     assert "install 0\n" in said, said + run.stderr
