@@ -92,7 +92,11 @@ def plans(names: Sequence[str], seed: int) -> Iterator[Plan]:
     """Give homes with some of the attacks each, every attack once where a home has a victim for it."""
     asked = [name for name in names if name != TELNET_10]
     for first in range(0, len(asked), AT_ONCE):
-        yield draw_plan(1000 * seed + first, attacks=asked[first : first + AT_ONCE], devices=DEVICES)
+        some = asked[first : first + AT_ONCE]
+        plan = draw_plan(1000 * seed + first, attacks=some, devices=DEVICES)
+        # A home without a victim for an attack is given another one.
+        drawn = [attack for name, attack in zip(some, plan.attacks, strict=True) if attack.drawn_as == name]
+        yield dataclasses.replace(plan, attacks=tuple(drawn))
     if TELNET_10 in names:
         plan = draw_plan(1000 * seed + 999, attacks=["mirai_search"], devices=DEVICES)
         yield dataclasses.replace(plan, attacks=(telnet_scan(plan.attacks[0]),))
@@ -118,8 +122,6 @@ def attacks_of(names: Sequence[str], seed: int, *, limit_s: float) -> Iterator[F
                 try:
                     stage.live()
                     for number, attack in enumerate(plan.attacks):
-                        if attack.drawn_as not in names:
-                            continue  # the home has no victim for the one that was asked for
                         port += 1
                         found = attacked(stage, attack, number=number, folder=run / f"watch-{port}", limit_s=limit_s)
                         if found is None:
