@@ -95,6 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if (
+        "run" in arguments
+    ):  # SIGHUP asks a running agent to read its settings anew; one that is starting reads them anyway
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
     return int(_module(args.command).run(args))
 

@@ -135,7 +135,7 @@ class Gathering:
         return WindowFacts(
             due=pipeline.windows_due,
             scored=pipeline.detector.windows,
-            shed=pipeline.waiting.shed,
+            shed=pipeline.windows_shed,
             waiting=len(pipeline.waiting),
             devices=counters["devices"],
             evicted_devices=counters["evicted_devices"],

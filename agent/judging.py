@@ -20,8 +20,8 @@ from agent.reload import Commit
 from agent.rules import RULES_FILE, RulesFile
 from agent.state import StateFile
 from agent.stopwatch import Stopwatch, TimedEngine
-from contracts.bundle import Bundle, default_bundle
-from contracts.errors import BundleError, BundleOutdated, BundleUntrusted
+from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.errors import BundleError, BundleOutdated, BundleUntrusted, OutputError
 from contracts.terminal import complain
 from detection.calibration import Calibrator
 from detection.detector import Detector
@@ -222,14 +222,17 @@ def first_bundle(store: Store, configured: Path | None) -> Bundle:
     last_good = store.last_good()
     if configured is None:
         return last_good
+    newest = last_good.manifest.release if served_before and not store.standing.rolled_back else 0
     try:
-        newest = last_good.manifest.release if served_before and not store.standing.rolled_back else 0
         bundle = store.stage(configured, newest=newest)
     except BundleError as exc:
         if not served_before:
             raise
         complain(f"{exc}; {last_good.manifest.name} release {last_good.manifest.release}, the last good one, serves")
         return last_good
+    except OutputError as exc:
+        complain(f"{exc}; the bundle serves from where it stands")
+        bundle = load_bundle(configured, trust=store.trust, newest=newest)
     if (reason := store.standing.refused.get(name_of(bundle))) is not None:
         complain(f"bundle: {configured} was refused here: {reason}; release {last_good.manifest.release} serves")
         return last_good

@@ -74,11 +74,18 @@ class LivePipeline:
         self._between = between
         self._now_s = now_s
         self._past_windows = 0
+        self._past_evicted = 0
 
     @property
     def windows_due(self) -> int:
         """Return how many windows became due, counted where they are made."""
-        return self._past_windows + int(self.windows.counters["windows"])
+        counts = self.windows.counters
+        return self._past_windows + int(counts["windows"]) + int(counts["evicted_windows"])
+
+    @property
+    def windows_shed(self) -> int:
+        """Return how many windows nobody will score: of devices that had to leave, and while scoring was behind."""
+        return self._past_evicted + int(self.windows.counters["evicted_windows"]) + self.waiting.shed
 
     def turn(self) -> None:
         """Carry on what has come meanwhile, waiting a tick at most for it."""
@@ -104,7 +111,8 @@ class LivePipeline:
     def begin_anew(self) -> None:
         """The clock was set, or home is elsewhere: what is open is carried to its end, and the windows begin empty."""
         self._carry(self.interfaces.begin_anew())
-        self._past_windows += int(self.windows.counters["windows"])
+        self._past_windows = self.windows_due
+        self._past_evicted += int(self.windows.counters["evicted_windows"])
         self.windows = self._new_windows()
 
     def _carry(self, records_left: Iterable[NDArray[np.void]]) -> None:

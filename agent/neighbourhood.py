@@ -18,6 +18,7 @@ from agent.capture.interface import index_of
 from agent.capture.several import Several
 from agent.chores import Aside
 from agent.config import AgentConfig
+from agent.crowd import Crowd
 from agent.devices import Devices, DeviceWatch, Move, home_nets_of, joined, own_addresses
 from agent.facts import DeviceFacts, SilenceFacts
 from agent.gathering import counted
@@ -45,6 +46,7 @@ class Neighbourhood:
         self._watch: DeviceWatch | None = None
         self._watched: tuple[str, ...] = ()
         self._silence = SilenceAlarms(_silence_of(config))
+        self._crowd = Crowd()
         self._told_us: dict[tuple[str, str], int] = {}
         self._broker: tuple[str, ...] = ()
         self._asking = Aside("penstock-resolve")
@@ -54,7 +56,10 @@ class Neighbourhood:
 
     def grown(self) -> bool:
         """Ask for the home networks anew; return whether there are more. None ever leaves: addresses come and go."""
-        nets = joined([*self._known_nets(), *self._found_nets(say=lambda _: None)])
+        found = self._found_nets(say=lambda _: None)
+        if set(found) == set(joined(DEFAULT_HOME_NETS)) and self._known_nets():
+            return False  # no interface has an address just now: what is known stands
+        nets = joined([*self._known_nets(), *found])
         if self.config.capture.home_nets != "auto" or set(nets) == set(self.home_nets) or len(nets) > MAX_NETS:
             return False
         complain(f"home networks are now {', '.join(nets)}")
@@ -67,7 +72,7 @@ class Neighbourhood:
         return True
 
     def _known_nets(self) -> tuple[str, ...]:
-        return () if self.home_nets == DEFAULT_HOME_NETS else self.home_nets
+        return () if set(self.home_nets) == set(joined(DEFAULT_HOME_NETS)) else self.home_nets
 
     def _found_nets(self, *, say: Callable[[str], None]) -> tuple[str, ...]:
         """Return the networks of the interfaces that are there; the defaults of one count where no other has any."""
@@ -183,8 +188,10 @@ class Neighbourhood:
         """Return what counts the records of an interface."""
         return self.tallies.setdefault(interface, RecordTally(HomeNets(self.home_nets)))
 
-    def check_silence(self, interfaces: Several) -> bool:
-        """Look whether it is too quiet; tell what has changed, and return whether anything has."""
+    def check_silence(self, interfaces: Several, *, evicted_devices: int) -> bool:
+        """Look whether it is too quiet, or too crowded; tell what has changed, and return whether anything has."""
+        if self._crowd.check(evicted_devices):
+            complain(self._crowd.text if self._crowd.since_us is not None else "devices can be watched again")
         sights = []
         for point in interfaces.points:
             counts = point.source.counts()
@@ -203,7 +210,11 @@ class Neighbourhood:
 
     def silences(self) -> tuple[SilenceFacts, ...]:
         """Return the alarms that are open."""
-        return tuple(
+        crowd = self._crowd
+        crowds = (
+            [] if crowd.since_us is None else [SilenceFacts(kind="devices", since_us=crowd.since_us, text=crowd.text)]
+        )
+        silences = [
             SilenceFacts(
                 kind=each.kind,
                 interface=each.interface,
@@ -211,7 +222,8 @@ class Neighbourhood:
                 text=each.text,
             )
             for each in self._silence.open
-        )
+        ]
+        return (*silences, *crowds)
 
     def change(self, config: AgentConfig) -> None:
         """Let new settings hold that were checked before."""

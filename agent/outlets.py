@@ -24,6 +24,7 @@ from agent.delivery import (
     SyslogSink,
     secret_file,
 )
+from agent.delivery.behind import Behind
 from agent.mqtt_options import PASSWORD_VARIABLE
 from agent.reload import Commit
 from contracts.errors import ConfigError, UsageError
@@ -52,7 +53,7 @@ def sinks_of(config: AgentConfig) -> list[Sink]:
             sinks.append(StdoutSink(format=stdout.format))
             opened.callback(sinks[-1].close)
         if eve.path is not None:
-            sinks.append(EveSink(eve.path, rotate_bytes=eve.rotate_bytes, keep_files=eve.keep_files))
+            sinks.append(Behind(EveSink(eve.path, rotate_bytes=eve.rotate_bytes, keep_files=eve.keep_files)))
         opened.pop_all()
     return sinks
 
@@ -120,6 +121,7 @@ def new_outlets(delivery: Delivery, before: AgentConfig, after: AgentConfig, env
     def commit() -> None:
         if sinks is None:
             delivery.reopen()  # a log rotation sends SIGHUP too
-        delivery.use(sinks=sinks, mqtt=mqtt, bounds=bounds_of(after))
+        bounds = bounds_of(after) if after.outbox != before.outbox else None
+        delivery.use(sinks=sinks, mqtt=mqtt, bounds=bounds)
 
     return commit

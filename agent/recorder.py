@@ -5,6 +5,7 @@ Beyond MOST_WAITING messages the newest are not recorded, and counted: the alert
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from pathlib import Path
@@ -51,7 +52,8 @@ class Recorder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._thread.is_alive():
-            self._waiting.put(None)
+            with contextlib.suppress(queue.Full):
+                self._waiting.put(None, timeout=END_S)
             self._thread.join(END_S)
 
     def _write_forever(self) -> None:

@@ -20,7 +20,9 @@ DRAFT_S: Final = 3600.0  # a draft lives for milliseconds; this old, its writer 
 CLOCK_SET_S: Final = 1_735_689_600.0  # 2025-01-01: before it nothing here was written, the clock was not set
 MAX_FILES: Final = 10_000
 ASIDE: Final = re.compile(r"(?P<kind>.+)\.aside(-(?P<number>\d{1,9}))?(-wal|-shm)?")
-DRAFT: Final = re.compile(r".+\.draft")
+DRAFT: Final = re.compile(r"\..+\.[0-9a-f]{16}\.draft")  # as agent.state_file names them; others' are theirs
+
+ROTATED: Final = r"(\.\d{1,4}|-\d{6,14}(-\d+)?)(\.(gz|xz|zst|bz2))?"  # ours, and those of logrotate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ def sweep(state_dir: Path, *, eve: Path | None, days: float, aside_files: int, n
 
 def rotated(eve: Path) -> list[Path]:
     """Return the files that eve.json was rotated into (eve.json.1, eve.json-20260101.gz), whoever did it."""
-    pattern = re.compile(re.escape(eve.name) + r"[.-].+")
+    pattern = re.compile(re.escape(eve.name) + ROTATED)
     return [file.path for file in _files(eve.parent) if pattern.fullmatch(file.path.name) and not _is_draft(file.path)]
 
 

@@ -53,6 +53,7 @@ from contracts.terminal import complain
 from detection.incidents import IncidentUpdate
 from flowfeatures import DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
+END_S: Final = 1.0  # for what is put on disk at the end; one that hangs longer is left alone
 MINUTE_S: Final = 60.0
 FACTS_EVERY_S: Final = 1.0
 SAVE_EVERY_S: Final = 300.0
@@ -235,7 +236,7 @@ class Service:
     def _each_second(self) -> None:
         self.judging.look()
         self.delivery.tick()
-        self.around.check_silence(self.interfaces)
+        self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
             self._look_around()
         facts = self.gathering.facts(
@@ -336,14 +337,15 @@ class Service:
         """Let the last flows become alerts, tell what was seen, and return the exit code."""
         self.notifier.stopping()
         self.pipeline.finish()
-        self._saving.wait(1.0)
-        self._save()()
+        self._saving.wait(END_S)
+        if self._saving.do(self._save()):
+            self._saving.wait(END_S)
         codes = [self._warnings.close(point.report(), point.accounting()) for point in self.interfaces.points]
         windows = Accounting(
             kernel=total([]),
             windows_due=self.pipeline.windows_due,
             windows_scored=self.pipeline.detector.windows,
-            windows_shed=self.waiting.shed,
+            windows_shed=self.pipeline.windows_shed,
             windows_waiting=len(self.waiting),
         )
         codes.append(self._warnings.even(windows))

@@ -120,9 +120,10 @@ class BrokerRefused(DeliveryError):
 
 
 class OutboxError(DeliveryError):
-    """The outbox on disk cannot be opened, read or written."""
+    """The outbox on disk cannot be opened, read or written. `is_ours`: waiting may help, nobody else owns the file."""
 
     exit_code = 74
+    is_ours = True
 
 
 class OutputError(PenstockError):

@@ -2,7 +2,7 @@
 
 A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one
 (peer, port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end
-of each tick in which its device got a record. Devices are bounded in number; the one silent for longest leaves first.
+of each tick in which its device got a record. Devices are bounded in number; of one record, the longest silent leaves.
 """
 
 import numpy as np
@@ -62,7 +62,7 @@ cdef class DeviceWindows:
     cdef int* due               # devices due at the end of the tick, in order
     cdef int due_count, due_done
     cdef int64_t tick, late_ticks
-    cdef uint64_t touches, windows, evicted, moved
+    cdef uint64_t touches, windows, evicted, evicted_windows, moved
     cdef object batch
     cdef int filled
     cdef float[:, :, ::1] out_values
@@ -136,9 +136,9 @@ cdef class DeviceWindows:
 
     @property
     def counters(self):
-        """Return windows handed over, devices held, devices evicted, devices moved."""
+        """Return windows handed over, devices held, evicted and moved, and windows that were due of evicted ones."""
         held = {"devices": self.device_count - self.free_count, "evicted_devices": self.evicted}
-        return {"windows": self.windows, **held, "moved_devices": self.moved}
+        return {"windows": self.windows, **held, "moved_devices": self.moved, "evicted_windows": self.evicted_windows}
 
     def move(self, old, new):
         """Give the window of the device at address `old` to address `new` (16 octets); return whether there was one.
@@ -321,8 +321,6 @@ cdef class DeviceWindows:
     def hand_over(self):
         full, n = self.batch, self.filled
         self.new_batch()
-        if n == BATCH:
-            return full
         return WindowBatch(**{name: getattr(full, name)[:n] for name in WindowBatch.__slots__})
 
     # -- devices ------------------------------------------------------------------------------------------------
@@ -375,11 +373,14 @@ cdef class DeviceWindows:
         link[0] = self.devices[index].next
 
     cdef int evict(self) noexcept:
-        """Forget the device silent for longest, with the window it may have due, and return its index."""
+        """Forget the device silent for longest, those of one record first, and return its index: made-up ones have one."""
         cdef int i, index = 0
-        for i in range(1, self.device_count):
-            if self.devices[i].touched < self.devices[index].touched:
-                index = i
+        cdef uint64_t rank, least = <uint64_t> -1
+        for i in range(self.device_count):
+            rank = self.devices[i].touched | (<uint64_t> (self.devices[i].count > 1) << 63)
+            if rank < least:
+                index, least = i, rank
+        self.evicted_windows += self.devices[index].due
         self.unlink(index)
         self.replace_due(index, -1)
         self.evicted += 1

@@ -68,6 +68,8 @@ class BundleSwap:
         if served.bundle.manifest_sha256 == self.serving.bundle.manifest_sha256:
             self.shadow = None
             return
+        if self.shadow is not None and not (at_once or rollback) and self.shadow.subject.bundle == served.bundle:
+            return
         self._is_rollback = rollback
         trial = Trial(self.serving, served, self.shadow_windows)
         if at_once or rollback or trial.is_over:
@@ -92,12 +94,9 @@ class BundleSwap:
 
     def failed(self, error: BundleError) -> None:
         """Take back the bundle that serves, since it gave what is no score. Raises the error where no other is left."""
-        before = self.probation.reference if self.probation is not None else None
+        before = self.probation.reference if self.probation is not None else self._served_before()
         if before is None:
-            if name_of(self.serving.bundle) == PACKAGE:
-                raise error
-            package = self._store.load(PACKAGE)
-            before = self.made(package)
+            raise error
         self._take_back(before, str(error))
 
     def refuse(self, what: str, reason: str) -> None:
@@ -122,6 +121,17 @@ class BundleSwap:
             self.offer(made, at_once=wish.at_once, rollback=wish.rollback)
         except PenstockError as exc:
             self.refuse(f"bundle {wish.name}", str(exc))
+
+    def _served_before(self) -> Served | None:
+        """Return what served before, or the package's bundle; None where neither can serve now."""
+        own = name_of(self.serving.bundle)
+        for name in dict.fromkeys((self._store.standing.previous, PACKAGE)):
+            if name != own:
+                try:
+                    return self.made(self._store.load(name))
+                except BundleError as exc:
+                    complain(exc)
+        return None
 
     # -- inside -------------------------------------------------------------------------------------------------
 

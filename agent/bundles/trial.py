@@ -21,6 +21,8 @@ from flowfeatures import WindowBatch
 
 STORM_SHARE: Final = 0.01
 """Of all windows: what the new one may find beyond twice what the old one finds."""
+STORM_DEVICES: Final = 0.25
+"""Of all devices: a storm is broad. One device that the new one alone calls attacked may be why there is a new one."""
 BLIND_FROM: Final = 20
 """Windows the old one calls attacks, before it counts that the new one does not."""
 BLIND_SHARE: Final = 0.5
@@ -49,6 +51,9 @@ class Trial:
     reference_hits: int = 0
     subject_hits: int = 0
     both: int = 0
+    devices: set[bytes] = field(default_factory=set)
+    new_devices: set[bytes] = field(default_factory=set)
+    """Those of which the subject alone says that something is wrong."""
     spent_s: dict[str, float] = field(default_factory=lambda: {"reference": 0.0, "subject": 0.0})
 
     @property
@@ -64,12 +69,15 @@ class Trial:
         self.reference_hits += int(reference.sum())
         self.subject_hits += int(subject.sum())
         self.both += int((reference & subject).sum())
+        self.devices.update(map(bytes, batch.device))
+        self.new_devices.update(map(bytes, batch.device[subject & ~reference]))
 
     def complaint(self) -> str | None:
         """Return what speaks against the subject, None where nothing does."""
         allowed = 2 * self.reference_hits + max(3, round(STORM_SHARE * self.windows))
         seen = f"of {self.windows:,} windows"
-        if self.subject_hits > allowed:
+        is_broad = len(self.new_devices) > STORM_DEVICES * len(self.devices)
+        if self.subject_hits > allowed and is_broad:
             return f"calls {self.subject_hits:,} {seen} attacks, the one before {self.reference_hits:,}"
         if self.reference_hits >= BLIND_FROM and self.both < BLIND_SHARE * self.reference_hits:
             return f"sees {self.both:,} of the {self.reference_hits:,} attacks {seen} that the one before sees"

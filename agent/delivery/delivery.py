@@ -18,6 +18,7 @@ from typing import Final
 
 from agent.delivery.broker import MqttSettings
 from agent.delivery.eve import EveFile
+from agent.delivery.letters import letter_of
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.delivery.sender import Sender
 from agent.delivery.sink import Sink
@@ -25,9 +26,9 @@ from agent.facts import DISK_EDGES_S, LATENCY_EDGES_S, DeliveryFacts, Histogram
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused, OutboxError
 from contracts.eve import render_eve
-from contracts.formats import FORMATS
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it
+END_S: Final = 2.0  # for the last commit: a disk that hangs longer is left alone
 COMMIT_MOST: Final = 512  # letters in one commit
 COMMIT_LEAST: Final = 8  # after failures: a disk with little room takes some of them, and has room again once they left
 # Acknowledgements alone wait so long for others: a row that is deleted late is at worst a message sent twice.
@@ -91,9 +92,11 @@ class Delivery:
     def _begin_sending(self, mqtt: MqttSettings) -> None:
         if self._outbox_file is None:
             self._outbox = Outbox.temporary(bounds=self._bounds)
-        else:
-            self._outbox = Outbox(self._outbox_file, bounds=self._bounds, sets_aside=self._sets_aside)
-        self._on_disk = len(self._outbox)
+        elif (trouble := self._open_outbox(self._outbox_file)) is not None:
+            if not (self._sets_aside and trouble.is_ours):
+                raise trouble
+            _log.warning("%s; alerts wait in memory, it is tried again", trouble)
+            self._trouble = trouble
         sender = Sender(
             mqtt,
             self,
@@ -106,6 +109,15 @@ class Delivery:
         self._committer.start()
         sender.start()
         self._mqtt, self._sender = mqtt, sender
+
+    def _open_outbox(self, path: Path) -> OutboxError | None:
+        """Open the outbox; return what is wrong where it cannot be."""
+        try:
+            self._outbox = Outbox(path, bounds=self._bounds, sets_aside=self._sets_aside)
+        except OutboxError as exc:
+            return exc
+        self._on_disk = len(self._outbox)
+        return None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,7 +160,7 @@ class Delivery:
     def take(self, alert: Alert) -> None:
         """Take one alert; what goes wrong with it is counted (see `facts`) and stops nobody."""
         mqtt = self._mqtt
-        letter = None if mqtt is None else _letter(alert, mqtt.format)
+        letter = None if mqtt is None else letter_of(alert, mqtt.format)
         with self._changed:
             self.alerts += 1
             if letter is not None and self._sender is not None:
@@ -207,23 +219,24 @@ class Delivery:
         """Return what was delivered, what waits and what is wrong now; cheap, from any thread."""
         sinks = tuple(sink.facts() for sink in self._sinks)
         outbox, sender, mqtt = self._outbox, self._sender, self._mqtt
-        if outbox is None or sender is None or mqtt is None:
+        if sender is None or mqtt is None:
             return DeliveryFacts(sinks=sinks)
         with self._changed:
             rows = self._left()
             trouble = "" if self._trouble is None else str(self._trouble)
-            dropped = (*outbox.dropped_by.items(), ("unwritten", self._dropped_unwritten))
+            counts = {} if outbox is None else outbox.dropped_by
+            dropped = (*counts.items(), ("unwritten", self._dropped_unwritten))
         return DeliveryFacts(
             broker=mqtt.place,
             broker_state=sender.state,
             broker_reason=sender.reason,
             connects=sender.connects,
             in_flight=sender.in_flight,
-            outbox_path=str(outbox.path),
+            outbox_path=str(self._outbox_file if outbox is None else outbox.path),
             outbox_rows=rows,
-            outbox_bytes=outbox.size_bytes,
+            outbox_bytes=0 if outbox is None else outbox.size_bytes,
             outbox_max_rows=self._bounds.rows,
-            outbox_oldest_us=outbox.oldest_us,
+            outbox_oldest_us=None if outbox is None else outbox.oldest_us,
             outbox_trouble=trouble,
             delivered=self.delivered,
             resent=sender.resent,
@@ -264,13 +277,13 @@ class Delivery:
             self._is_closing = True
             self._changed.notify_all()
         if self._committer.is_alive():
-            self._committer.join()
+            self._committer.join(END_S)
         self._dropped_unwritten += len(self._new)
         self._new.clear()
         with self._writing:
             for sink in self._sinks:
                 sink.close()
-        if self._outbox is not None:
+        if self._outbox is not None and not self._committer.is_alive():
             if self._outbox_file is None and len(self._outbox) == 0:
                 self._outbox.delete()
             else:
@@ -323,7 +336,9 @@ class Delivery:
         """Commit what gathered while the last commit ran, until closing and nothing is left to commit."""
         while True:
             with self._changed:
-                while not (self._new or self._acknowledged or self._unsendable or self._is_closing):
+                while not (
+                    self._new or self._acknowledged or self._unsendable or self._is_closing or self._outbox is None
+                ):
                     self._changed.wait()
                 if self._trouble is not None:  # a full disk is not asked again with every alert
                     self._changed.wait_for(lambda: self._is_closing, RETRY_S)
@@ -333,7 +348,7 @@ class Delivery:
                 settled, unsendable = tuple(self._acknowledged), tuple(self._unsendable)
                 self._committing = len(added)
                 is_last = self._is_closing and not (self._new and self._trouble is None)
-            if added or settled or unsendable:
+            if added or settled or unsendable or self._outbox is None:
                 self._commit(added, settled, unsendable)
             if is_last:
                 return
@@ -342,12 +357,14 @@ class Delivery:
         return bool(self._new) or self._is_closing or len(self._acknowledged) >= COMMIT_MOST
 
     def _commit(self, added: list[Letter], settled: tuple[int, ...], unsendable: tuple[int, ...]) -> None:
-        if self._outbox is None or self._sender is None:
+        if self._sender is None:
             return
-        began_s = self._clock_s()
-        gone, trouble = self._apply(self._outbox, added, settled, unsendable)
+        gone, was_late, began_s = 0, self._outbox is None, self._clock_s()
+        trouble = self._open_outbox(self._outbox_file) if was_late and self._outbox_file is not None else None
+        if trouble is None and self._outbox is not None:
+            gone, trouble = self._apply(self._outbox, added, settled, unsendable)
         is_settled = trouble is None
-        if trouble is not None and added and (settled or unsendable):
+        if trouble is not None and added and (settled or unsendable) and self._outbox is not None:
             # What leaves makes room, and must not wait for what has none.
             gone, stuck = self._apply(self._outbox, [], settled, unsendable)
             is_settled = stuck is None
@@ -357,7 +374,7 @@ class Delivery:
                 _log.warning("%s", trouble or "outbox: takes alerts again")
             self._trouble = trouble
             self._committing = 0
-            self._on_disk = len(self._outbox)
+            self._on_disk = 0 if self._outbox is None else len(self._outbox)
             if is_settled:
                 self.delivered += gone
                 del self._acknowledged[: len(settled)]
@@ -368,7 +385,7 @@ class Delivery:
                 self._commit_most = max(COMMIT_LEAST, self._commit_most // 2)
                 self._new[:0] = added
             self._changed.notify_all()
-        if added and trouble is None:
+        if (added or was_late) and trouble is None:
             self._sender.wake()
 
     @staticmethod
@@ -379,15 +396,3 @@ class Delivery:
             return outbox.apply(added=added, removed=settled, unsendable=unsendable), None
         except OutboxError as exc:
             return 0, exc
-
-
-def _letter(alert: Alert, format_name: str) -> Letter:
-    return Letter(
-        alert.severity,
-        alert.host,
-        alert.attack_class,
-        alert.alert_id,
-        FORMATS[format_name].render(alert).encode(),
-        format_name,
-        alert.clock == "synchronised",
-    )

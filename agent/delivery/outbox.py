@@ -88,6 +88,13 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1000
 
 
+def not_ours(complaint: str) -> OutboxError:
+    """Return the error of a file that is somebody else's: waiting does not help."""
+    error = OutboxError(complaint)
+    error.is_ours = False
+    return error
+
+
 class Outbox:
     """Letters on disk, in order of arrival.
 
@@ -222,8 +229,7 @@ class Outbox:
 
     def use(self, bounds: Bounds) -> None:
         """Hold so much from the next commit on."""
-        with self._lock:
-            self._bounds = bounds
+        self._bounds = bounds  # one reference: who asks must not wait for the disk
 
     def close(self) -> None:
         """Close the file and let others have it. May be called again."""
@@ -248,7 +254,7 @@ class Outbox:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(descriptor)
-            raise OutboxError(f"outbox: {self.path} is in use by another process") from exc
+            raise not_ours(f"outbox: {self.path} is in use by another process") from exc
         return descriptor
 
     def _open(self) -> sqlite3.Connection:
@@ -267,7 +273,7 @@ class Outbox:
         is_empty = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         wanted = f"an outbox of format {FORMAT}"
         if not (is_empty and seen == (0, 0)) and seen[0] != APPLICATION_ID:
-            raise OutboxError(f"outbox: {self.path} is another program's database, wanted {wanted}")
+            raise not_ours(f"outbox: {self.path} is another program's database, wanted {wanted}")
         if not is_empty and seen[1] != FORMAT and seen[1] not in _MIGRATIONS:
             raise _Unreadable(f"outbox: {self.path} is format {seen[1]}, wanted {wanted}")
         db.execute("PRAGMA journal_mode = WAL")

@@ -60,12 +60,23 @@ def test_files_set_aside_leave_by_age_and_by_number_with_their_side_files(put, t
     assert result.deleted == 9
 
 
-def test_drafts_leave_after_an_hour(put, tmp_path: Path):
-    put(".abc.draft", 0.03)
-    put("calibration.json.draft", 0.05)
+def test_drafts_of_ours_leave_after_an_hour_and_those_of_others_stay(put, tmp_path: Path):
+    put(".rules.json.0123456789abcdef.draft", 0.03)
+    put(".calibration.json.0123456789abcdef.draft", 0.05)
+    put("paper.draft", 2)
     put(".rules.json.1234.draft", 2)
 
-    assert swept(tmp_path)[1] == {".abc.draft"}
+    assert swept(tmp_path)[1] == {".rules.json.0123456789abcdef.draft", "paper.draft", ".rules.json.1234.draft"}
+
+
+def test_a_file_beside_eve_that_nobody_rotated_stays(put, tmp_path: Path):
+    for name in ("eve.json.1", "eve.json.2.gz", "eve.json-20260101.gz", "eve.json.my-notes", "eve.json-old"):
+        put(name, 400)
+
+    left = swept(tmp_path)[1]
+
+    assert left >= {"eve.json.my-notes", "eve.json-old"}
+    assert not left & {"eve.json.1", "eve.json.2.gz", "eve.json-20260101.gz"}
 
 
 def test_nothing_is_deleted_while_the_clock_is_not_set(put, tmp_path: Path):

@@ -403,3 +403,55 @@ def test_an_unknown_format_is_refused():
 )
 def test_a_bare_name_is_a_credential_of_systemd(name, environ, path):
     assert str(secret_file(name, environ)) == path
+
+
+def test_an_outbox_that_cannot_be_opened_at_the_start_is_opened_when_it_can(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    path = tmp_path / "mounted later" / "o.db"
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=path, sets_aside=True) as delivery:
+        for number in range(5):
+            delivery.take(make_alert(number))
+        before = until(delivery, lambda facts: facts.outbox_trouble)
+        path.parent.mkdir()
+
+        assert delivery.flush(PATIENCE_S) == 0
+        after = delivery.facts()
+
+    assert (before.outbox_rows, before.outbox_path, before.delivered) == (5, str(path), 0)
+    assert (after.outbox_trouble, after.delivered, delivery.dropped) == ("", 5, 0)
+    assert "outbox: takes alerts again" in caplog.text
+
+
+def test_what_an_outbox_held_before_goes_out_once_it_can_be_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    with Delivery(mqtt=settings(free_port()), outbox=tmp_path / "o.db") as delivery:
+        delivery.take(make_alert())
+    real, failures = Outbox.__init__, [1, 2]
+
+    def opened(self, *place, **how):
+        if failures:
+            failures.pop()
+            raise OutboxError("outbox: read-only file system")
+        real(self, *place, **how)
+
+    monkeypatch.setattr(Outbox, "__init__", opened)
+    outbox = tmp_path / "o.db"
+    with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=outbox, sets_aside=True) as delivery:
+        until(delivery, lambda facts: facts.delivered == 1)
+
+        assert delivery.flush(PATIENCE_S) == 0
+
+
+def test_an_outbox_of_somebody_else_is_refused_at_the_start(tmp_path):
+    with sqlite3.connect(tmp_path / "other.db") as db:
+        db.execute("CREATE TABLE theirs (x)")
+
+    with pytest.raises(OutboxError, match="another program's database"):
+        Delivery(mqtt=settings(free_port()), outbox=tmp_path / "other.db", sets_aside=True).__enter__()
+
+
+def test_an_outbox_that_never_could_be_opened_loses_what_it_was_given_and_says_so(tmp_path):
+    with Delivery(mqtt=settings(free_port()), outbox=tmp_path / "none" / "o.db", sets_aside=True) as delivery:
+        delivery.take(make_alert())
+
+    assert (delivery.left, delivery.dropped) == (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -271,6 +272,38 @@ def test_a_bundle_that_rotted_costs_nothing_where_one_has_served(wire: Wire, hom
 
     assert home.facts()["bundle"]["release"] == 1000
     assert "the last good one, serves" in home.said()
+
+
+@pytest.fixture
+def full_disk(home: Home) -> Iterator[Path]:
+    """A state folder on a file system without a free octet."""
+    folder = home.folder / "state"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True, timeout=TIMEOUT_S)
+    try:
+        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=TIMEOUT_S)
+
+
+def test_a_start_with_a_full_disk_watches_and_takes_up_its_outbox_when_there_is_room(
+    wire: Wire, home: Home, full_disk: Path
+):
+    home.settle(more='[mqtt]\nurl = "mqtt://127.0.0.1:9"')
+    home.start()
+    scan(wire)
+    until(lambda: home.facts()["delivery"]["outbox_rows"] > 0)
+    trouble = home.facts()["delivery"]["outbox_trouble"]
+    subprocess.run(["mount", "-o", "remount,size=8m", str(full_disk)], check=True, timeout=TIMEOUT_S)
+
+    until(lambda: not home.facts()["delivery"]["outbox_trouble"])
+
+    assert trouble
+    assert (full_disk / "outbox.db").stat().st_size > 0
+    assert home.process.poll() is None
 
 
 def test_a_bundle_nobody_vouches_for_ends_the_first_start(home: Home):

@@ -220,7 +220,22 @@ def test_devices_are_bounded_and_the_one_silent_for_longest_leaves():
 
     sizes = [int(batch.mask[i].sum()) for batch in batches for i in range(len(batch))]
     assert sizes == [1, 1, 2, 1, 3]
-    assert windows.counters == {"windows": 5, "devices": 2, "evicted_devices": 1, "moved_devices": 0}
+    counts = {"windows": 5, "devices": 2, "evicted_devices": 1, "moved_devices": 0, "evicted_windows": 0}
+    assert windows.counters == counts
+
+
+def test_devices_that_somebody_makes_up_do_not_push_out_those_that_have_a_history():
+    windows = DeviceWindows(max_devices=4)
+    known = [record(flow_id=n, src=DEVICE, dst_port=n, left_us=n * SECOND) for n in range(3)]
+    made_up = [record(flow_id=100 + n, src=f"10.0.0.{n}", left_us=3 * SECOND + n) for n in range(1, 100)]
+    later = [record(flow_id=9, src=DEVICE, dst_port=9, left_us=4 * SECOND)]
+
+    batches = [*windows.add(np.concatenate(known + made_up + later)), *windows.flush()]
+
+    sizes = [int(mask.sum()) for batch in batches for mask in batch.mask]
+    assert sizes[-1] == 4
+    assert windows.counters["evicted_devices"] == 99 - 3
+    assert windows.counters["evicted_windows"] == 99 - 3
 
 
 def test_more_windows_than_a_batch_holds_come_in_several_batches_and_none_is_lost():

@@ -125,6 +125,24 @@ def test_where_none_is_left_to_go_back_to_the_package_serves(world: World):
     assert world.active == PACKAGE
 
 
+def test_one_that_fails_after_its_trial_gives_way_to_the_one_before(world: World):
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001), at_once=True)
+
+    world.swap.failed(BundleCorrupt("gave 7 as probabilities"))
+
+    assert world.used == [1001, 1000]
+    assert world.active.startswith("0" * 15 + "1000-")
+
+
+def test_a_trial_in_the_shadow_is_not_begun_anew_by_the_same_offer(world: World):
+    folder = write_refusal_bundle(world.tmp_path / "next", release=1001)
+    world.offered(folder)
+    world.swap.judged(quiet())
+    world.offered(folder)
+
+    assert world.swap.shadow.windows == 10
+
+
 def test_where_the_package_itself_fails_the_error_is_ours(world: World):
     world.swap.failed(BundleCorrupt("gave 7"))
 

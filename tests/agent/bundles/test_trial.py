@@ -82,6 +82,18 @@ def test_a_few_attacks_missed_prove_nothing():
     assert trial_of(reference=BLIND_FROM - 1, subject=0).complaint() is None
 
 
+def test_one_device_that_only_the_new_one_calls_attacked_is_no_storm():
+    """The attack that the old one misses may be why there is a new one."""
+    bundle = make_bundle()
+    trial = Trial(Served(bundle, Says()), Served(bundle, Says(*[True] * 50)), wanted=200, now_s=lambda: 0.0)
+    attacked = [Window("192.168.1.1", [Row("192.168.1.1", "203.0.113.1")])] * 50
+    others = [Window(f"192.168.1.{2 + each % 3}", [Row("192.168.1.2", "203.0.113.1")]) for each in range(150)]
+    trial.see(batch_of(*attacked, *others))
+
+    assert trial.subject_hits == 50
+    assert trial.complaint() is None
+
+
 @pytest.mark.parametrize(
     ("subject_s", "complaint"),
     [
