@@ -27,9 +27,13 @@ def chosen(folder: Path = FOLDER) -> list[Figures]:
     """Return the figures of every test, those of the long form where there are both."""
     by_test: dict[str, Figures] = {}
     for each in read_all(folder):
-        if each.test not in by_test or each.form == "long":
+        if each.test not in by_test or _rank(each) > _rank(by_test[each.test]):
             by_test[each.test] = each
     return [by_test[name] for name in sorted(by_test)]
+
+
+def _rank(figures: Figures) -> tuple[bool, bool]:
+    return figures.form == "long", figures.form != "short"
 
 
 def page_of(figures: Sequence[Figures]) -> str:
