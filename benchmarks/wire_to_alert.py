@@ -15,13 +15,14 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from benchmarks import footprint, harness, verdict
 from benchmarks.alarms import STAGES, Found, attacked, watching
@@ -47,6 +48,7 @@ DEVICES = 12
 FAST_PER_S = 10.0
 DAY_S = 86_400.0
 CONFIDENCE = 0.95
+PARTS = ("attacks", "soak", "cost")
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ def plans(names: Sequence[str], seed: int) -> Iterator[Plan]:
     """Give homes with some of the attacks each, every attack once where a home has a victim for it."""
     asked = [name for name in names if name != TELNET_10]
     for first in range(0, len(asked), AT_ONCE):
-        yield draw_plan(1000 * seed + first, attacks=asked[first : first + AT_ONCE], devices=DEVICES)
+        some = asked[first : first + AT_ONCE]
+        plan = draw_plan(1000 * seed + first, attacks=some, devices=DEVICES)
+        # A home without a victim for an attack is given another one.
+        drawn = [attack for name, attack in zip(some, plan.attacks, strict=True) if attack.drawn_as == name]
+        yield dataclasses.replace(plan, attacks=tuple(drawn))
     if TELNET_10 in names:
         plan = draw_plan(1000 * seed + 999, attacks=["mirai_search"], devices=DEVICES)
         yield dataclasses.replace(plan, attacks=(telnet_scan(plan.attacks[0]),))
@@ -116,8 +122,6 @@ def attacks_of(names: Sequence[str], seed: int, *, limit_s: float) -> Iterator[F
                 try:
                     stage.live()
                     for number, attack in enumerate(plan.attacks):
-                        if attack.drawn_as not in names:
-                            continue  # the home has no victim for the one that was asked for
                         port += 1
                         found = attacked(stage, attack, number=number, folder=run / f"watch-{port}", limit_s=limit_s)
                         if found is None:
@@ -237,6 +241,50 @@ def summary(found: Sequence[Found]) -> dict[str, object]:
     }
 
 
+def machine() -> dict[str, Any]:
+    return {"machine": harness.fingerprint(["numpy", "onnxruntime", "paho-mqtt"])}
+
+
+def cost(*, runs: int) -> dict[str, Any]:
+    return {
+        "shares": [asdict(each) for each in footprint.shares(runs=runs)],
+        "flood": asdict(footprint.flooded()),
+    }
+
+
+def played(settings: argparse.Namespace) -> list[Found]:
+    """Play what is asked for; Ctrl-C ends it, and what was played by then is a result, of fewer attacks."""
+    found: list[Found] = []
+    with contextlib.suppress(KeyboardInterrupt):
+        for seed in settings.seeds:
+            for each in attacks_of(settings.attacks, seed, limit_s=settings.limit):
+                found.append(each)
+    return found
+
+
+def earlier(path: Path) -> dict[str, Any]:
+    """Return the parts of the result that stands there; what a run leaves out is kept, with its own machine."""
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return {name: kept[name] for name in PARTS if name in kept}
+
+
+def read(
+    parts: Mapping[str, Any],
+) -> tuple[list[Found], Soak | None, list[footprint.Share], footprint.Flooded | None]:
+    """Return what the parts of a result say, as it was measured."""
+    found = [Found(**each) for each in parts.get("attacks", {"found": []})["found"]]
+    soaked = Soak(**parts["soak"]["seen"]) if "soak" in parts else None
+    cost_of = parts.get("cost", {"shares": []})
+    shares = [footprint.Share(**each | _spreads(each)) for each in cost_of["shares"]]
+    return found, soaked, shares, footprint.Flooded(**cost_of["flood"]) if "flood" in cost_of else None
+
+
+def _spreads(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Spread(**value) for name, value in values.items() if isinstance(value, dict)}
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -244,7 +292,9 @@ def say(text: str) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = harness.parser("wire_to_alert", __doc__.splitlines()[0], runs=5)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="homes; each attack once in each")
-    parser.add_argument("--attacks", nargs="*", default=[*TECHNIQUES, TELNET_10], help="techniques (all)")
+    parser.add_argument(
+        "--attacks", nargs="*", default=[*TECHNIQUES, TELNET_10], help="techniques (all); none leaves them out"
+    )
     parser.add_argument("--limit", type=float, default=30.0, help="most seconds of one attack (30)")
     parser.add_argument("--soak-minutes", type=float, default=60.0, help="of benign traffic alone; 0 leaves it out")
     return parser.parse_args(arguments)
@@ -258,34 +308,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in settings.attacks if name not in TECHNIQUES and name != TELNET_10]:
         say(f"no attack named {unknown[0]}; there are {', '.join(TECHNIQUES)}, {TELNET_10}")
         return 64
-    machine = harness.fingerprint(["numpy", "onnxruntime", "paho-mqtt"])
+    path = harness.result_path("wire_to_alert", "json", keep=settings.keep)
+    parts = earlier(path)
     try:
-        shares = footprint.shares(runs=settings.runs) if settings.runs else []
-        flood = footprint.flooded() if settings.runs else None
+        if settings.runs:
+            parts["cost"] = {**machine(), **cost(runs=settings.runs)}
     except CableError as exc:
         say(str(exc))
         return 69
-    soaked = soak(settings.soak_minutes, settings.seeds[0]) if settings.soak_minutes else None
-    found: list[Found] = []
-    with contextlib.suppress(KeyboardInterrupt):  # what was played by then is a result, of fewer attacks
-        for seed in settings.seeds:
-            for each in attacks_of(settings.attacks, seed, limit_s=settings.limit):
-                found.append(each)
+    if settings.soak_minutes:
+        parts["soak"] = {**machine(), "seen": asdict(soak(settings.soak_minutes, settings.seeds[0]))}
+    if settings.attacks:
+        at_first = machine()
+        found = played(settings)
+        parts["attacks"] = {**at_first, "summary": summary(found), "found": [asdict(each) for each in found]}
+    found, soaked, shares, flood = read(parts)
     marks = verdicts(found, soaked, shares, flood)
     result = {
         "benchmark": "wire_to_alert",
         "caption": CAPTION,
-        "machine": machine,
-        "load_1min_at_the_end": round(os.getloadavg()[0], 2),
-        "summary": summary(found),
-        "attacks": [asdict(each) for each in found],
-        "soak": None if soaked is None else asdict(soaked),
-        "shares": [asdict(each) for each in shares],
-        "flood": None if flood is None else asdict(flood),
         "memory_is": "Rss of /proc/PID/smaps_rollup: shared libraries and the ring's pages included",
+        **parts,
         "verdicts": [each.record() for each in marks],
     }
-    harness.write_json(result, harness.result_path("wire_to_alert", "json", keep=settings.keep))
+    harness.write_json(result, path)
     if panels := plot(found):
         harness.write_plot(panels, title=CAPTION, path=harness.result_path("wire_to_alert", "png", keep=settings.keep))
     if settings.json:

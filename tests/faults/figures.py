@@ -17,12 +17,14 @@ from benchmarks.harness import fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".cache" / "faults"
-IS_LONG = os.environ.get("PENSTOCK_FAULTS", "") == "long"
+FORM = os.environ.get("PENSTOCK_FAULTS", "short")  # short, long, or a share of long such as 0.2
+SHARE = {"short": 0.0, "long": 1.0}[FORM] if FORM in ("short", "long") else float(FORM)
+IS_LONG = SHARE == 1.0
 
 
 def times(short: int, *, long: int) -> int:
     """Return how often to do something: the long form is asked for by PENSTOCK_FAULTS=long (`make soak`)."""
-    return long if IS_LONG else short
+    return max(short, round(SHARE * long))
 
 
 @dataclass
@@ -34,7 +36,7 @@ class Figures:
     goal: str = ""
     values: dict[str, Any] = field(default_factory=dict)
     outcome: str = "not finished"
-    form: str = "long" if IS_LONG else "short"
+    form: str = FORM if FORM in ("short", "long") else f"{FORM} of long"
     machine: dict[str, Any] = field(default_factory=dict)
 
     def told(self, *, fault: str, goal: str, **values: float | str) -> None:
@@ -54,7 +56,7 @@ class Figures:
         """Write them where `read_all` finds them."""
         FOLDER.mkdir(parents=True, exist_ok=True)
         self.machine = fingerprint(["numpy", "onnxruntime", "paho-mqtt"])
-        (FOLDER / f"{self.test}.{self.form}.json").write_text(
+        (FOLDER / f"{self.test}.{self.form.replace(' ', '-')}.json").write_text(
             json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8"
         )
 

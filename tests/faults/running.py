@@ -158,7 +158,8 @@ def scan_of(address: str, *, ports: int = 12, every_s: float = 0.01) -> list[Tim
     """Return refused knocks at so many ports of a device, which the refusal bundle calls a scan."""
     frames: list[TimedFrame] = []
     for number in range(ports):
-        probe = Conversation(device=SCANNER, server=address, device_port=50_000 + number, server_port=1 + number)
+        source = 20_000 + number % 40_000
+        probe = Conversation(device=SCANNER, server=address, device_port=source, server_port=1 + number % 65_000)
         at_s = number * every_s
         frames += probe.out(at_s, "S").back(at_s + 0.001, "RA").frames
     return frames

@@ -32,8 +32,8 @@ def made(**changes: object) -> Figures:
 def test_a_line_says_what_was_wanted_and_seen_and_whether_it_held():
     page = page_of([made(), made(test="c.d", fault="another", outcome="failed")])
 
-    assert "| a fault | 0 lost | lost 0, took at most 1.5 s | yes | short |" in page
-    assert "| another | 0 lost | lost 0, took at most 1.5 s | **no** | short |" in page
+    assert "| a fault | 0 lost | lost 0, took at most 1.5 s | passed | short |" in page
+    assert "| another | 0 lost | lost 0, took at most 1.5 s | **failed** | short |" in page
     assert "Measured on 2026-01-01 at `abc`." in page
 
 
