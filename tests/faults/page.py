@@ -14,9 +14,9 @@ HEAD = """\
 # Faults
 
 Written by `python -m tests.faults`; the figures are those of `make soak`, and of `make test-all` where a line says
-`short`. Each line is one test of `tests/faults/`: it asserts counts and states, and seconds only as the goal of overload
-and recovery; the other seconds stand beside what is wanted, to be compared by the reader. They are those of the machine
-below, which other work may have shared (the load says how much).
+`short`. Each line is one test of `tests/faults/`: it asserts counts and states, and in the long form the seconds of
+overload, recovery and watchdog; the other seconds stand beside what is wanted, to be compared by the reader. They are
+those of the machine below, which other work may have shared (the load says how much).
 """
 
 NOT_TRIED = """\

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.capture.wire import Wire
-from tests.faults.figures import Figures
+from tests.faults.figures import IS_TIMED, Figures
 from tests.faults.running import play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
@@ -102,7 +102,8 @@ def test_a_thread_that_hangs_starves_the_watchdog_and_one_that_works_feeds_it(
         last_after_s=max(hanging, default=0.0),
         datagrams_once_it_went_on=len(again),
     )
-    assert max(gaps_s) <= WATCHDOG_S / 2, "systemd asks to be told twice as often as its limit"
+    if IS_TIMED:
+        assert max(gaps_s) <= WATCHDOG_S / 2, "systemd asks to be told twice as often as its limit"
     assert max(hanging, default=0.0) < WATCHDOG_S / 2
     assert again
     assert any("STOPPING=1" in told for told in ended)

@@ -15,7 +15,7 @@ import pytest
 from agent.delivery import Bounds, Outbox
 from agent.delivery.outbox import Letter
 from tests.conftest import ROOT
-from tests.faults.figures import Figures, times
+from tests.faults.figures import IS_TIMED, Figures, times
 from tests.faults.mounts import make_image, mounted, still_copy
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
@@ -135,4 +135,5 @@ def test_no_acknowledged_alert_is_lost_and_the_outbox_opens_at_once(tmp_path: Pa
     )
     assert lost == 0
     assert torn > 0, "every cut fell between two writes: nothing was tried"
-    assert max(recoveries_s) < RECOVERED_S
+    if IS_TIMED:
+        assert max(recoveries_s) < RECOVERED_S
