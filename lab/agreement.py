@@ -14,10 +14,11 @@ from typing import Any
 
 from contracts.errors import GroundTruthError
 from lab.flows import FLOW_FILE, Flow, read_flows, trace
-from lab.frames import FlowKey, Frame, flow_key, number_of, read_claims, read_frames
+from lab.frames import FlowKey, Frame, flow_key, number_of, quoted, read_claims, read_with_octets
 from lab.matching import Matcher
 
 ROUNDING_S = 1e-5  # times stand in flows.csv to the microsecond
+COMPLAINT_S = 1.0  # an ICMP error follows its packet at once, over a slow cable too
 MOST_NAMED = 5  # flows of a kind of problem that are named, the rest are counted
 
 
@@ -52,9 +53,12 @@ def check(capture: Path, truth: Path) -> list[str]:
     """Return what is wrong between a capture and its ground truth, one line each; an empty list is agreement."""
     entry = read_entry(capture, truth)
     intervals = entry.get("intervals", [])
-    frames = list(read_frames(capture))
+    seen = list(read_with_octets(capture))
+    frames = [frame for frame, _ in seen]
     written = read_flows(capture.with_name(FLOW_FILE)) if entry.get("flow_file") else []
-    problems = [*_of_times(intervals, frames, _benign_spans(written)), *_of_claims(intervals, capture)]
+    benign = _benign_spans(written)
+    told = [frame for frame, octets in seen if not _is_of_benign(quoted(frame, octets), benign)]
+    problems = [*_of_times(intervals, told, benign), *_of_claims(intervals, capture)]
     if entry.get("flow_file"):
         problems += _of_senders(written)
         problems += _of_the_list(written, trace(frames, intervals, sent={}))
@@ -76,6 +80,14 @@ def _benign_spans(flows: list[Flow]) -> Spans:
             key = flow_key(flow.proto, source, target)
             spans.setdefault(key, []).append((flow.start_s - ROUNDING_S, flow.end_s + ROUNDING_S))
     return spans
+
+
+def _is_of_benign(packet: Frame | None, benign: Spans) -> bool:
+    """Tell whether a packet that an ICMP error quotes was of a benign flow: kernels complain of what comes too late."""
+    if packet is None:
+        return False
+    key = flow_key(packet.proto, (packet.source, packet.source_port), (packet.target, packet.target_port))
+    return any(start <= packet.time_s <= end + COMPLAINT_S for start, end in benign.get(key, []))
 
 
 def _of_times(intervals: list[dict[str, Any]], frames: list[Frame], benign: Spans) -> list[str]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from contracts.errors import GroundTruthError
 
 PROTOCOL_NAMES = {1: "icmp", 6: "tcp", 17: "udp"}
+ICMP_ERRORS = (3, 4, 5, 11, 12)  # those that quote the packet they complain of
 ARP_REPLY, ARP_BYTES = bytes.fromhex("08060001080006040002"), 42  # type to operation; octets of a whole one
 _MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 1e-6),
@@ -71,6 +72,14 @@ def read_with_octets(path: Path) -> Iterator[tuple[Frame, bytes]]:
     for time_s, octets in _read(path):
         if (frame := _decode(octets, time_s)) is not None:
             yield frame, octets
+
+
+def quoted(frame: Frame, octets: bytes) -> Frame | None:
+    """Return the packet that an ICMP error quotes, at the error's time; None for any other packet."""
+    at = 14 + (octets[14] & 15) * 4
+    if frame.proto != "icmp" or len(octets) <= at or octets[at] not in ICMP_ERRORS:
+        return None
+    return _decode(octets[:14] + octets[at + 8 :], frame.time_s)
 
 
 def read_claims(path: Path) -> Iterator[Claim]:

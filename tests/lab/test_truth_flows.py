@@ -144,6 +144,27 @@ def test_what_passes_between_attacker_and_victim_outside_the_interval_is_a_stray
     assert problem == "interval 0 (port_scan, x): 1 packets from attacker to victim outside it"
 
 
+@pytest.mark.parametrize(("late_s", "is_stray"), [(0.5, False), (30.0, True)])
+def test_an_icmp_error_about_a_benign_packet_is_no_stray(recorded, tmp_path, late_s, is_stray):
+    def complaint(a, v, answer):
+        ip = struct.pack(">BBHHHBBHII", 0x45, 0, 56, 0, 0, 64, 1, 0, number_of(a), number_of(v))
+        return bytes(12) + b"\x08\x00" + ip + bytes([3, 3]) + bytes(6) + octets(answer)[14:]
+
+    def seen(a, v):
+        answer = frame(40, v, a, source_port=123, target_port=5000, proto="udp")
+        return [(frame(6, a, v), ["attack 0 x"]), (answer, ["clock"])]
+
+    entry, _, capture = recorded(seen, proto=None, ports=())
+    attacker, victim = entry["intervals"][0]["attacker"][0], entry["intervals"][0]["victim"][0]
+    packets = [(each.time_s, octets(each)) for each, _ in seen(attacker, victim)]
+    error = (START_S + 40 + late_s, complaint(attacker, victim, seen(attacker, victim)[1][0]))
+    write_pcap(capture, [*packets, error])
+
+    problems = [each for each in check(capture, tmp_path / "ground_truth.json") if "outside it" in each]
+
+    assert bool(problems) == is_stray
+
+
 def test_a_benign_flow_that_an_interval_covers_is_found(recorded):
     _, problems, _ = recorded(
         lambda a, v: [(frame(6, a, v), ["attack 0 x"]), (frame(7, a, v, source_port=5), ["http_poll"])]
