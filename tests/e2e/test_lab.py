@@ -68,7 +68,7 @@ def test_a_scan_in_the_lab_is_alerted_on_a_broker(
         )
         try:
             assert agent.stderr is not None
-            assert "watching br0" in agent.stderr.readline()
+            assert any("watching br0" in line for line in iter(agent.stderr.readline, ""))
             with Subscriber(port).listening() as subscriber:
                 time.sleep(BENIGN_S)
                 scan = threading.Thread(target=stage.attack, args=(attack,), kwargs={"number": 0})
