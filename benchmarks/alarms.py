@@ -39,6 +39,7 @@ PATIENCE_S = 60.0
 SNAP_BYTES = 96
 QUIET_S = 2.0  # of benign life before an attack
 LINGER_S = 2.0  # for an alert after the attack has ended
+LEAST_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,14 @@ class Subscriber:
         self._client.on_connect = lambda client, *_: client.subscribe("penstock/+/+/alert/#", qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._take
-        with entered(namespace):  # a socket stays where it was made
-            self._client.connect("127.0.0.1", port)
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            with entered(namespace), contextlib.suppress(ConnectionRefusedError):  # a socket stays where it was made
+                self._client.connect("127.0.0.1", port)
+                break
+            if time.monotonic() > deadline_s:
+                raise RuntimeError(f"no broker listens on port {port}")
+            time.sleep(0.1)
         self._client.loop_start()
         if not self._ready.wait(PATIENCE_S):
             raise RuntimeError("the broker takes no subscription")
@@ -188,7 +195,10 @@ def attacked(stage: Stage, attack: Attack, *, number: int, folder: Path, limit_s
 def _played(
     stage: Stage, attack: Attack, watch: Watch, *, ends: frozenset[str], number: int, limit_s: float
 ) -> Outcome:
-    """Run an attack's tool until it is told, it ends, or its time is over; an alert may come a little after that."""
+    """Run an attack's tool until it is told, it ends, or its time is over; an alert may come a little after that.
+
+    What is told before LEAST_S is over may be another alarm of the same device: tools want some time for a first packet.
+    """
     words = watch.folder / "words"
     words.write_text("\n".join(attack.words) + "\n")
     places = {"{words}": str(words), "{python}": sys.executable}
@@ -197,7 +207,10 @@ def _played(
     tool = stage.network.start(
         attack.attacker, argv, cwd=ROOT if argv[0] == sys.executable else watch.folder, group=FIRST_ATTACK + number
     )
-    while time.monotonic() < until_s + LINGER_S and not any(told.ends & ends for told in watch.heard[before:]):
+    least_us = round((started_s + LEAST_S) * 1e6)
+    while time.monotonic() < until_s + LINGER_S and not any(
+        told.ends & ends and time.time_ns() // 1000 > least_us for told in watch.heard[before:]
+    ):
         if tool.poll() is not None:
             until_s = min(until_s, time.monotonic())
         elif time.monotonic() >= until_s:
