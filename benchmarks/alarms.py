@@ -197,7 +197,7 @@ def _played(
 ) -> Outcome:
     """Run an attack's tool until it is told, it ends, or its time is over; an alert may come a little after that.
 
-    What is told before LEAST_S is over may be another alarm of the same device: tools want some time for a first packet.
+    What is told before LEAST_S is over may be another alarm of the same device: tools take time for a first packet.
     """
     words = watch.folder / "words"
     words.write_text("\n".join(attack.words) + "\n")
