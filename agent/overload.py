@@ -27,8 +27,8 @@ pay."""
 class WaitingWindows:
     """Take batches as they become due, give batches to score.
 
-    At most `batch_windows` at once; the first of a batch waits at most `deadline_s`. Beyond `max_waiting` windows, or a
-    second's wait, only the newest of each device stays.
+    At most `batch_windows` at once; the first of a batch waits at most `deadline_s`. Beyond `max_waiting` windows, or
+    where one has waited BEHIND_S, only the newest of each device stays.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one
 (peer, port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end
-of each tick in which its device got a record. Devices are bounded in number; of one record, the longest silent leaves.
+of each tick in which its device got a record. Devices are bounded in number: those of one record leave first.
 """
 
 import numpy as np
@@ -333,7 +333,7 @@ cdef class DeviceWindows:
         return index
 
     cdef int device_of(self, const uint8_t* address) except -1:
-        """Return the device's index, taking the place of the one silent for longest where there is none left."""
+        """Return the device's index, taking another's place (`evict`) where there is none left."""
         cdef Device* device
         cdef int index = self.find(address)
         if index >= 0:
