@@ -170,7 +170,8 @@ def test_a_refusal_ends_the_wait_at_once_with_the_brokers_words(version, code, s
         ScriptedBroker(greet=greet) as broker,
         Delivery(mqtt=settings(broker.port, user="u", password="s3cret")) as delivery,
     ):
-        delivery.publish(make_alert())
+        with contextlib.suppress(BrokerRefused):  # it may have been refused already; the alert is taken all the same
+            delivery.publish(make_alert())
 
         assert refusal(delivery) == f"mqtt: refused by 127.0.0.1:{broker.port}: {said}"
         assert delivery.left == 1
