@@ -1,5 +1,6 @@
 """Delivery against a real mosquitto on the loopback."""
 
+import contextlib
 import os
 import signal
 import ssl
@@ -210,7 +211,8 @@ def test_a_wrong_password_is_refused_at_once_and_not_repeated(broker):
     guarded.start()
 
     with Delivery(mqtt=settings(guarded.port, login="gateway:wr0ng@")) as delivery:
-        delivery.publish(make_alert())
+        with contextlib.suppress(BrokerRefused):  # it may have been refused already
+            delivery.publish(make_alert())
         said = refusal(delivery)
 
     assert said == f"mqtt: refused by 127.0.0.1:{guarded.port}: Not authorized"
@@ -237,7 +239,8 @@ def test_a_topic_that_is_not_ours_is_a_refusal_that_names_it(broker):
     listed.start()
 
     with Delivery(mqtt=settings(listed.port)) as delivery:
-        delivery.publish(make_alert())
+        with contextlib.suppress(BrokerRefused):  # it may have been refused already
+            delivery.publish(make_alert())
         said = refusal(delivery)
 
     assert said.endswith("penstock/v1/replay/alert/brute_force: Not authorized")
@@ -269,7 +272,8 @@ def test_a_broker_of_another_authority_is_not_spoken_to(broker, authority, tmp_p
     other = Authority(tmp_path, "other")
 
     with Delivery(mqtt=settings(running.port, scheme="mqtts", ca=other.ca)) as delivery:
-        delivery.publish(make_alert())
+        with contextlib.suppress(BrokerRefused):  # it may have been refused already
+            delivery.publish(make_alert())
         said = refusal(delivery)
 
     assert "TLS: the broker's certificate is not trusted" in said
@@ -279,7 +283,8 @@ def test_a_broker_under_another_name_is_not_spoken_to(broker, authority):
     running = with_tls(broker, authority, address="127.0.0.9")
 
     with Delivery(mqtt=settings(running.port, scheme="mqtts", ca=authority.ca)) as delivery:
-        delivery.publish(make_alert())
+        with contextlib.suppress(BrokerRefused):  # it may have been refused already
+            delivery.publish(make_alert())
         said = refusal(delivery)
 
     assert "IP address mismatch" in said
