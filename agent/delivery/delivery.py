@@ -18,6 +18,7 @@ from typing import Final
 
 from agent.delivery.broker import MqttSettings
 from agent.delivery.eve import EveFile
+from agent.delivery.inbox import Inbox, Incoming, Subscription
 from agent.delivery.letters import letter_of
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.delivery.sender import Sender
@@ -55,7 +56,9 @@ class Delivery:
         bounds: Bounds | None = None,
         sets_aside: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
+        self.inbox = Inbox(subscriptions)
         self.alerts = 0
         self.delivered = 0
         self._sinks = tuple(sinks)
@@ -104,6 +107,7 @@ class Delivery:
             unsendable=self._take_unsendable,
             changed=self._notify,
             clock_s=self._clock_s,
+            inbox=self.inbox,
         )
         sender.tell_status(self._status)
         self._committer.start()
@@ -181,6 +185,15 @@ class Delivery:
             for sink in self._sinks:
                 sink.tick()
 
+    def incoming(self) -> list[Incoming]:
+        """Return what the broker sent since the last call, oldest first."""
+        return self.inbox.drain()
+
+    def listen(self, subscriptions: Sequence[Subscription]) -> None:
+        """Hear these messages of the broker, and no others, from now on."""
+        if self.inbox.use(subscriptions) and self._sender is not None and self._mqtt is not None:
+            self._sender.use(self._mqtt)
+
     def reopen(self) -> None:
         """Open anew what a log rotation moved away."""
         with self._writing:
@@ -241,6 +254,8 @@ class Delivery:
             delivered=self.delivered,
             resent=sender.resent,
             dropped=dropped,
+            received=self.inbox.received,
+            refused=self.inbox.refused,
             commit=self._commit_times.facts(),
             acknowledge=self._acknowledge_times.facts(),
             sinks=sinks,
