@@ -17,6 +17,7 @@ from types import TracebackType
 from agent.delivery.broker import MqttSettings
 from agent.delivery.committer import Committer
 from agent.delivery.eve import EveFile
+from agent.delivery.inbox import Inbox, Incoming, Subscription
 from agent.delivery.letters import Posted, letter_of, opaque_letter
 from agent.delivery.outbox import Bounds
 from agent.delivery.sender import Sender
@@ -45,7 +46,9 @@ class Delivery:
         bounds: Bounds | None = None,
         sets_aside: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
+        self.inbox = Inbox(subscriptions)
         self.alerts = 0
         self._sinks = tuple(sinks)
         self._eve = eve
@@ -73,6 +76,7 @@ class Delivery:
             unsendable=committer.unsendable,
             changed=committer.notify,
             clock_s=self._clock_s,
+            inbox=self.inbox,
         )
         sender.tell_status(self._status)
         committer.begin(sender.wake)
@@ -159,6 +163,15 @@ class Delivery:
             for sink in self._sinks:
                 sink.tick()
 
+    def incoming(self) -> list[Incoming]:
+        """Return what the broker sent since the last call, oldest first."""
+        return self.inbox.drain()
+
+    def listen(self, subscriptions: Sequence[Subscription]) -> None:
+        """Hear these messages of the broker, and no others, from now on."""
+        if self.inbox.use(subscriptions) and self._sender is not None and self._mqtt is not None:
+            self._sender.use(self._mqtt)
+
     def reopen(self) -> None:
         """Open anew what a log rotation moved away."""
         with self._writing:
@@ -218,6 +231,8 @@ class Delivery:
             delivered=self.delivered,
             resent=sender.resent,
             dropped=dropped,
+            received=self.inbox.received,
+            refused=self.inbox.refused,
             commit=committer.times.facts(),
             acknowledge=self._acknowledge_times.facts(),
             sinks=sinks,

@@ -230,6 +230,9 @@ class DeliveryFacts:
     resent: int = 0
     dropped: Counted = ()
     """Alerts that left without the broker's word, by reason: rows, bytes, age, unsendable, unwritten."""
+    received: int = 0
+    refused: Counted = ()
+    """Messages of the broker that were not taken, by reason: topic, size, malformed, full, packet."""
     commit: HistogramFacts = field(default_factory=lambda: HistogramFacts(DISK_EDGES_S))
     acknowledge: HistogramFacts = field(default_factory=lambda: HistogramFacts(LATENCY_EDGES_S))
     sinks: tuple[SinkFacts, ...] = ()

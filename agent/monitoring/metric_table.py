@@ -255,6 +255,10 @@ def _delivery() -> Iterator[MetricRow]:
     )
     yield _histogram("penstock_outbox_commit_seconds", "Time to put alerts on disk.", lambda f: f.delivery.commit)
     yield _histogram("penstock_acknowledge_seconds", "From sending to PUBACK.", lambda f: f.delivery.acknowledge)
+    yield _counter("penstock_messages_received_total", "Messages taken from the broker.", lambda f: f.delivery.received)
+    yield _counted(
+        "penstock_messages_refused_total", "Messages of the broker not taken.", "reason", lambda f: f.delivery.refused
+    )
     yield _sink("counter", "penstock_sink_written_total", "Alerts a sink took.", lambda s: s.written)
     yield _sink("counter", "penstock_sink_failed_total", "Alerts a sink could not take.", lambda s: s.failed)
     yield _sink("gauge", "penstock_sink_waiting_alerts", "Alerts waiting for a sink.", lambda s: s.waiting)
