@@ -7,6 +7,7 @@ file that a path unit of systemd watches, since nothing here starts programs.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -24,7 +25,7 @@ from agent.learning.rollout import Rollout
 from agent.learning.sampler import Sampler
 from agent.live.chores import Aside
 from agent.monitoring.federation import FederationFacts
-from contracts.agent_card import AgentCard, want_run, write_card
+from contracts.agent_card import CARD_FILE, FOLDER, AgentCard, want_run, write_card
 from contracts.bundle import Bundle
 from contracts.errors import OutputError
 
@@ -92,6 +93,9 @@ class Learning:
     def __enter__(self) -> Learning:
         if self._is_on:
             self._open.enter_context(self._sampler)
+        elif self._state_dir is not None:
+            with contextlib.suppress(OSError):  # one of before: nobody is to answer rounds any more
+                (self._state_dir / FOLDER / CARD_FILE).unlink()
         return self
 
     def __exit__(
