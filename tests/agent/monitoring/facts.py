@@ -135,6 +135,8 @@ def full_facts() -> AgentFacts:
             delivered=900,
             resent=3,
             dropped=(("rows", 2), ("age", 1)),
+            received=5,
+            refused=(("full", 3), ("topic", 1)),
             commit=HistogramFacts(DISK_EDGES_S, (0, 1, 50, 20, 5, 1, 0, 0, 0, 0), 0.4),
             acknowledge=HistogramFacts(LATENCY_EDGES_S, (10, 40, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0), 0.9),
             sinks=(
