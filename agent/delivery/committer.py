@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from agent.delivery.letters import Posted
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.monitoring.facts import DISK_EDGES_S, Histogram
 from contracts.errors import OutboxError
@@ -46,6 +47,7 @@ class Committer:
         self.trouble: OutboxError | None = None
         self.dropped_unwritten = 0
         self._new: list[Letter] = []
+        self._posted: dict[str, Posted] = {}  # of opaque letters that are not on disk yet, by their names
         self._committing = 0
         self._commit_most = COMMIT_MOST
         self._on_disk = 0
@@ -110,9 +112,23 @@ class Committer:
         """Take a letter. To be called while `changed` is held."""
         self._new.append(letter)
         if len(self._new) > self.bounds.rows:  # only while the disk takes nothing
-            self._new.remove(max(self._new, key=lambda each: each.severity))
+            leaving = max(self._new, key=lambda each: each.severity)
+            self._new.remove(leaving)
             self.dropped_unwritten += 1
+            self._settle([leaving], is_durable=False)
         self.changed.notify_all()
+
+    def post(self, letter: Letter) -> Posted:
+        """Take an opaque letter; return what tells when it is on disk. To be called while `changed` is held."""
+        if (posted := self._posted.get(letter.alert_id)) is None:  # else it waits for the disk already
+            posted = self._posted[letter.alert_id] = Posted()
+            self.put(letter)
+        return posted
+
+    def _settle(self, letters: list[Letter], *, is_durable: bool) -> None:
+        for letter in letters:
+            if letter.topic and (posted := self._posted.pop(letter.alert_id, None)) is not None:
+                posted.settle(is_durable=is_durable)
 
     def acknowledged(self, number: int) -> None:
         """Take note that the broker has a letter."""
@@ -149,6 +165,7 @@ class Committer:
         if self._thread.is_alive():
             self._thread.join(END_S)
         self.dropped_unwritten += len(self._new)
+        self._settle(self._new, is_durable=False)
         self._new.clear()
         if self.outbox is not None and not self._thread.is_alive():
             if self.file is None and len(self.outbox) == 0:
@@ -204,6 +221,7 @@ class Committer:
                 del self._acknowledged[: len(settled)]
                 del self._unsendable[: len(unsendable)]
             if trouble is None:
+                self._settle(added, is_durable=True)
                 self._commit_most = min(COMMIT_MOST, 2 * self._commit_most)
             else:
                 self._commit_most = max(COMMIT_LEAST, self._commit_most // 2)

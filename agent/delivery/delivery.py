@@ -18,7 +18,7 @@ from agent.delivery.broker import MqttSettings
 from agent.delivery.committer import Committer
 from agent.delivery.eve import EveFile
 from agent.delivery.inbox import Inbox, Incoming, Subscription
-from agent.delivery.letters import letter_of
+from agent.delivery.letters import Posted, letter_of, opaque_letter
 from agent.delivery.outbox import Bounds
 from agent.delivery.sender import Sender
 from agent.delivery.sink import Sink
@@ -138,6 +138,18 @@ class Delivery:
         with self._writing:
             for sink in self._sinks:
                 sink.write(alert)
+
+    def post(self, topic: str, payload: bytes, *, content_type: str) -> Posted | None:
+        """Send octets that nobody here opens, through the outbox; return what tells when they are on disk.
+
+        None where there is no broker. The topic must be below this gateway's own, or ValueError is raised.
+        """
+        mqtt = self._mqtt
+        if mqtt is None or self._sender is None:
+            return None
+        letter = opaque_letter(mqtt.gateway, topic, payload, content_type=content_type)
+        with self._changed:
+            return self._committer.post(letter)
 
     def status(self, text: str) -> None:
         """Publish how we are, retained: now where there is a broker, and whenever we come back to it."""

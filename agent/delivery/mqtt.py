@@ -143,6 +143,8 @@ class Connection:
         Raises ValueError for one that MQTT cannot carry: a wildcard in its topic, a payload beyond 256 MiB, a format
         that nobody knows.
         """
+        if letter.topic:
+            return self._send_opaque(letter)
         form = FORMATS.get(letter.format)
         if form is None:
             raise ValueError(f"format {letter.format!r}")
@@ -159,6 +161,13 @@ class Connection:
             ]
         topic = alert_topic(letter.gateway, letter.attack_class)
         return self._publish(topic, letter.payload, is_retained=False, properties=properties)
+
+    def _send_opaque(self, letter: Letter) -> int | None:
+        properties = self._properties(PacketTypes.PUBLISH)
+        if properties is not None:
+            properties.ContentType = letter.format
+            properties.MessageExpiryInterval = self._settings.expiry_s
+        return self._publish(letter.topic, letter.payload, is_retained=False, properties=properties)
 
     def say(self, availability: bytes) -> int | None:
         """Publish our availability, retained; return as `send` does."""

@@ -282,7 +282,8 @@ class Sender(threading.Thread):
                 continue
             if sent is None:
                 break
-            self._note_sent(in_flight, sent, number, alert_topic(letter.gateway, letter.attack_class))
+            topic = letter.topic or alert_topic(letter.gateway, letter.attack_class)
+            self._note_sent(in_flight, sent, number, topic)
             self.resent += number <= self._highest_sent
             self._highest_sent = max(self._highest_sent, number)
         return last, False
