@@ -8,7 +8,8 @@ import sqlite3
 import pytest
 
 from agent.commands import feedback
-from agent.commands.feedback import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
+from agent.state import incident_record
+from agent.state.incident_record import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
 from agent.state.rules import RULES_FILE, RulesFile
 from contracts.errors import DataMissing
 from detection.detector import Detector
@@ -78,7 +79,7 @@ def test_an_id_nobody_knows_is_told(tmp_path):
 
 
 def test_the_record_is_bounded_and_forgets_the_oldest(tmp_path, monkeypatch):
-    monkeypatch.setattr(feedback, "MAX_INCIDENTS", 10)
+    monkeypatch.setattr(incident_record, "MAX_INCIDENTS", 10)
     made, record = Detector(make_bundle(), EmbeddingEngine()), IncidentRecord(tmp_path / RECORD_FILE)
     names = []
     for n in range(2 * TRIM_EVERY):
