@@ -61,6 +61,8 @@ def state(tmp_path: Path) -> Path:
             db.execute("INSERT INTO incidents VALUES (?, 0, ?)", (name, content))
             db.execute("INSERT INTO messages VALUES (?, ?)", (f"a-{name}", name))
     db.close()
+    with (tmp_path / "verdicts.log").open("w") as log:
+        log.writelines(f'{{"device":"{device}"}}\n' for device in (OTHER, DEVICE))
     (tmp_path / "log").mkdir()
     lines = [eve_line(DEVICE, MAC), eve_line(OTHER, OTHER_MAC), eve_line(DEVICE, MAC, inside=True)]
     (tmp_path / "log" / "eve.json").write_text("\n".join(lines) + "\n")
@@ -97,6 +99,7 @@ WHOLE = {
     "rules.json": 2,
     "outbox.db": 2,
     "incidents.db": 1,
+    "verdicts.log": 1,
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
