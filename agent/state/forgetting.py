@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agent.state.audit import AUDIT_FILE, AuditLog
 from agent.state.retention import rotated, set_aside
 from contracts.errors import DataMissing, OutputError, UsageError
 from contracts.files import open_regular
@@ -102,7 +103,8 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
         samples = state_dir / SAMPLES_FILE
         if samples.exists():
             found.append(_from_samples(samples, identity.octets(), is_rehearsal=is_rehearsal))
-        for path in [] if eve is None else [eve, *rotated(eve)]:
+        lines = AuditLog(state_dir / AUDIT_FILE).files
+        for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
         for folder in dict.fromkeys([state_dir, outbox.parent]):

@@ -67,6 +67,8 @@ def state(tmp_path: Path) -> Path:
         for number, device in enumerate([DEVICE, DEVICE6, OTHER]):
             rows = np.ones((2, len(WINDOW_COLUMNS)), np.float32)
             book.add(Sample(device=address_bytes(device), due_us=number, rows=rows, margin=-5.0))
+    with (tmp_path / "verdicts.log").open("w") as log:
+        log.writelines(f'{{"device":"{device}"}}\n' for device in (OTHER, DEVICE))
     (tmp_path / "log").mkdir()
     lines = [eve_line(DEVICE, MAC), eve_line(OTHER, OTHER_MAC), eve_line(DEVICE, MAC, inside=True)]
     (tmp_path / "log" / "eve.json").write_text("\n".join(lines) + "\n")
@@ -105,6 +107,7 @@ WHOLE = {
     "rules.json": 2,
     "outbox.db": 2,
     "incidents.db": 1,
+    "verdicts.log": 1,
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
