@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -106,10 +106,9 @@ class Learning:
         self._aside.wait(END_S)
         self._open.close()
 
-    def take(self, messages: Iterable[Incoming]) -> None:
-        """Take what came from the broker; what is not for federation is left alone."""
-        if self._is_on:
-            self._incoming.extend(messages)
+    def take(self, message: Incoming) -> None:
+        """Take what came from the broker by these subscriptions."""
+        self._incoming.append(message)
 
     def turn(self, judged: Judged, *, now_us: int) -> None:
         """Do what is due about once a second; returns at once."""

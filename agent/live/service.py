@@ -181,7 +181,6 @@ class Service:
                 outbox=config.outbox_path if keeps_outbox else None,
                 bounds=bounds_of(config),
                 sets_aside=self._state_dir is not None,
-                subscriptions=self.learning.subscriptions,
             )
         )
         opened.enter_context(self.learning)
@@ -248,13 +247,13 @@ class Service:
 
     def _ask_for_mail(self, config: AgentConfig) -> None:
         """Subscribe to what the settings want of the broker."""
+        self.mail.ask("federation", self.learning.subscriptions, self.learning.take)
         self.mail.ask("verdicts", self.verdicts.subscriptions(is_wanted=config.mqtt.feedback), self.verdicts.take)
 
     def _each_second(self) -> None:
         self.judging.look()
         self.mail.hand_out()
         self.delivery.tick()
-        self.learning.take(self.delivery.incoming())
         self.learning.turn(self.judging, now_us=self.interfaces.clock_us)
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
