@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -127,7 +127,8 @@ class Learning:
             return FederationFacts()
         sampler, rollout = self._sampler, self._rollout
         skipped = sampler.skipped | {"devices": self.keeper.left_out}
-        messages = self._carrier.counts + rollout.counts
+        # Copies: the other thread may be counting, and a new reason would be a new key.
+        messages = Counter(dict(self._carrier.counts)) + Counter(dict(rollout.counts))
         return FederationFacts(
             is_enabled=True,
             kept=sampler.kept,
