@@ -52,7 +52,7 @@ def test_an_order_by_another_key_to_another_gateway_or_of_another_fleet_is_refus
     assert refused(pack_order(header(), OTHER)) == "signature"
     assert refused(pack_order(header(gateway="barn"), KEY)) == "wrong gateway"
     assert refused(pack_order(header(fleet="others"), KEY)) == "fleet"
-    assert refused(whole[:-1]) == "signature"
+    assert refused(whole[:-1]) == "truncated"
     assert refused(whole[:20]) == "truncated"
     assert refused(whole + bytes(4096)) == "oversize"
     assert refused(b"PSC1" + whole[4:]) == "foreign"
