@@ -23,10 +23,11 @@ from contracts.bundle import Bundle
 from contracts.head import Head, head_of, read_head
 from contracts.signed import MessageRefused, verify
 from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
+from federation.aggregator import flower
 from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut, refusals
 from federation.aggregator.settle import settled
-from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness
+from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness, merge, unusual
 from federation.privacy.protect import restored
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ class RoundSettings:
     largest_share: float = 0.5  # of the clip norm that one number may take; the rest waits in the residual
 
     def __post_init__(self) -> None:
+        if self.strategy not in flower.NAMES:
+            raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(flower.NAMES)}")
         if self.strategy not in STRATEGIES:
-            raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(STRATEGIES)}")
+            flower.need()
         if self.quorum < 1 or not 0.0 < self.kept_share <= 1.0 or not self.clip_norm > 0.0:
             raise ValueError(f"need quorum >= 1, 0 < kept_share <= 1 and clip_norm > 0, got {self}")
 
@@ -65,13 +68,25 @@ class Closed:
 
 
 class Rounds:
-    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round."""
+    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round.
+
+    `shipped` is the head that releases are held against; the bundle's own where none is given. A bundle that was made
+    here of an adopted head must be given the one its line began with, or small losses would add up over releases.
+    """
 
     def __init__(
-        self, ledger: Ledger, bundle: Bundle, *, fleet: str, key: Ed25519PrivateKey, settings: RoundSettings
+        self,
+        ledger: Ledger,
+        bundle: Bundle,
+        *,
+        fleet: str,
+        key: Ed25519PrivateKey,
+        settings: RoundSettings,
+        shipped: Head | None = None,
     ) -> None:
         self.settings = settings
         self._ledger, self._bundle, self._fleet, self._key = ledger, bundle, fleet, key
+        self._shipped = read_head(bundle.model) if shipped is None else shipped
         with ledger.change():
             self._settle_fleet()
 
@@ -107,6 +122,8 @@ class Rounds:
                 return bytes(row[0])
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
             head, settings = self.head, self.settings
+            if ledger.row("SELECT 1 FROM fleet WHERE bundle_sha256 = ?", self._bundle.manifest_sha256) is None:
+                raise LedgerError(f"{ledger.path}: the fleet went on to another bundle")
             header = CallHeader(
                 fleet=self._fleet,
                 round=last[0] + 1,
@@ -172,10 +189,10 @@ class Rounds:
             found = ledger.rows("SELECT gateway, message FROM updates WHERE round = ? ORDER BY gateway", number)
             updates = {str(name): read_update(bytes(message)) for name, message in found}
             head, why = None, f"{len(updates)} updates, wanted {self.settings.quorum}"
-            state = "void"
+            state, memory = "void", None
             if len(updates) >= self.settings.quorum:
-                head = self._aggregate(call, base, updates, now_us=now_us)
-                shipped = read_head(self._bundle.model)
+                head, memory = self._aggregate(call, base, updates, now_us=now_us)
+                shipped = self._shipped
                 head = head if teaching is None else settled(head, teaching, before=shipped)
                 why = "; ".join(refusals(hold_out, before=base, after=head, shipped=shipped))
                 state = "refused" if why else "adopted"
@@ -186,23 +203,47 @@ class Rounds:
             )  # fmt: skip
             if kept is not None:
                 ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
+                for name, content in (memory or {}).items():
+                    ledger.run("INSERT OR REPLACE INTO memory VALUES (?, ?)", name, content.astype("<f8").tobytes())
             ledger.count(state)
             ledger.log(state, at_us=now_us, round=number, updates=len(updates), why=why)
         return Closed(number, state, len(updates), why)
 
-    def _aggregate(self, call: Call, base: Head, updates: dict[str, Update], *, now_us: int) -> Head:
-        """Return the base moved by what the strategy makes of the updates; log who points elsewhere."""
+    def _aggregate(
+        self, call: Call, base: Head, updates: dict[str, Update], *, now_us: int
+    ) -> tuple[Head, flower.Memory]:
+        """Return the base moved by what the strategy makes of the updates, and what it remembers of all numbers.
+
+        Norms, cosines and who is unusual go into the log.
+        """
         values = np.stack([restored(each.steps, call) for each in updates.values()])
         examples = np.array([each.header.examples for each in updates.values()], np.int64)
-        delta = STRATEGIES[self.settings.strategy](values, examples)
+        number, strategy, places = call.header.round, self.settings.strategy, call.places
+        whole = self._memory(strategy, base.flat.size)
+        merged = merge(
+            strategy, values, examples,
+            round_number=number, memory={name: content[places] for name, content in whole.items()},
+        )  # fmt: skip
         norms = {name: round(norm_of(each.steps, scale=call.header.scale), 4) for name, each in updates.items()}
+        alike = dict(zip(updates, likeness(values, merged.delta), strict=True))
         self._ledger.log(
-            "aggregated", at_us=now_us, round=call.header.round, strategy=self.settings.strategy, norms=norms,
-            likeness=dict(zip(updates, likeness(values, delta), strict=True)),
+            "aggregated", at_us=now_us, round=number, strategy=strategy, by=merged.by, norms=norms, likeness=alike,
+            unusual=unusual(norms, alike),
         )  # fmt: skip
         moved = base.flat.astype(np.float64)
-        moved[call.places] += delta
-        return head_of(moved.astype(np.float32))
+        moved[places] += merged.delta
+        remembered = {}
+        for name, content in merged.memory.items():
+            kept = whole.get(name, np.zeros(base.flat.size)).copy()
+            kept[places] = content
+            remembered[f"{strategy} {name}"] = kept
+        return head_of(moved.astype(np.float32)), remembered
+
+    def _memory(self, strategy: str, parameters: int) -> flower.Memory:
+        """Return what a strategy remembers by name, float64[P] each; what is of another size is forgotten."""
+        found = self._ledger.rows("SELECT name, content FROM memory WHERE name GLOB ?", f"{strategy} *")
+        told = {str(name).partition(" ")[2]: np.frombuffer(content, "<f8") for name, content in found}
+        return {name: content for name, content in told.items() if content.size == parameters}
 
     def _checked(self, message: bytes, *, sender: str, now_us: int) -> Update:
         update = read_update(message)
@@ -255,7 +296,10 @@ class Rounds:
         elif row[1] != sha256:
             if self._ledger.row("SELECT 1 FROM rounds WHERE state = 'open'") is not None:
                 raise LedgerError(f"{self._ledger.path}: a round of another bundle is open: close it first")
-            self._ledger.run("UPDATE fleet SET bundle_sha256 = ?, head = ?", sha256, _octets(head))
+            # A bundle made of a head of this fleet, and back again: rounds go on from where they are.
+            own = "SELECT 1 FROM releases WHERE bundle_sha256 IN (?, ?)"
+            kept = self.head if self._ledger.row(own, sha256, row[1]) is not None else head
+            self._ledger.run("UPDATE fleet SET bundle_sha256 = ?, head = ?", sha256, _octets(kept))
 
 
 def _octets(head: Head) -> bytes:
