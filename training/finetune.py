@@ -1,4 +1,4 @@
-"""A few passes of a network over its own rows, from weights that came and to weights that go: federated learning's step.
+"""A few passes of a network over its own rows, from weights that came to weights that go: federated learning's step.
 
 `scope = "head"` moves the last layer alone, `"all"` every learnt number. The loss may hold the weights near where they
 began (FedProx, Li et al., MLSys 2020). Plain SGD by default, as the papers have it: it keeps nothing between rounds, so

@@ -25,13 +25,13 @@ def hold_round(
 
 
 def averaged(told: Sequence[Learnt]) -> Arrays:
-    """Return the mean of what clients say, weighted by their rows. Raises ValueError where they say different things."""
+    """Return the mean of what clients say, weighted by their rows. Raises ValueError where arrays differ."""
     names = list(told[0].arrays)
     total = sum(each.examples for each in told)
     if total < 1 or any(list(each.arrays) != names for each in told):
         raise ValueError("clients with the same arrays and at least one row in all are wanted")
     return {
-        name: sum(  # type: ignore[misc]
+        name: sum(
             (each.arrays[name].astype(np.float64) * (each.examples / total) for each in told),
             np.zeros(told[0].arrays[name].shape),
         ).astype(np.float32)
