@@ -181,7 +181,9 @@ def read_header(message: bytes) -> tuple[str, KeysHeader | MemberHeader, Parts]:
     if magic not in UP:
         raise MessageRefused("foreign", f"begins with {magic!r}, wanted a message of a private round")
     parts = opened(magic, message, most_bytes=MAX_UPDATE_BYTES if magic == MASKED_MAGIC else MAX_MASK_BYTES)
-    return UP[magic], header_of(KeysHeader if magic == KEYS_MAGIC else MemberHeader, parts.header), parts
+    if magic == KEYS_MAGIC:
+        return UP[magic], header_of(KeysHeader, parts.header), parts
+    return UP[magic], header_of(MemberHeader, parts.header), parts
 
 
 # -- up ---------------------------------------------------------------------------------------------------------------

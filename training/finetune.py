@@ -114,4 +114,4 @@ def _batches(count: int, settings: LocalSettings, *, seed: int, turn: int) -> tu
     epoch, part = divmod(turn, turns)
     order = np.random.default_rng([seed, epoch]).permutation(count)
     own = order[part * count // turns : (part + 1) * count // turns]
-    return torch.from_numpy(own if len(own) else order[:1]).split(settings.batch)
+    return tuple(torch.from_numpy(own if len(own) else order[:1]).split(settings.batch))

@@ -51,6 +51,8 @@ class RoundSettings:
     largest_share: float = 0.5  # of the clip norm that one number may take; the rest waits in the residual
 
     def __post_init__(self) -> None:
+        if self.mode not in ("robust", "private"):
+            raise ValueError(f"no mode {self.mode!r}, wanted robust or private")
         if self.strategy not in flower.NAMES:
             raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(flower.NAMES)}")
         if self.strategy not in STRATEGIES:
