@@ -1,9 +1,10 @@
 """Paper A as written: NSL-KDD, 10 clients, 100 rounds of FedAvg, SGD 0.01, batches of 32; beside it its ablations.
 
 What the paper leaves open, and our choice: rows are read as 41 steps of one value (the paper shows attention per
-column), symbols as their place in the alphabet, everything min-max to [0, 1]; clients have equal parts of the rows at
-random; in a round a client sees `--share` of its rows, in turn; weights begin as He et al. draw them. The figures are those of the last round: no round is
-chosen by the test rows. A run goes on where it was stopped (`--state`). Needs torch; `--share 1` takes hours on a core.
+column), symbols as their place in the alphabet, everything min-max to [0, 1]; weights begin as He et al. draw them;
+clients have equal parts of the rows at random; in a round a client sees `--share` of its rows, in turn. The figures are
+those of the last round: no round is chosen by the test rows. A run goes on where it was stopped (`--state`). Needs
+torch; `--share 1` takes hours on a core.
 """
 
 from __future__ import annotations
