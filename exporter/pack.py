@@ -148,7 +148,7 @@ def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: 
     held_out = {} if release.captures is None else held_out_report(unsigned, release.captures)
     text = card(_card_inputs(manifest, measured, release, held_out=held_out))
     contents = {**models, MODEL_CARD: text.encode()}
-    return Packed(folder, _write(folder, contents, manifest, release), measured, int8_parity)
+    return Packed(folder, write_bundle(folder, contents, manifest, key=release.key), measured, int8_parity)
 
 
 def pin(manifest_sha256: str, *, path: Path = PINNED) -> None:
@@ -178,8 +178,13 @@ def _check_place(folder: Path) -> None:
         raise OutputError(f"{folder} holds {astray[0]!r}, wanted an empty folder or a bundle to replace")
 
 
-def _write(folder: Path, contents: Mapping[str, bytes], manifest: Manifest, release: Release) -> str:
-    """Write all files beside the folder, load them as a bundle, put them in its place; return the manifest's sha256."""
+def write_bundle(
+    folder: Path, contents: Mapping[str, bytes], manifest: Manifest, *, key: Ed25519PrivateKey | None
+) -> str:
+    """Write all files beside the folder, load them as a bundle, put them in its place; return the manifest's sha256.
+
+    `manifest.files` is filled in here. Raises OutputError.
+    """
     draft, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
     try:
         for left_over in (draft, old):
@@ -189,8 +194,8 @@ def _write(folder: Path, contents: Mapping[str, bytes], manifest: Manifest, rele
             (draft / name).write_bytes(content)
         files = {name: file_sha256(draft / name) for name in contents}
         digest = write_manifest(draft, manifest.model_copy(update={"files": files}))
-        if release.key is not None:
-            sign_manifest(draft, release.key)
+        if key is not None:
+            sign_manifest(draft, key)
         load_bundle(draft)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(old)
