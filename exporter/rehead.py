@@ -22,9 +22,9 @@ from contracts.bundle import MODEL, MODEL_FLOAT, Bundle, Figures, Source
 from contracts.ground_truth import GroundTruth
 from contracts.head import Head, read_head, with_head
 from detection.onnx_engine import OnnxEngine
+from exporter.bundle_folder import write_bundle
 from exporter.gate import Benign, Measured, Step, check
 from exporter.measure import accuracy
-from exporter.pack import write_bundle
 from exporter.parity import Outputs, compare, run_onnx
 from training.evaluate import evaluate
 from training.figures.outcomes import figures

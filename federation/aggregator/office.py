@@ -11,12 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 from contracts.anchors import pack_anchors
 from contracts.bundle import Bundle, default_bundle, load_bundle
-from contracts.errors import ConfigError
 from contracts.head import read_head
 from contracts.signed import MessageRefused
 from contracts.terminal import complain
@@ -133,12 +132,16 @@ class Office:
     def release(self, *, now_us: int) -> Release:
         """Build a bundle of the fleet's head and begin to roll it out. Raises GateRefused, and what disks raise.
 
-        Raises ConfigError where a roll-out is in canary already.
+        Raises ValueError where there is nothing new, nobody to take it, or a roll-out in canary already.
         """
         head, number = self.rounds.head, self.rollouts.next_number()
+        if head.sha256 in self._released():
+            raise ValueError("the fleet's head is that of a release, or of the first bundle: nothing to release")
+        if self.ledger.row("SELECT 1 FROM gateways WHERE revoked_us IS NULL") is None:
+            raise ValueError("no gateway is enrolled: nobody to order a release to")
         bundle, _ = self.press.build(self.bundle, head, release=number, now_us=now_us)
         if not self.rollouts.begin(bundle, head_sha256=head.sha256, now_us=now_us):
-            raise ConfigError("a roll-out is in canary already: wait, halt it or roll it back")
+            raise ValueError("a roll-out is in canary already: wait, halt it or roll it back")
         return self.rollouts.releases()[0]
 
     def sayings(self) -> Iterator[Saying]:
@@ -152,7 +155,7 @@ class Office:
         for release in self.rollouts.releases():
             topic = f"{fleet}/bundle/{release.bundle_sha256}"
             if release in offered:
-                yield Saying(topic, b"offered", lambda number=release.number: self.rollouts.archive(number))  # type: ignore[misc]
+                yield Saying(topic, b"offered", partial(self.rollouts.archive, release.number))
             else:
                 yield Saying(topic, b"withdrawn", bytes)
         for gateway, order in self.rollouts.orders().items():
@@ -223,21 +226,23 @@ class Office:
 
     def _release_if_due(self, *, now_us: int) -> None:
         head = self.rounds.head.sha256
-        is_new = head not in (self._refused_head, read_head(self.bundle.model).sha256)
-        if not is_new or not self._was_adopted() or not self.rollouts.is_due(head, now_us=now_us):
+        is_new = head not in {self._refused_head, *self._released()}
+        if not is_new or not self.rollouts.is_due(now_us=now_us):
             return
         try:
             released = self.release(now_us=now_us)
             complain(f"release {released.number} goes to canaries")
-        except (GateRefused, ConfigError) as exc:
+        except (GateRefused, ValueError) as exc:
             self._refused_head = head
             complain(exc)
             with self.ledger.change() as ledger:
                 ledger.count("releases refused")
                 ledger.log("release refused", at_us=now_us, head=head, why=str(exc)[:300])
 
-    def _was_adopted(self) -> bool:
-        return self.ledger.row("SELECT 1 FROM rounds WHERE state = 'adopted'") is not None
+    def _released(self) -> set[str]:
+        """Return the heads that a bundle was made of already, that of the base included."""
+        found = {each.head_sha256 for each in self.rollouts.releases()}
+        return found | {read_head(self.base.model).sha256, read_head(self.bundle.model).sha256}
 
 
 def _base(config: AggregatorConfig) -> Bundle:

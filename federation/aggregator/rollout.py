@@ -106,14 +106,10 @@ class Rollouts:
         """Return the number of the next release."""
         return 1 + max([self._base.manifest.release, *(each.number for each in self.releases())])
 
-    def is_due(self, head_sha256: str, *, now_us: int) -> bool:
-        """Return whether a head should become a release: another one than the last, and the last is old enough."""
-        releases = self.releases()
-        if not releases:
-            return True
-        last = releases[0]
-        is_settled = last.state != CANARY and now_us - last.since_us >= self.settings.every_us
-        return is_settled and head_sha256 != last.head_sha256
+    def is_due(self, *, now_us: int) -> bool:
+        """Return whether there may be another release: none is in canary, and the last is old enough."""
+        last = next(iter(self.releases()), None)
+        return last is None or (last.state != CANARY and now_us - last.since_us >= self.settings.every_us)
 
     def begin(self, bundle: Bundle, *, head_sha256: str, now_us: int) -> bool:
         """Order a new bundle to canaries; return whether no other worker began one first.
