@@ -24,6 +24,7 @@ from agent.config.telling import (
 from agent.config.watching import (
     CaptureSection,
     DataSection,
+    FederationSection,
     GatewaySection,
     JudgementSection,
     ScoringSection,
@@ -46,6 +47,7 @@ class AgentConfig(Section):
     outbox: OutboxSection = Field(default_factory=OutboxSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     status: StatusSection = Field(default_factory=StatusSection)
+    federation: FederationSection = Field(default_factory=FederationSection)
     data: DataSection = Field(default_factory=DataSection)
 
     @property

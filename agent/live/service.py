@@ -31,6 +31,8 @@ from agent.config import AgentConfig
 from agent.console.outgoing import Outgoing
 from agent.delivery import Delivery
 from agent.delivery.clock import is_clock_synchronised
+from agent.delivery.letters import Posted
+from agent.learning.learning import Learning
 from agent.live.chores import Aside, Chores
 from agent.live.gathering import Gathering
 from agent.live.judging import Judging
@@ -156,6 +158,7 @@ class Service:
             deadline_s=scoring.deadline_ms / 1000,
             max_waiting=scoring.max_waiting_windows,
         )
+        self.learning = Learning(config, state_dir=self._state_dir, post=self._post)
         self.judging = Judging(
             config,
             state_dir=self._state_dir,
@@ -165,6 +168,7 @@ class Service:
             mac_of=self.around.mac_of,
             renamed=self._renamed,
             is_busy=lambda: len(self.waiting) > self.waiting.batch_windows,
+            observer=self.learning.keeper,
         )
         mqtt = mqtt_of(config, environ=self._environ)
         keeps_outbox = self._state_dir is not None or config.outbox.path is not None
@@ -175,8 +179,10 @@ class Service:
                 outbox=config.outbox_path if keeps_outbox else None,
                 bounds=bounds_of(config),
                 sets_aside=self._state_dir is not None,
+                subscriptions=self.learning.subscriptions,
             )
         )
+        opened.enter_context(self.learning)
         self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(self.config.mqtt.url))
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
         self.record = opened.enter_context(Recorder(self._state_dir))
@@ -236,6 +242,8 @@ class Service:
     def _each_second(self) -> None:
         self.judging.look()
         self.delivery.tick()
+        self.learning.take(self.delivery.incoming())
+        self.learning.turn(self.judging, now_us=self.interfaces.clock_us)
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
             self._look_around()
@@ -251,6 +259,7 @@ class Service:
             silences=self.around.silences(),
             devices=self.around.facts(),
             board=self.servers.board_facts,
+            federation=self.learning.facts(),
         )
         self.board.post(facts)
         status = status_text(facts)
@@ -282,6 +291,9 @@ class Service:
         self.gathering.told(update)
         sha256 = self.judging.serving.bundle.manifest_sha256
         self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
+
+    def _post(self, topic: str, payload: bytes, *, content_type: str) -> Posted | None:
+        return self.delivery.post(topic, payload, content_type=content_type)
 
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)

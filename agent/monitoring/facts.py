@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from agent.monitoring.federation import FederationFacts
+
 INFERENCE_EDGES_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.021, 0.05, 0.1, 0.25, 1.0)
 """21 ms is what the literature's gateways take for one inference; the edge shows on which side of it this one is."""
 LATENCY_EDGES_S: Final = (0.005, 0.021, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -230,6 +232,9 @@ class DeliveryFacts:
     resent: int = 0
     dropped: Counted = ()
     """Alerts that left without the broker's word, by reason: rows, bytes, age, unsendable, unwritten."""
+    received: int = 0
+    refused: Counted = ()
+    """Messages of the broker that were not taken, by reason: topic, size, malformed, full, packet."""
     commit: HistogramFacts = field(default_factory=lambda: HistogramFacts(DISK_EDGES_S))
     acknowledge: HistogramFacts = field(default_factory=lambda: HistogramFacts(LATENCY_EDGES_S))
     sinks: tuple[SinkFacts, ...] = ()
@@ -253,6 +258,10 @@ class BundleFacts:
     rollbacks: int = 0
     refused: int = 0
     last_refusal: str = ""
+    on_probation: bool = False
+    """Whether the one that serves is still on trial."""
+    refused_names: tuple[str, ...] = ()
+    """Bundles turned away or taken back here, by their names in the store, newest last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,6 +351,7 @@ class AgentFacts:
     """Seconds spent by stage of the pipeline (`agent.stopwatch`), without its total."""
     watchdog_feeds: int = 0
     board: BoardFacts = field(default_factory=BoardFacts)
+    federation: FederationFacts = field(default_factory=FederationFacts)
 
 
 class FactsBoard:
