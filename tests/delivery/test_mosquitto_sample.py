@@ -1,11 +1,8 @@
 """The broker sample in deploy/mosquitto, with nothing changed but paths and the port, on a real mosquitto."""
 
-import os
-import pwd
 import queue
 import re
 import ssl
-from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
@@ -16,10 +13,10 @@ from contracts.rollout import MAX_ARCHIVE_BYTES
 from tests.alerts import make_alert
 from tests.broker import PATIENCE_S
 from tests.delivery.certificates import Authority
+from tests.mosquitto_sample import as_sample
 
 pytestmark = pytest.mark.needs_broker
 
-SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto"
 NOT_AUTHORIZED = 0x87
 
 
@@ -31,25 +28,7 @@ def authority(tmp_path):
 @pytest.fixture
 def sample(broker, authority, tmp_path):
     """Give the sample's broker, running."""
-    cert, key = authority.issue("broker")
-    acl = tmp_path / "acl"
-    acl.write_text((SAMPLE / "penstock.acl").read_text())
-    acl.chmod(0o600)
-    places = {
-        "/etc/mosquitto/certs/ca.pem": authority.ca,
-        "/etc/mosquitto/certs/broker.crt": cert,
-        "/etc/mosquitto/certs/broker.key": key,
-        "/etc/mosquitto/penstock.acl": acl,
-    }
-    text = (SAMPLE / "penstock.conf").read_text()
-    for place, file in places.items():
-        assert place in text
-        text = text.replace(place, str(file))
-    made = broker()
-    assert "\nlistener 8883\n" in text
-    text = text.replace("\nlistener 8883\n", f"\nlistener {made.port} 127.0.0.1\n")
-    (made.folder / "mosquitto.conf").write_text(f"user {pwd.getpwuid(os.getuid()).pw_name}\n{text}")
-    return made.start()
+    return as_sample(broker(), authority, tmp_path).start()
 
 
 def settings(sample, authority, name, *, gateway=None):

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
-UNITS = ["penstock.service", "penstock-tensorrt.service", "penstock-offloads@.service"]
+UNITS = ["penstock.service", "penstock-tensorrt.service", "penstock-offloads@.service", "penstock-aggregator.service"]
 DROP_INS = sorted(path.stem for path in (SYSTEMD / "penstock.service.d").glob("*.conf"))
 MOST_EXPOSURE = 20  # tenths
 
@@ -127,3 +127,17 @@ def test_the_worker_runs_as_the_agent_does_and_cannot_reach_the_network():
 
     assert (worker["User"], worker["PrivateNetwork"]) == (agent["User"], "yes")
     assert "MemoryDenyWriteExecute=no" in (SYSTEMD / UNITS[1]).read_text()
+
+
+def test_the_aggregator_has_no_capability_and_a_user_of_its_own():
+    """Its keys sign what gateways run: no gateway's agent may read them."""
+    text = (SYSTEMD / "penstock-aggregator.service").read_text()
+    unit = dict(settings(text))
+
+    assert ("CapabilityBoundingSet", "") in settings(text)
+    assert unit["User"] == unit["Group"] == unit["StateDirectory"] == "penstock-aggregator"
+    assert (unit["StateDirectoryMode"], unit["UMask"], unit["Type"]) == ("0700", "0077", "notify")
+    assert "AF_PACKET" not in unit["RestrictAddressFamilies"]
+    assert unit["RestartPreventExitStatus"].split() == ["64", "65", "78"]
+    users = (SYSTEMD / "sysusers.d" / "penstock-aggregator.conf").read_text()
+    assert re.search(rf"^u {unit['User']} - ", users, re.MULTILINE)

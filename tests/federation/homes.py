@@ -103,16 +103,21 @@ def near_alarms() -> Windows:
 
 
 def fill(
-    state_dir: Path, *, alarm: Windows | None = None, incident_id: str = FALSE_ALARM, called: str = "scan"
+    state_dir: Path,
+    *,
+    alarm: Windows | None = None,
+    incident_id: str = FALSE_ALARM,
+    called: str = "scan",
+    now_us: int = NOW_US,
 ) -> Path:
     """Keep aged benign windows, and an incident's of the last hours, as an agent would; return the state folder."""
     with SampleBook(state_dir / SAMPLES_FILE, write=True) as book:
         calm = benign()
         for place in range(len(calm)):
-            due_us = NOW_US - 2 * DAY_US - place * 600_000_000  # some two weeks of them, every ten minutes
+            due_us = now_us - 2 * DAY_US - place * 600_000_000  # some two weeks of them, every ten minutes
             book.add(_sample(calm, place, due_us=due_us))
         for place in range(0 if alarm is None else len(alarm)):
-            due_us = NOW_US - 3_600_000_000 + place * 1_000_000
+            due_us = now_us - 3_600_000_000 + place * 1_000_000
             index = NAMES.index(called)
             book.add(_sample(alarm, place, due_us=due_us, incident_id=incident_id, class_index=index))
     return state_dir
