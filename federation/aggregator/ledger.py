@@ -24,7 +24,17 @@ APPLICATION_ID: Final = 0x50454E41  # "PENA"
 FORMAT: Final = 1
 MAX_LOGGED: Final = 1000
 WAL_PATIENCE: Final = 100
-STATE_TABLES: Final = ("fleet", "gateways", "rounds", "updates", "memory", "releases", "orders")
+STATE_TABLES: Final = (
+    "fleet",
+    "gateways",
+    "rounds",
+    "updates",
+    "memory",
+    "releases",
+    "orders",
+    "private_rounds",
+    "private",
+)
 
 _SCHEMA: Final = """
 CREATE TABLE fleet (name TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, head BLOB NOT NULL) WITHOUT ROWID;
@@ -40,6 +50,11 @@ CREATE TABLE audit (number INTEGER PRIMARY KEY, entry TEXT NOT NULL, sha256 TEXT
 # Came after the first files of this format were made, and is added to those.
 _ADDED: Final = """
 CREATE TABLE IF NOT EXISTS memory (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS private_rounds (number INTEGER PRIMARY KEY, state TEXT NOT NULL, until_us INTEGER NOT NULL,
+    roster BLOB, senders BLOB, survivors BLOB, total BLOB, why TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS private (round INTEGER NOT NULL, kind TEXT NOT NULL, gateway TEXT NOT NULL,
+    sha256 TEXT NOT NULL, message BLOB NOT NULL, received_us INTEGER NOT NULL,
+    PRIMARY KEY (round, kind, gateway)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS releases (number INTEGER PRIMARY KEY, state TEXT NOT NULL, bundle_sha256 TEXT NOT NULL,
     head_sha256 TEXT NOT NULL, archive BLOB NOT NULL, since_us INTEGER NOT NULL, why TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (gateway TEXT PRIMARY KEY, number INTEGER NOT NULL, release INTEGER NOT NULL,
