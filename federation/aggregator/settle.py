@@ -1,26 +1,23 @@
-"""How far a head goes, and its level: learning from benign traffic lowers all suspicion, the bias of benign lifts it.
+"""Setting a new head's level: fine-tuning on benign traffic lowers all suspicion, and the bias of benign gives it back.
 
 The bias of benign is lowered as little as lets the head find as many attacks of the aggregator's teaching windows, in
 all, as the bundle's head. Whether that costs false alarms is the release gate's to say, on windows not
 used here. Trap: one number moves all classes; a class that a round really unlearnt is not brought back by it, and is
-left to the gate. Where the gate refuses the whole step, half of it is tried, a quarter, an eighth: a round that
-loses two attacks of hundreds at its end may lose none on the way there.
+left to the gate.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from contracts.classes import BENIGN
-from contracts.head import Head, head_of
-from federation.aggregator.release import ATTACKS, HoldOut, refusals
+from contracts.head import Head
+from federation.aggregator.release import ATTACKS, HoldOut
 
 MOST: Final = 3.0  # in log-odds: more would be another head
 STEP: Final = 0.05
-SHARES: Final = (1.0, 0.5, 0.25, 0.125)  # of the way from the head before; each is one look at the hold-out
 
 
 def settled(head: Head, teaching: HoldOut, *, before: Head) -> Head:
@@ -33,25 +30,3 @@ def settled(head: Head, teaching: HoldOut, *, before: Head) -> Head:
         if teaching.found(lowered)[ATTACKS][0] >= wanted:
             return lowered
     return head
-
-
-@dataclass(frozen=True)
-class Passed:
-    """A head that may be used and the share of the way it went; or None and why not even the last share may."""
-
-    head: Head | None
-    share: float
-    why: str
-
-
-def furthest(base: Head, head: Head, *, hold_out: HoldOut, teaching: HoldOut | None, shipped: Head) -> Passed:
-    """Return the largest step from a base towards a head that, at its level, passes the release gate."""
-    why = ""
-    for share in SHARES:
-        part = head_of((base.flat + np.float32(share) * (head.flat - base.flat)).astype(np.float32))
-        level = part if teaching is None else settled(part, teaching, before=shipped)
-        broken = "; ".join(refusals(hold_out, before=base, after=level, shipped=shipped))
-        if not broken:
-            return Passed(level, share, "")
-        why = why or broken
-    return Passed(None, 0.0, why)

@@ -15,7 +15,6 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from contracts.bundle import default_bundle
-from contracts.classes import BENIGN
 from contracts.head import head_of, read_head
 from contracts.trust import read_public_key
 from contracts.update import UpdateHeader, pack_update, read_call
@@ -26,7 +25,7 @@ from federation.verdict import is_over
 from tests.broker import Broker
 from tests.delivery.certificates import Authority
 from tests.federation import homes
-from tests.federation.homes import DEMO, FALSE_ALARM, Windows, attacks, demo, fill
+from tests.federation.homes import DEMO, FALSE_ALARM, Windows, attacks, fill, uploads
 from tests.federation.street import FLEET, House, Townhall, calm, copy_state, until
 from tests.mosquitto_sample import as_sample
 from training.variants import Variant, make_variant
@@ -84,10 +83,10 @@ class Street:
         self.calls_key = read_public_key(keys / "calls.pem.pub")
         (truth,) = homes.ground_truth.load(DEMO)
         slower = make_variant(truth, Variant("slower", pace=1.3), folder=folder / "captures")
-        self.teaching = slower.path.parent / "ground_truth.json"
+        self.judging = slower.path.parent / "ground_truth.json"
         cert, key = authority.issue("aggregator")
         told = SETTINGS.format(
-            port=broker.port, ca=authority.ca, cert=cert, key=key, keys=keys, teaching=self.teaching, judging=DEMO,
+            port=broker.port, ca=authority.ca, cert=cert, key=key, keys=keys, teaching=DEMO, judging=self.judging,
             folder=folder,
         )  # fmt: skip
         self.townhall = Townhall(folder, told)
@@ -113,7 +112,7 @@ class Street:
     def windows(self) -> ServerWindows:
         """Return the aggregator's own windows, as it reads them."""
         told = self.folder / "aggregator" / "windows"
-        return server_windows(default_bundle(), homes.engine(), teaching=[self.teaching], judging=[DEMO], cache=told)
+        return server_windows(default_bundle(), homes.engine(), teaching=[DEMO], judging=[self.judging], cache=told)
 
     def pump(self) -> None:
         for house in self.houses.values():
@@ -206,8 +205,8 @@ def street(broker, tmp_path: Path, request: pytest.FixtureRequest, calm: None) -
 
 
 def false_alarms() -> tuple[Windows, str]:
-    """Return the demo's benign windows that the shipped bundle calls an attack."""
-    return demo().where((demo().label == BENIGN) & (demo().margin > 0)), "brute_force"
+    """Return benign windows that the shipped bundle calls an attack."""
+    return uploads(), "exfiltration"
 
 
 def floods() -> tuple[Windows, str]:
