@@ -24,27 +24,34 @@ from detection.onnx_engine import OnnxEngine
 from exporter.sign import load_key
 from federation.aggregator.anchors import choose
 from federation.aggregator.ledger import Ledger
+from federation.aggregator.masked_rounds import MaskedRounds
 from federation.aggregator.releasing import Press, kept
 from federation.aggregator.rollout import Release, Rollouts, RolloutSettings
-from federation.aggregator.rounds import Rounds, RoundSettings
+from federation.aggregator.rounds import Closed, Rounds, RoundSettings
 from federation.aggregator.settings import AggregatorConfig
 from federation.aggregator.windows import ServerWindows, server_windows
 from training.errors import GateRefused
 
 LEDGER: Final = "aggregator.db"
 HOUR_US: Final = 3_600_000_000
+AGAIN_US: Final = 180_000_000  # what is not retained is said again that often: a gateway may have been away
 TOPICS: Final = "penstock/v1"
 UPDATES: Final = f"{TOPICS}/+/update/+"
+UPS: Final = f"{TOPICS}/+/federation/up/+"
 STATUS: Final = f"{TOPICS}/+/status"
 
 
 @dataclass(frozen=True)
 class Saying:
-    """What a topic should hold: `name` tells one content from another, `content` makes it."""
+    """What a topic should hold, or with `is_retained` false what is said there once more whenever `name` changes.
+
+    `name` tells one content from another, `content` makes it.
+    """
 
     topic: str
     name: bytes
     content: Callable[[], bytes]
+    is_retained: bool = True
 
 
 class Office:
@@ -93,9 +100,10 @@ class Office:
     def take(self, topic: str, payload: bytes, *, now_us: int) -> str:
         """Take a message by what it is; return what became of it, one word. Raises LedgerError: keep it then."""
         match topic.split("/")[2:]:
-            case [sender, "update", _]:
+            case [sender, "update", _] | [sender, "federation", "up", _]:
+                rounds = self.rounds if self.masked is None else self.masked
                 try:
-                    return self.rounds.submit(payload, sender=sender, now_us=now_us)
+                    return rounds.submit(payload, sender=sender, now_us=now_us)
                 except MessageRefused:
                     return "refused"
             case [sender, "status"]:
@@ -105,16 +113,24 @@ class Office:
 
     def tick(self, *, now_us: int) -> None:
         """Do what is due. Raises LedgerError."""
-        if self.rounds.is_due(now_us=now_us):
-            closed = self.rounds.close(now_us=now_us, hold_out=self.windows.judging, teaching=self.windows.teaching)
-            if closed is not None:
-                complain(f"round {closed.number} is {closed.state} with {closed.updates} updates{_why(closed.why)}")
+        closed = self._closed(now_us=now_us)
+        if closed is not None:
+            complain(f"round {closed.number} is {closed.state} with {closed.updates} updates{_why(closed.why)}")
         self.rollouts.step(now_us=now_us)
         self.follow()
         if self.config.rollout.is_automatic:
             self._release_if_due(now_us=now_us)
         if self.config.rounds.is_automatic and self._is_round_due(now_us=now_us):
             self.open_round(now_us=now_us)
+
+    def _closed(self, *, now_us: int) -> Closed | None:
+        judging, teaching = self.windows.judging, self.windows.teaching
+        if self.masked is None:
+            is_due = self.rounds.is_due(now_us=now_us)
+            return self.rounds.close(now_us=now_us, hold_out=judging, teaching=teaching) if is_due else None
+        self.masked.advance(now_us=now_us)
+        is_due = self.masked.is_due()
+        return self.masked.close(now_us=now_us, hold_out=judging, teaching=teaching) if is_due else None
 
     def follow(self) -> None:
         """Go on to the bundle that the fleet runs now, once no round of another one is open."""
@@ -144,10 +160,15 @@ class Office:
             raise ValueError("a roll-out is in canary already: wait, halt it or roll it back")
         return self.rollouts.releases()[0]
 
-    def sayings(self) -> Iterator[Saying]:
+    @property
+    def masked(self) -> MaskedRounds | None:
+        """Return what private rounds go through; None in mode robust."""
+        return MaskedRounds(self.rounds) if self.config.rounds.mode == "private" else None
+
+    def sayings(self, *, now_us: int) -> Iterator[Saying]:
         """Give what topics should hold now."""
         fleet = f"{TOPICS}/fleet/{self.fleet}"
-        row = self.ledger.row("SELECT call FROM rounds ORDER BY number DESC LIMIT 1")
+        row = self.ledger.row("SELECT call, number FROM rounds ORDER BY number DESC LIMIT 1")
         if row is not None:
             yield _saying(f"{fleet}/round", bytes(row[0]))
             yield Saying(f"{fleet}/anchors", self.bundle.manifest_sha256.encode(), self._anchors)
@@ -160,6 +181,11 @@ class Office:
                 yield Saying(topic, b"withdrawn", bytes)
         for gateway, order in self.rollouts.orders().items():
             yield _saying(f"{TOPICS}/{gateway}/manifest", order)
+        number = 0 if row is None else int(row[1])
+        for gateway, message in [] if self.masked is None else self.masked.outgoing():
+            name = hashlib.sha256(message).digest() + (now_us // AGAIN_US).to_bytes(8, "big")
+            topic = f"{TOPICS}/{gateway}/federation/down/{number}"
+            yield Saying(topic, name, partial(bytes, message), is_retained=False)
 
     def facts(self, *, now_us: int) -> dict[str, Any]:
         """Return how things stand, as `status` tells and metrics count."""
@@ -206,7 +232,7 @@ class Office:
     def _rounds(self) -> Rounds:
         told = self.config.rounds
         settings = RoundSettings(
-            strategy=told.strategy, quorum=told.quorum, lasts_us=round(told.lasts_h * HOUR_US),
+            mode=told.mode, strategy=told.strategy, quorum=told.quorum, lasts_us=round(told.lasts_h * HOUR_US),
             clip_norm=told.clip_norm, kept_share=told.kept_share,
         )  # fmt: skip
         shipped = read_head(self.base.model)

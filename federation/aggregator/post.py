@@ -13,7 +13,7 @@ import ipaddress
 import queue
 import ssl
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from contracts.errors import ConfigError
 from contracts.files import open_regular
 from contracts.terminal import complain
+from federation.aggregator.office import Saying
 from federation.aggregator.settings import BrokerSection
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
@@ -111,20 +112,16 @@ class Post:
         if incoming.connection == self.connects and self.is_connected:
             self._client.ack(incoming.number, 1)
 
-    def keep_said(self, wanted: Mapping[str, Callable[[], bytes]], *, names: Mapping[str, bytes]) -> None:
-        """See to it that topics hold what they should: say anew whose name changed since it was said.
-
-        `names` are what tells one content from another; the content is made where it is to be sent.
-        """
-        if not self.is_connected:
+    def keep_said(self, saying: Saying) -> None:
+        """See to it that a topic holds what it should: say it where its name changed since it was said here."""
+        if not self.is_connected or self._said.get(saying.topic) == saying.name:
             return
-        for topic, name in names.items():
-            if self._said.get(topic) == name:
-                continue
-            sent = self._client.publish(topic, wanted[topic](), qos=1, retain=True, properties=_octets())
-            with self._lock:
-                self._said[topic] = name
-                self._topics[sent.mid] = topic
+        sent = self._client.publish(
+            saying.topic, saying.content(), qos=1, retain=saying.is_retained, properties=_octets()
+        )
+        with self._lock:
+            self._said[saying.topic] = saying.name
+            self._topics[sent.mid] = saying.topic
 
     def _made(self, client_id: str) -> Client:
         client = _Client(

@@ -116,6 +116,9 @@ class RoundsSection(Section):
     every_h: float = Field(24.0, ge=0.0, le=8760.0, description="hours from one round's begin to the next, at least")
     lasts_h: float = Field(20.0, gt=0.0, le=8760.0, description="hours a round waits for updates")
     quorum: int = Field(3, ge=1, le=10_000, description="updates below which a round is void; 3 to be robust at all")
+    mode: Literal["robust", "private"] = Field(
+        "robust", description="robust: we see each gateway's update; private: their sum alone, which no strategy guards"
+    )
     strategy: Strategy = Field(
         "fedtrimmedavg", description="fedavg, fedmedian and fedtrimmedavg need nothing; the others are Flower's"
     )

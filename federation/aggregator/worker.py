@@ -17,7 +17,7 @@ from contracts.terminal import complain
 from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
 from federation.aggregator.notify import ALIVE, READY, STOPPING, notify
-from federation.aggregator.office import STATUS, UPDATES, Office
+from federation.aggregator.office import STATUS, UPDATES, UPS, Office
 from federation.aggregator.post import Incoming, Post
 
 TURN_S: Final = 1.0
@@ -68,10 +68,8 @@ class Worker:
         """Do what is due, and see to it that everybody can read it."""
         self._take_waiting()
         self.office.tick(now_us=self._now_us())
-        sayings = list(self.office.sayings())
-        self.post.keep_said(
-            {each.topic: each.content for each in sayings}, names={each.topic: each.name for each in sayings}
-        )
+        for saying in self.office.sayings(now_us=self._now_us()):
+            self.post.keep_said(saying)
         broker = {
             "is_connected": self.post.is_connected,
             "connects": self.post.connects,
@@ -111,4 +109,4 @@ def client_id(office: Office) -> str:
 def filters(office: Office) -> list[str]:
     """Return what a worker subscribes to: updates shared among workers, retained status messages each for itself."""
     share = office.config.worker.share
-    return [f"$share/{share}/{UPDATES}" if share else UPDATES, STATUS]
+    return [*(f"$share/{share}/{each}" if share else each for each in (UPDATES, UPS)), STATUS]
