@@ -101,7 +101,7 @@ class Office:
         """Take a message by what it is; return what became of it, one word. Raises LedgerError: keep it then."""
         match topic.split("/")[2:]:
             case [sender, "update", _] | [sender, "federation", "up", _]:
-                rounds = self.rounds if self.masked is None else self.masked
+                rounds = self.masked or self.rounds
                 try:
                     return rounds.submit(payload, sender=sender, now_us=now_us)
                 except MessageRefused:
@@ -125,12 +125,11 @@ class Office:
 
     def _closed(self, *, now_us: int) -> Closed | None:
         judging, teaching = self.windows.judging, self.windows.teaching
-        if self.masked is None:
-            is_due = self.rounds.is_due(now_us=now_us)
-            return self.rounds.close(now_us=now_us, hold_out=judging, teaching=teaching) if is_due else None
-        self.masked.advance(now_us=now_us)
-        is_due = self.masked.is_due()
-        return self.masked.close(now_us=now_us, hold_out=judging, teaching=teaching) if is_due else None
+        if (masked := self.masked) is not None:
+            masked.advance(now_us=now_us)
+            return masked.close(now_us=now_us, hold_out=judging, teaching=teaching) if masked.is_due() else None
+        is_due = self.rounds.is_due(now_us=now_us)
+        return self.rounds.close(now_us=now_us, hold_out=judging, teaching=teaching) if is_due else None
 
     def follow(self) -> None:
         """Go on to the bundle that the fleet runs now, once no round of another one is open."""
@@ -162,8 +161,9 @@ class Office:
 
     @property
     def masked(self) -> MaskedRounds | None:
-        """Return what private rounds go through; None in mode robust."""
-        return MaskedRounds(self.rounds) if self.config.rounds.mode == "private" else None
+        """Return what the open round goes through where it is a private one; None where it is robust."""
+        opened = self.rounds.opened()
+        return MaskedRounds(self.rounds) if opened is not None and opened[0].header.mode == "private" else None
 
     def sayings(self, *, now_us: int) -> Iterator[Saying]:
         """Give what topics should hold now."""
@@ -181,11 +181,11 @@ class Office:
                 yield Saying(topic, b"withdrawn", bytes)
         for gateway, order in self.rollouts.orders().items():
             yield _saying(f"{TOPICS}/{gateway}/manifest", order)
-        number = 0 if row is None else int(row[1])
-        for gateway, message in [] if self.masked is None else self.masked.outgoing():
-            name = hashlib.sha256(message).digest() + (now_us // AGAIN_US).to_bytes(8, "big")
-            topic = f"{TOPICS}/{gateway}/federation/down/{number}"
-            yield Saying(topic, name, partial(bytes, message), is_retained=False)
+        if row is not None and (masked := self.masked) is not None:
+            for gateway, message in masked.outgoing():
+                name = hashlib.sha256(message).digest() + (now_us // AGAIN_US).to_bytes(8, "big")
+                topic = f"{TOPICS}/{gateway}/federation/down/{row[1]}"
+                yield Saying(topic, name, partial(bytes, message), is_retained=False)
 
     def facts(self, *, now_us: int) -> dict[str, Any]:
         """Return how things stand, as `status` tells and metrics count."""

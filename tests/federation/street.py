@@ -160,7 +160,8 @@ class Townhall:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *more: str) -> None:
-        command = [sys.executable, "-m", "federation.aggregator.program", "run", "--config", str(self.config), *more]
+        told = more or ("--config", str(self.config))
+        command = [sys.executable, "-m", "federation.aggregator.program", "run", *told]
         with self._log.open("ab") as log:
             self._processes.append(subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log))
 
@@ -195,6 +196,11 @@ class Townhall:
     def let_the_deadline_pass(self) -> None:
         with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
             db.execute("UPDATE rounds SET deadline_us = opened_us + 1 WHERE state = 'open'")
+
+    def let_the_state_pass(self, number: int, state: str) -> None:
+        """Wait no longer for who has not answered in a state of a private round, if it is in that still."""
+        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
+            db.execute("UPDATE private_rounds SET until_us = 1 WHERE number = ? AND state = ?", (number, state))
 
     def audit(self) -> list[dict]:
         ledger = Ledger(self.state / "aggregator.db")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ judging = ["{judging}"]
 [rounds]
 every_h = 0.0
 is_automatic = false
+mode = "{mode}"
 
 [rollout]
 is_automatic = false
@@ -70,10 +72,18 @@ is_enabled = false
 """
 
 
+class Story(NamedTuple):
+    """What happened in every house, what it was called there, and how rounds are held."""
+
+    alarm: Windows
+    called: str
+    mode: str = "robust"
+
+
 class Street:
     """All of it."""
 
-    def __init__(self, folder: Path, broker: Broker, authority: Authority, alarm: Windows, called: str) -> None:
+    def __init__(self, folder: Path, broker: Broker, authority: Authority, story: Story) -> None:
         self.folder, self.broker, self.authority = folder, broker, authority
         keys = folder / "keys"
         for name, place in (("calls", "aggregators.d"), ("bundles", "trust.d")):
@@ -87,11 +97,11 @@ class Street:
         cert, key = authority.issue("aggregator")
         told = SETTINGS.format(
             port=broker.port, ca=authority.ca, cert=cert, key=key, keys=keys, teaching=DEMO, judging=self.judging,
-            folder=folder,
+            folder=folder, mode=story.mode,
         )  # fmt: skip
         self.townhall = Townhall(folder, told)
         (folder / "first").mkdir()
-        first = fill(folder / "first", alarm=alarm, called=called, now_us=time.time_ns() // 1000)
+        first = fill(folder / "first", alarm=story.alarm, called=story.called, now_us=time.time_ns() // 1000)
         self.houses = {
             name: House(name, copy_state(first, folder / name), port=broker.port, authority=authority, keys=keys)
             for name in NAMES
@@ -160,6 +170,41 @@ class Street:
         )  # fmt: skip
         return state
 
+    def hold_private_round(self, *, kills: bool) -> str:
+        """Hold a private round to its end: four take part, one of them drops out before its sum; return its state.
+
+        With `kills` the aggregator is killed in every state.
+        """
+        number, townhall, late = self.open_round(), self.townhall, self.houses[LATE]
+        members = [self.houses[name] for name in ("attic", "barn", "cellar", LATE)]
+        for house in members:
+            house.learn()
+        answered: dict[str, bytes] = {}
+        survived: set[str] = set()
+        wanted = {"keys": 4, "masked": 3}  # then whoever is missing is not waited for
+
+        def turn() -> None:
+            self.pump()
+            for house in members:
+                down = house.carrier.inbox / f"{number:010d}.down"
+                if down.exists() and answered.get(house.name) != (octets := down.read_bytes()):
+                    answered[house.name] = octets
+                    house.learn()
+            for path in late.carrier.outbox.glob("*.update"):
+                path.rename(late.state / f"late-{path.name}")
+            ((state,),) = townhall.asked("SELECT state FROM private_rounds WHERE number = ?", number)
+            if kills and state not in survived:
+                survived.add(state)
+                townhall.kill()
+                townhall.start()
+            held = townhall.asked("SELECT count(*) FROM private WHERE round = ? AND kind = ?", number, state)
+            if held == [(wanted.get(state),)]:
+                townhall.let_the_state_pass(number, state)
+
+        until(lambda: townhall.open_round() != number, pump=turn, what=f"the end of round {number}, {townhall.log()}")
+        ((state,),) = townhall.asked("SELECT state FROM rounds WHERE number = ?", number)
+        return state
+
     def attack(self, number: int) -> None:
         """Send the longest update against all attacks, a longer one, noise, and one on somebody else's topic."""
         house = self.houses[HOSTILE]
@@ -199,23 +244,27 @@ class Street:
 @pytest.fixture
 def street(broker, tmp_path: Path, request: pytest.FixtureRequest, calm: None) -> Iterator[Street]:
     authority = Authority(tmp_path)
-    made = Street(tmp_path, as_sample(broker(), authority, tmp_path).start(), authority, *request.param())
+    made = Street(tmp_path, as_sample(broker(), authority, tmp_path).start(), authority, request.param())
     yield made
     made.close()
 
 
-def false_alarms() -> tuple[Windows, str]:
-    """Return benign windows that the shipped bundle calls an attack."""
-    return uploads(), "exfiltration"
+def false_alarms() -> Story:
+    """Benign windows that the shipped bundle calls an attack."""
+    return Story(uploads(), "exfiltration")
 
 
-def floods() -> tuple[Windows, str]:
-    return attacks("flood"), "flood"
+def false_alarms_in_private() -> Story:
+    return Story(uploads(), "exfiltration", mode="private")
+
+
+def floods() -> Story:
+    return Story(attacks("flood"), "flood")
 
 
 @pytest.mark.parametrize("street", [false_alarms], indirect=True)
 def test_what_three_of_five_mark_benign_is_gone_on_the_sixth_after_the_roll_out(street: Street):
-    alarm, _ = false_alarms()
+    alarm = uploads()
     for name in ("attic", "barn", "cellar"):
         street.houses[name].judge(FALSE_ALARM, "benign")
 
@@ -246,6 +295,14 @@ def test_what_three_of_five_mark_benign_is_gone_on_the_sixth_after_the_roll_out(
     assert street.townhall.asked("SELECT count(*) FROM updates") == [(12,)]
     canaries = next(entry for entry in street.townhall.audit() if entry["what"] == "canary")
     assert len(canaries["gateways"]) == 2
+
+    for name in ("attic", "barn"):
+        street.houses[name].calibration = "drift"
+    until(
+        lambda: all(house.serving.manifest_sha256 == default_bundle().manifest_sha256 for house in online),
+        pump=street.pump, what=f"the way back, {street.townhall.log()}",
+    )  # fmt: skip
+    assert street.townhall.audit()[-1]["why"] == "2 of 6 gateways: drift"
     assert street.townhall.stop() == 0
 
 
@@ -287,3 +344,54 @@ def test_kills_at_each_state_lose_nothing_and_a_stolen_verdict_blinds_nobody(str
     ((octets,),) = townhall.asked("SELECT head FROM fleet")
     head = head_of(np.frombuffer(octets, "<f4").astype(np.float32))
     assert judging.found(head)["attacks"][0] >= judging.found(shipped)["attacks"][0]
+
+
+@pytest.mark.parametrize("street", [false_alarms_in_private], indirect=True)
+def test_three_private_rounds_with_a_drop_out_and_kills_in_every_state(street: Street):
+    alarm = uploads()
+    for name in ("attic", "barn", "cellar", LATE):
+        street.houses[name].judge(FALSE_ALARM, "benign")
+
+    states = [street.hold_private_round(kills=turn == 1) for turn in range(3)]
+
+    townhall = street.townhall
+    assert "adopted" in states
+    ((octets,),) = townhall.asked("SELECT head FROM fleet")
+    head, shipped = head_of(np.frombuffer(octets, "<f4").astype(np.float32)), read_head(default_bundle().model)
+    assert not is_over(head, alarm.embedding, Thresholds(default_bundle().manifest.thresholds)).any()
+    judging = street.windows().judging
+    assert judging.found(head)["attacks"][0] >= judging.found(shipped)["attacks"][0]
+    accepted = [each["kind"] for each in townhall.audit() if each["what"] == "accepted"]
+    assert {kind: accepted.count(kind) for kind in set(accepted)} == {
+        "keys": 12,
+        "shares": 12,
+        "masked": 9,
+        "unmask": 12,
+    }
+    assert townhall.counters()["accepted"] == 45
+    assert townhall.asked("SELECT count(*) FROM updates") == [(0,)]  # it saw no gateway's update
+    assert townhall.asked("SELECT count(*) FROM private") == [(0,)]
+
+
+@pytest.mark.parametrize("street", [floods], indirect=True)
+def test_two_workers_share_the_updates_and_count_none_twice(street: Street):
+    townhall = street.townhall
+    townhall.kill()
+    text = townhall.config.read_text()
+    for name in ("first", "second"):
+        shared = text.replace("[worker]\n", f'[worker]\nname = "{name}"\nshare = "workers"\n')
+        (street.folder / f"{name}.toml").write_text(shared)
+        townhall.start("--config", str(street.folder / f"{name}.toml"))
+    number = street.open_round()
+    for name in ("attic", "barn", "cellar"):
+        street.houses[name].learn()
+    street.attack(number)
+    until(lambda: street.taken() == 4, pump=street.pump, what=f"four updates, {townhall.log()}")
+    state = street.close_round(number)
+
+    entries = townhall.audit()
+    assert [each["what"] for each in entries].count("accepted") == 4
+    assert [each["round"] for each in entries if each["what"] == "aggregated"] == [number]
+    assert [each["what"] for each in entries].count(state) == 1
+    assert townhall.counters()["repeated"] == 1  # the hostile one's second copy, whoever took it
+    assert townhall.stop() == 0
