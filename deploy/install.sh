@@ -144,7 +144,7 @@ share=$environment/share/penstock
 packages_dir=$("$environment/bin/python" -c 'import detection; print(detection.__path__[0])')
 mkdir -p "$share/tensorrt"
 cp "$packages_dir/tensorrt_worker.py" "$packages_dir/tensorrt_build.py" "$share/tensorrt/"
-cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$share/"
+cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$source/docs/federation.md" "$share/"
 cp "$source/deploy/uninstall.sh" "$share/uninstall.sh"
 chmod 0755 "$share/uninstall.sh"
 

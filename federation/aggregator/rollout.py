@@ -194,8 +194,12 @@ class Rollouts:
         return {str(name): bytes(message) for name, message in rows}
 
     def ordered(self, release: Release) -> list[str]:
-        """Return the gateways whose newest order names a release."""
-        rows = self._ledger.rows("SELECT gateway FROM orders WHERE release = ? ORDER BY gateway", release.number)
+        """Return the gateways, less revoked ones, whose newest order names a release."""
+        rows = self._ledger.rows(
+            "SELECT gateway FROM orders JOIN gateways ON name = gateway WHERE release = ? AND revoked_us IS NULL "
+            "ORDER BY gateway",
+            release.number,
+        )
         return [str(row[0]) for row in rows]
 
     def offered(self) -> list[Release]:

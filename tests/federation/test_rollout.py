@@ -203,6 +203,15 @@ def test_a_revoked_gateway_is_told_nothing(fleet: Fleet):
     assert NAMES[0] not in fleet.rollouts.orders()
 
 
+def test_a_revoked_gateway_s_word_counts_no_more(fleet: Fleet):
+    fleet.begin(3)
+    first, _ = fleet.orders()
+    fleet.say(first, release=3, calibration="drift")
+    fleet.rounds.revoke(first, now_us=NOW_US)
+
+    assert fleet.rollouts.step(now_us=NOW_US) == "canary"
+
+
 def test_there_is_a_release_a_day_at_most_and_one_in_canary(fleet: Fleet):
     assert fleet.rollouts.is_due(now_us=NOW_US)
     fleet.begin(3)
