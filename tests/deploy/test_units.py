@@ -13,7 +13,13 @@ from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
-UNITS = ["penstock.service", "penstock-tensorrt.service", "penstock-offloads@.service", "penstock-finetune.service"]
+UNITS = [
+    "penstock.service",
+    "penstock-tensorrt.service",
+    "penstock-offloads@.service",
+    "penstock-finetune.service",
+    "penstock-aggregator.service",
+]
 STARTERS = ["penstock-finetune.timer", "penstock-finetune.path"]
 DROP_INS = sorted(path.stem for path in (SYSTEMD / "penstock.service.d").glob("*.conf"))
 MOST_EXPOSURE = 20  # tenths
@@ -150,3 +156,17 @@ def test_it_is_started_once_a_day_at_another_time_on_each_gateway_and_when_the_a
     assert (timer["OnCalendar"], timer["RandomizedDelaySec"], timer["Persistent"]) == ("daily", "4h", "true")
     assert path["PathExists"] == f"/var/lib/penstock/{FOLDER}/{WANTED_FILE}"
     assert f"ConditionPathExists=/var/lib/penstock/{FOLDER}/{CARD_FILE}" in (SYSTEMD / UNITS[3]).read_text()
+
+
+def test_the_aggregator_has_no_capability_and_a_user_of_its_own():
+    """Its keys sign what gateways run: no gateway's agent may read them."""
+    text = (SYSTEMD / "penstock-aggregator.service").read_text()
+    unit = dict(settings(text))
+
+    assert ("CapabilityBoundingSet", "") in settings(text)
+    assert unit["User"] == unit["Group"] == unit["StateDirectory"] == "penstock-aggregator"
+    assert (unit["StateDirectoryMode"], unit["UMask"], unit["Type"]) == ("0700", "0077", "notify")
+    assert "AF_PACKET" not in unit["RestrictAddressFamilies"]
+    assert unit["RestartPreventExitStatus"].split() == ["64", "65", "78"]
+    users = (SYSTEMD / "sysusers.d" / "penstock-aggregator.conf").read_text()
+    assert re.search(rf"^u {unit['User']} - ", users, re.MULTILINE)
