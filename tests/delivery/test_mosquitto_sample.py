@@ -1,13 +1,10 @@
 """The broker sample in deploy/mosquitto, with nothing changed but paths and the port, on a real mosquitto."""
 
 import json
-import os
-import pwd
 import queue
 import re
 import ssl
 import time
-from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
