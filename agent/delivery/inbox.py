@@ -52,11 +52,13 @@ class Incoming:
 
 
 class Link(Protocol):
-    """A connection on which one can subscribe. Neither call waits."""
+    """A connection on which one can subscribe. No call waits."""
 
     def subscribe(self, topic_filters: Sequence[str]) -> None: ...
 
     def unsubscribe(self, topic_filters: Sequence[str]) -> None: ...
+
+    def mention(self, topic: str, payload: bytes) -> None: ...
 
 
 @dataclass
@@ -129,6 +131,13 @@ class Inbox:
             self._choked_until_s = None
             self._subscribe(link, list(self._rooms))
         return messages
+
+    def answer(self, topic: str, payload: bytes) -> None:
+        """Say something at most once, where we are connected; nobody learns whether it arrived."""
+        with self._lock:
+            link = self._link
+        if link is not None:
+            link.mention(topic, payload)
 
     def connected(self, link: Link) -> None:
         """Subscribe on a new connection."""

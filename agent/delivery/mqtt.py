@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -98,6 +99,8 @@ class Connection:
         self._tell = tell
         self._last_word = (0, "")
         self._inbox = inbox or Inbox()
+        self._mentioned: set[int] = set()  # numbers of what was sent at QoS 0, which paho reports like a PUBACK
+        self._mentioning = threading.Lock()
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -193,6 +196,11 @@ class Connection:
         """Want no more of it."""
         self._client.unsubscribe(list(topic_filters))
 
+    def mention(self, topic: str, payload: bytes) -> None:
+        """Publish at most once, at QoS 0: nobody waits for it, and a broker that refuses it refuses nothing else."""
+        with self._mentioning:
+            self._mentioned.add(self._client.publish(topic, payload, qos=0).mid)
+
     def close(self) -> None:
         """Take leave, without the last will. What is not acknowledged by then is not delivered."""
         self._client.disconnect()
@@ -225,7 +233,11 @@ class Connection:
     def _on_publish(
         self, _client: Client, _data: Any, number: int, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._tell(Acknowledged(self, number, code.value, str(code)))
+        with self._mentioning:
+            is_mentioned = number in self._mentioned
+            self._mentioned.discard(number)
+        if not is_mentioned:
+            self._tell(Acknowledged(self, number, code.value, str(code)))
 
     def _on_subscribe(
         self, _client: Client, _data: Any, _number: int, codes: list[ReasonCode], _properties: Properties | None

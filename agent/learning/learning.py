@@ -7,9 +7,10 @@ file that a path unit of systemd watches, since nothing here starts programs.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,7 @@ from agent.learning.rollout import Rollout
 from agent.learning.sampler import Sampler
 from agent.live.chores import Aside
 from agent.monitoring.federation import FederationFacts
-from contracts.agent_card import AgentCard, want_run, write_card
+from contracts.agent_card import CARD_FILE, FOLDER, AgentCard, want_run, write_card
 from contracts.bundle import Bundle
 from contracts.errors import OutputError
 
@@ -92,6 +93,9 @@ class Learning:
     def __enter__(self) -> Learning:
         if self._is_on:
             self._open.enter_context(self._sampler)
+        elif self._state_dir is not None:
+            with contextlib.suppress(OSError):  # one of before: nobody is to answer rounds any more
+                (self._state_dir / FOLDER / CARD_FILE).unlink()
         return self
 
     def __exit__(
@@ -102,10 +106,9 @@ class Learning:
         self._aside.wait(END_S)
         self._open.close()
 
-    def take(self, messages: Iterable[Incoming]) -> None:
-        """Take what came from the broker; what is not for federation is left alone."""
-        if self._is_on:
-            self._incoming.extend(messages)
+    def take(self, message: Incoming) -> None:
+        """Take what came from the broker by these subscriptions."""
+        self._incoming.append(message)
 
     def turn(self, judged: Judged, *, now_us: int) -> None:
         """Do what is due about once a second; returns at once."""
@@ -124,7 +127,8 @@ class Learning:
             return FederationFacts()
         sampler, rollout = self._sampler, self._rollout
         skipped = sampler.skipped | {"devices": self.keeper.left_out}
-        messages = self._carrier.counts + rollout.counts
+        # Copies: the other thread may be counting, and a new reason would be a new key.
+        messages = Counter(dict(self._carrier.counts)) + Counter(dict(rollout.counts))
         return FederationFacts(
             is_enabled=True,
             kept=sampler.kept,

@@ -36,6 +36,7 @@ from agent.learning.learning import Learning
 from agent.live.chores import Aside, Chores
 from agent.live.gathering import Gathering
 from agent.live.judging import Judging
+from agent.live.mail import Mail
 from agent.live.neighbourhood import Neighbourhood
 from agent.live.notify import Notifier
 from agent.live.outlets import bounds_of, check_outputs, mqtt_of, new_outlets, sinks_of
@@ -43,6 +44,7 @@ from agent.live.overload import WaitingWindows
 from agent.live.pipeline import LivePipeline
 from agent.live.recorder import Recorder
 from agent.live.reload import Commit, Reload
+from agent.live.verdicts import Verdicts
 from agent.monitoring.facts import FactsBoard
 from agent.monitoring.servers import Servers, status_text
 from agent.options.engine import told
@@ -179,11 +181,15 @@ class Service:
                 outbox=config.outbox_path if keeps_outbox else None,
                 bounds=bounds_of(config),
                 sets_aside=self._state_dir is not None,
-                subscriptions=self.learning.subscriptions,
             )
         )
         opened.enter_context(self.learning)
         self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(self.config.mqtt.url))
+        self.mail = Mail(self.delivery)
+        self.verdicts = opened.enter_context(
+            Verdicts(self._state_dir, gateway=config.gateway.id, answer=self.delivery.inbox.answer)
+        )
+        self._ask_for_mail(config)
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
         self.record = opened.enter_context(Recorder(self._state_dir))
         self.pipeline = LivePipeline(
@@ -239,10 +245,15 @@ class Service:
 
     # -- between two turns --------------------------------------------------------------------------------------
 
+    def _ask_for_mail(self, config: AgentConfig) -> None:
+        """Subscribe to what the settings want of the broker."""
+        self.mail.ask("federation", self.learning.subscriptions, self.learning.take)
+        self.mail.ask("verdicts", self.verdicts.subscriptions(is_wanted=config.mqtt.feedback), self.verdicts.take)
+
     def _each_second(self) -> None:
         self.judging.look()
+        self.mail.hand_out()
         self.delivery.tick()
-        self.learning.take(self.delivery.incoming())
         self.learning.turn(self.judging, now_us=self.interfaces.clock_us)
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
@@ -256,6 +267,7 @@ class Service:
             last_reload=self.reload.last,
             watchdog_feeds=self.notifier.feeds,
             delivery=self.delivery.facts(),
+            verdicts=tuple(self.verdicts.results.items()),
             silences=self.around.silences(),
             devices=self.around.facts(),
             board=self.servers.board_facts,
@@ -341,7 +353,13 @@ class Service:
 
     def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
         check_outputs(after, state_dir=self._state_dir)
-        return new_outlets(self.delivery, before, after, self._environ)
+        outlets = new_outlets(self.delivery, before, after, self._environ)
+
+        def commit() -> None:
+            outlets()
+            self._ask_for_mail(after)
+
+        return commit
 
     # -- the end ------------------------------------------------------------------------------------------------
 

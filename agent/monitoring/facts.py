@@ -340,6 +340,8 @@ class AgentFacts:
     incidents: IncidentFacts = field(default_factory=IncidentFacts)
     calibration: CalibrationFacts = field(default_factory=CalibrationFacts)
     delivery: DeliveryFacts = field(default_factory=DeliveryFacts)
+    verdicts: Counted = ()
+    """Verdicts of the broker, by what came of them (`agent.live.verdicts`)."""
     bundle: BundleFacts = field(default_factory=BundleFacts)
     silences: tuple[SilenceFacts, ...] = ()
     devices: DeviceFacts = field(default_factory=DeviceFacts)

@@ -259,6 +259,9 @@ def _delivery() -> Iterator[MetricRow]:
     yield _counted(
         "penstock_messages_refused_total", "Messages of the broker not taken.", "reason", lambda f: f.delivery.refused
     )
+    yield _counted(
+        "penstock_verdicts_total", "Verdicts over MQTT, by what came of them.", "result", lambda f: f.verdicts
+    )
     yield _sink("counter", "penstock_sink_written_total", "Alerts a sink took.", lambda s: s.written)
     yield _sink("counter", "penstock_sink_failed_total", "Alerts a sink could not take.", lambda s: s.failed)
     yield _sink("gauge", "penstock_sink_waiting_alerts", "Alerts waiting for a sink.", lambda s: s.waiting)

@@ -1,4 +1,4 @@
-"""Taking a device out of everything that is kept on this machine: state files, rules, incidents, outbox, eve files.
+"""Taking a device out of everything kept on this machine: state, rules, incidents, samples, outbox, eve files.
 
 A device is known by addresses and a MAC; the files that say which belong together are read first, so that one of them
 leads to the others. In JSON the list elements and keys that name it go, in a database the rows, in eve.json the lines;
@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agent.state.audit import AUDIT_FILE, AuditLog
 from agent.state.retention import rotated, set_aside
 from contracts.errors import DataMissing, OutputError, UsageError
 from contracts.files import open_regular
+from contracts.samples import SAMPLES_FILE
 from flowfeatures import address_bytes
 
 MAC: Final = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
@@ -50,6 +52,10 @@ class Identity:
             else:
                 parts.append(rf"(?<![0-9.]){re.escape(address)}(?!\.?[0-9])")
         return re.compile("|".join(parts), re.IGNORECASE)
+
+    def octets(self) -> list[bytes]:
+        """Return what names the device where its windows are kept: 16 octets an address."""
+        return [address_bytes(address) for address in sorted(self.addresses)]
 
 
 @dataclass(frozen=True)
@@ -94,11 +100,15 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
         for path in databases:
             if path.exists():
                 found.append(_from_database(path, pattern, is_rehearsal=is_rehearsal))
-        for path in [] if eve is None else [eve, *rotated(eve)]:
+        samples = state_dir / SAMPLES_FILE
+        if samples.exists():
+            found.append(_from_samples(samples, identity.octets(), is_rehearsal=is_rehearsal))
+        lines = AuditLog(state_dir / AUDIT_FILE).files
+        for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
         for folder in dict.fromkeys([state_dir, outbox.parent]):
-            found += [_whole(path, pattern, is_rehearsal=is_rehearsal) for path in set_aside(folder)]
+            found += [_whole(path, identity, is_rehearsal=is_rehearsal) for path in set_aside(folder)]
     return [each for each in found if each.count or each.unread]
 
 
@@ -236,6 +246,23 @@ def _rows(db: sqlite3.Connection, table: str, column: str, pattern: re.Pattern[s
     return len(found)
 
 
+def _from_samples(path: Path, devices: list[bytes], *, is_rehearsal: bool) -> Found:
+    """Take a device's windows out, of whatever schema they are."""
+    marks = ",".join("?" * len(devices))
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as db:
+            db.execute("PRAGMA secure_delete = ON")
+            (count,) = db.execute(f"SELECT count(*) FROM samples WHERE device IN ({marks})", devices).fetchone()
+            if count and not is_rehearsal:
+                db.execute(f"DELETE FROM samples WHERE device IN ({marks})", devices)
+                db.commit()
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as exc:
+        return Found(path, unread=str(exc))
+    return Found(path, count)
+
+
 def _from_lines(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> Found:
     draft = path.with_name(f".{secrets.token_hex(8)}.draft")
     count = 0
@@ -263,9 +290,11 @@ def _from_lines(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> 
     return Found(path, count)
 
 
-def _whole(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> Found:
+def _whole(path: Path, identity: Identity, *, is_rehearsal: bool) -> Found:
     try:
-        if not pattern.search(_read(path).decode("latin-1")):
+        content = _read(path)
+        in_octets = path.name.startswith(SAMPLES_FILE) and any(each in content for each in identity.octets())
+        if not in_octets and not identity.pattern().search(content.decode("latin-1")):
             return Found(path)
         if not is_rehearsal:
             path.unlink()

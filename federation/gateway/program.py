@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
     with contextlib.suppress(OSError):
-        os.nice(LOW_PRIORITY)
+        os.nice(max(0, LOW_PRIORITY - os.nice(0)))  # a unit may have set it lower
     asked = set() if args.dry_run else _asked(args.state_dir)
     _fill_in(args)
     report = _report(args, asked, root=root, now_us=time.time_ns() // 1000)
@@ -209,13 +209,13 @@ def _parser() -> Parser:
     parser.add_argument("--trust", type=folder, metavar="DIR", help=f"keys of bundles (the agent's, or {TRUST_DIR})")
     aggregators_help = f"keys of aggregators (the agent's, or {AGGREGATORS_DIR})"
     parser.add_argument("--aggregators", type=folder, metavar="DIR", help=aggregators_help)
-    parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered (default: the agent's)")
-    gateway_help = "this gateway, as it is enrolled (default: the agent's)"
-    parser.add_argument("--gateway", default="", metavar="NAME", help=gateway_help)
     parser.add_argument(
         "--peers", type=folder, default=PEERS_DIR, metavar="DIR",
         help="keys of other gateways, NAME.pub: where it holds any, private rounds with no others (%(default)s)",
     )  # fmt: skip
+    parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered (default: the agent's)")
+    gateway_help = "this gateway, as it is enrolled (default: the agent's)"
+    parser.add_argument("--gateway", default="", metavar="NAME", help=gateway_help)
     parser.add_argument("--dry-run", action="store_true", help="learn and tell; write nothing")
     parser.add_argument("--now", action="store_true", help="although the board is hot or loaded, or nothing is new")
     parser.add_argument("--json", action="store_true", help="the report as JSON")

@@ -11,7 +11,7 @@ from paho.mqtt.properties import Properties
 from agent.delivery import Delivery, Incoming, MqttSettings, Subscription
 from agent.delivery.inbox import CHOKED_S, LEAST_ROOM_BYTES, MOST_WAITING, Inbox
 from tests.alerts import make_alert
-from tests.broker import PATIENCE_S
+from tests.broker import PATIENCE_S, Subscriber
 from tests.delivery.scripted import ScriptedBroker
 
 FEEDBACK = Subscription("penstock/v1/replay/feedback", 256)
@@ -134,6 +134,33 @@ def test_another_broker_is_subscribed_to_as_the_first_was(broker, speaker):
         delivery.use(mqtt=settings(second.port))
 
         subscribed(delivery, speaker(second.port))
+
+
+@pytest.mark.needs_broker
+def test_an_answer_is_heard_once_and_a_broker_that_forbids_it_stops_no_alert(broker):
+    heard = Subscriber((running := broker().start()).port)
+    with heard.listening(), Delivery(mqtt=settings(running.port)) as delivery:
+        heard.availability("online")
+        for number in range(50):
+            delivery.inbox.answer("penstock/v1/replay/answer/ada", b"%d" % number)
+            delivery.take(make_alert(number))
+        assert delivery.drain(PATIENCE_S) == 0
+        messages = [heard.next() for _ in range(100)]
+        assert delivery.facts().connects == 1
+    answers = [each.payload for each in messages if each.topic.endswith("/answer/ada")]
+    (running.folder / "acl").write_text(
+        "topic readwrite penstock/v1/+/alert/#\ntopic readwrite penstock/v1/+/availability\n"
+    )
+    forbids = broker(f"acl_file {running.folder / 'acl'}").start()
+    with Delivery(mqtt=settings(forbids.port)) as delivery:
+        delivery.take(make_alert(1))
+        assert delivery.drain(PATIENCE_S) == 0
+        delivery.inbox.answer("penstock/v1/replay/answer/ada", b"unheard")
+        delivery.take(make_alert(2))
+        assert delivery.drain(PATIENCE_S) == 0
+        assert delivery.facts().connects == 1
+
+    assert answers == [b"%d" % number for number in range(50)]
 
 
 @pytest.mark.needs_broker
@@ -289,6 +316,9 @@ class Wire:
 
     def unsubscribe(self, topic_filters):
         self.asked.append([f"-{each}" for each in topic_filters])
+
+    def mention(self, topic, payload):
+        self.asked.append((topic, payload))
 
 
 def test_the_time_without_subscriptions_ends():

@@ -22,6 +22,7 @@ from agent.monitoring.facts import (
     SinkFacts,
     WindowFacts,
 )
+from agent.monitoring.federation import FederationFacts
 
 START_US = 1_790_000_000_000_000
 MAC = "02:00:00:aa:bb:cc"
@@ -135,6 +136,8 @@ def full_facts() -> AgentFacts:
             delivered=900,
             resent=3,
             dropped=(("rows", 2), ("age", 1)),
+            received=5,
+            refused=(("full", 3), ("topic", 1)),
             commit=HistogramFacts(DISK_EDGES_S, (0, 1, 50, 20, 5, 1, 0, 0, 0, 0), 0.4),
             acknowledge=HistogramFacts(LATENCY_EDGES_S, (10, 40, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0), 0.9),
             sinks=(
@@ -163,10 +166,25 @@ def full_facts() -> AgentFacts:
         devices=DeviceFacts(
             devices=21, addresses=25, named=17, moves=2, takeovers=1, frames=400, refused=(("dns_loop", 1),), dropped=3
         ),
+        verdicts=(("applied", 2), ("replayed", 1)),
         clock_steps=1,
         wire_to_alert=HistogramFacts(LATENCY_EDGES_S, (0, 0, 2, 3, 3, 1, 0, 0, 0, 0, 0, 0), 2.5),
         stage_seconds=(("flows", 12.5), ("windows", 1.25), ("inference", 3.0)),
         watchdog_feeds=9006,
+        federation=FederationFacts(
+            is_enabled=True,
+            kept=410,
+            pinned=37,
+            let_go=6,
+            skipped=(("devices", 0), ("enough", 3), ("unfit", 0), ("waiting", 1)),
+            failed=2,
+            samples=441,
+            samples_bytes=612_000,
+            messages=(("in taken", 4), ("orders", 1), ("out sent", 3), ("refused signature", 1)),
+            wishes=5,
+            order=3,
+            outcome="staged",
+        ),
         board=BoardFacts(
             model="NVIDIA Jetson Nano Developer Kit",
             l4t="R32.7.1",
