@@ -79,7 +79,11 @@ _Series = list[tuple[list[str], float]]
 
 
 def _counted(counters: Mapping[str, int], broker: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str], _Series]]:
-    taken: _Series = [([each], counters.get(each, 0)) for each in ("accepted", "repeated")]
+    # Private rounds count what they take by kind, behind the same word.
+    taken: _Series = [
+        ([each], sum(count for what, count in counters.items() if what.split()[0] == each))
+        for each in ("accepted", "repeated")
+    ]
     yield "updates_total", "Updates taken, and those that came once more.", ["result"], taken
     refused: _Series = [([reason], counters.get(f"refused: {reason}", 0)) for reason in REASONS]
     yield "refused_updates_total", "Updates turned away, by reason.", ["reason"], refused

@@ -13,7 +13,7 @@ import ipaddress
 import queue
 import ssl
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from contracts.errors import ConfigError
 from contracts.files import open_regular
@@ -31,6 +32,8 @@ from federation.aggregator.office import Saying
 from federation.aggregator.settings import BrokerSection
 
 PORTS: Final = {"mqtt": 1883, "mqtts": 8883}
+RETAINED: Final = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+NOT_RETAINED: Final = SubscribeOptions.RETAIN_DO_NOT_SEND
 SESSION_S: Final = 7 * 86_400
 MAX_PACKET_BYTES: Final = 1 << 18  # of what a gateway may send us; an update has 5 KB
 RECEIVE_MAXIMUM: Final = 50  # messages not yet acknowledged; the broker waits with more
@@ -58,15 +61,19 @@ class _Client(Client):
 
 
 class Post:
-    """A session with the broker, reconnecting by itself. `filters` are subscribed to at QoS 1."""
+    """A session with the broker, reconnecting by itself.
 
-    def __init__(self, settings: BrokerSection, *, client_id: str, filters: Sequence[str]) -> None:
+    `filters` are subscribed to at QoS 1, each with whether what is retained there is wanted: an update that somebody
+    had retained would come again on every connection.
+    """
+
+    def __init__(self, settings: BrokerSection, *, client_id: str, filters: Mapping[str, bool]) -> None:
         self.connects = 0
         self.refused: dict[str, int] = {}
         self.is_connected = False
         self._host, self._port, self._tls = _place(settings)
         self._keep_alive_s = settings.keep_alive_s
-        self._filters = list(filters)
+        self._filters = dict(filters)
         self._inbox: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
         self._said: dict[str, bytes] = {}
         self._topics: dict[int, str] = {}
@@ -149,7 +156,12 @@ class Post:
             self._topics.clear()
         self.connects += 1
         self.is_connected = True
-        client.subscribe([(each, 1) for each in self._filters])
+        client.subscribe(
+            [
+                (each, SubscribeOptions(qos=1, retainHandling=RETAINED if is_wanted else NOT_RETAINED))
+                for each, is_wanted in self._filters.items()
+            ]
+        )
 
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None

@@ -106,7 +106,10 @@ def client_id(office: Office) -> str:
     return f"penstock-aggregator-{office.fleet}-{office.config.worker.name}"
 
 
-def filters(office: Office) -> list[str]:
-    """Return what a worker subscribes to: updates shared among workers, retained status messages each for itself."""
+def filters(office: Office) -> dict[str, bool]:
+    """Return what a worker subscribes to, and whether retained messages are wanted there.
+
+    Updates are shared among workers, the gateways' states each worker hears for itself.
+    """
     share = office.config.worker.share
-    return [*(f"$share/{share}/{each}" if share else each for each in (UPDATES, UPS)), STATUS]
+    return {f"$share/{share}/{each}" if share else each: False for each in (UPDATES, UPS)} | {STATUS: True}

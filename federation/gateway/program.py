@@ -56,13 +56,13 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
+    with contextlib.suppress(OSError):
+        os.nice(max(0, LOW_PRIORITY - os.nice(0)))  # a unit may have set it lower
     return run_program(NAME, lambda: run(_parser().parse_args(argv)))
 
 
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
-    with contextlib.suppress(OSError):
-        os.nice(max(0, LOW_PRIORITY - os.nice(0)))  # a unit may have set it lower
     asked = set() if args.dry_run else _asked(args.state_dir)
     _fill_in(args)
     report = _report(args, asked, root=root, now_us=time.time_ns() // 1000)

@@ -179,9 +179,11 @@ def test_what_is_not_on_disk_is_not_acknowledged_and_tried_again(office: Office,
 
 def test_several_workers_have_a_session_each_and_share_updates(office: Office):
     assert client_id(office) == "penstock-aggregator-homes-one"
-    assert filters(office) == [
-        "$share/workers/penstock/v1/+/update/+", "$share/workers/penstock/v1/+/federation/up/+", "penstock/v1/+/status",
-    ]  # fmt: skip
+    assert filters(office) == {
+        "$share/workers/penstock/v1/+/update/+": False,
+        "$share/workers/penstock/v1/+/federation/up/+": False,
+        "penstock/v1/+/status": True,
+    }
 
 
 def page_of(facts: dict) -> dict[str, dict[tuple[str, ...], float]]:
@@ -237,19 +239,19 @@ def test_a_port_that_is_taken_is_named():
 
 def test_a_broker_beyond_this_machine_wants_tls():
     with pytest.raises(ConfigError, match=r"broker\.url: 192\.0\.2\.1 is beyond this machine"):
-        Post(BrokerSection(url="mqtt://192.0.2.1"), client_id="x", filters=[])
+        Post(BrokerSection(url="mqtt://192.0.2.1"), client_id="x", filters={})
 
 
 def test_certificates_that_are_none_are_named(tmp_path: Path):
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"broker\.ca: .*ca\.pem: not what it must be, wanted a certificate in PEM"):
-        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "ca.pem"), client_id="x", filters=[])
+        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "ca.pem"), client_id="x", filters={})
     with pytest.raises(ConfigError, match=r"broker\.ca: .*gone\.pem: No such file"):
-        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "gone.pem"), client_id="x", filters=[])
+        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "gone.pem"), client_id="x", filters={})
 
 
 def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
-    post = Post(BrokerSection(url=f"mqtt://127.0.0.1:{free_port()}"), client_id="x", filters=[])
+    post = Post(BrokerSection(url=f"mqtt://127.0.0.1:{free_port()}"), client_id="x", filters={})
 
     assert not post.open()
     assert post.next(0.01) is None
