@@ -1,4 +1,4 @@
-"""The pages of `penstock-train networks` and `ablations`: FILE.md beside FILE.json, with a plot, made of the JSON alone.
+"""The pages of `penstock-train networks` and `ablations`: FILE.md beside FILE.json, made of the JSON alone.
 
 Needs matplotlib for the plot; without it the page has none.
 """
@@ -18,9 +18,9 @@ HOW_TO_READ: Final = (
     "Rates are over every window of the captures, none left out, each model under thresholds of its own, chosen by one "
     "rule on benign validation windows. An incident is what an operator sees; a false one overlaps no labelled attack "
     "of its device. `test` is the lab's recordings of other seeds and one maker's devices; `evaluation` is other "
-    "networks, tools and makers, 28.7 days of benign traffic and 15 pairs of capture and attack class, none of which "
-    "taught or chose anything. `TPR at FPR 1e-3` sets the thresholds on the judged windows themselves: it says how well "
-    "a model ranks, not what an operator would get. `±` is the standard deviation over seeds; without it one seed was "
+    "networks, tools and makers, {days:.1f} days and {attacks} pairs of capture and attack class, none of which taught "
+    "or chose anything. `TPR at FPR 1e-3` sets the thresholds on the judged windows themselves: it says how well a "
+    "model ranks, not what an operator would get. `±` is the standard deviation over seeds; without it one seed was "
     "run, and seeds differ."
 )
 LESS: Final = (
@@ -33,7 +33,7 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of models set beside each other."""
     runs = by_name(told["models"])
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
-    lines = ["# Networks and baselines on the agent's windows", "", HOW_TO_READ, "", LESS, ""]
+    lines = ["# Networks and baselines on the agent's windows", "", _how_to_read(told), "", LESS, ""]
     lines += [*table(runs, what="model"), ""]
     lines += ["Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + ".", ""]
     lines += ["## Benign captures alone", "", *_quiet_table(runs), ""]
@@ -49,7 +49,7 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
 
 def write_ablations_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of ablations: a table per part, each with what its lines are to be held against."""
-    lines = ["# Ablations", "", HOW_TO_READ, "", LESS, ""]
+    lines = ["# Ablations", "", _how_to_read(told), "", LESS, ""]
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told["models"].items():
         parts.setdefault(value["part"], {})[key] = value
@@ -69,16 +69,25 @@ PARTS: Final = {
     ),
     "windows": (
         "Window length",
-        "`gru` on windows of so many records, taught and judged on windows of that length, without variants of the "
-        "captures (so these lines are to be held against each other alone).",
+        (
+            "`gru` on windows of so many records, taught and judged on windows of that length, without variants of the "
+            "captures (so these lines are to be held against each other alone)."
+        ),
     ),
     "partials": (
         "Records of unfinished flows",
-        "`gru` without variants of the captures. A live agent makes records of flows that have not ended; judged with "
-        "and without them, taught with and without them.",
+        (
+            "`gru` without variants of the captures. A live agent makes records of flows that have not ended; judged "
+            "with and without them, taught with and without them."
+        ),
     ),
 }
 """By the key of a part: its title and what its lines are."""
+
+
+def _how_to_read(told: Mapping[str, Any]) -> str:
+    any_model = next(iter(told["models"].values()))
+    return HOW_TO_READ.format(**{key: any_model["evaluation"][key] for key in ("days", "attacks")})
 
 
 def _points(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[float, float]]:
