@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from contracts.errors import DataMissing, MissingExtra, SchemaMismatch
 from contracts.program import Parser, folder, run_program
 from contracts.terminal import printable
+from training.commands import STUDY_EPOCHS
+from training.shapes import NAMES
 
 if TYPE_CHECKING:
     from contracts.bundle import Bundle
@@ -61,6 +63,16 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--epochs", type=int, default=8, metavar="N", help="of teaching on (8)")
     prune.add_argument("--threads", type=int, default=1, metavar="N")
     prune.set_defaults(run=_prune)
+    compression = commands.add_parser("compression", help="what int8 storage and pruning cost, beside scratch")
+    compression.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    compression.add_argument(
+        "--networks", choices=NAMES, nargs="+", default=["gru", "conv_bilstm_small"], metavar="NAME"
+    )
+    compression.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    compression.add_argument("--epochs", type=int, default=STUDY_EPOCHS, metavar="N", help=f"({STUDY_EPOCHS})")
+    compression.add_argument("--threads", type=int, default=1, metavar="N")
+    compression.add_argument("--add", action="store_true", help="keep what the file already holds of other networks")
+    compression.set_defaults(run=_compression)
     keygen = commands.add_parser("keygen", help="write a private key and, as PATH.pub, what gateways trust")
     keygen.add_argument("path", type=Path, metavar="PATH")
     keygen.set_defaults(run=_keygen)
@@ -149,6 +161,13 @@ def _prune(arguments: argparse.Namespace) -> int:
     print("\n".join(table(shrunk.sides)))
     print(verdict(shrunk.sides))
     return 0
+
+
+def _compression(arguments: argparse.Namespace) -> int:
+    _need("onnx", "onnxruntime", "torch")
+    from exporter.compression import run_command
+
+    return run_command(arguments)
 
 
 def _share(text: str) -> float:

@@ -33,7 +33,7 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of models set beside each other."""
     runs = by_name(told["models"])
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
-    lines = ["# Networks and baselines on the agent's windows", "", _how_to_read(told), "", LESS, ""]
+    lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", LESS, ""]
     lines += [*table(runs, what="model"), ""]
     lines += ["Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + ".", ""]
     lines += ["## Benign captures alone", "", *_quiet_table(runs), ""]
@@ -44,18 +44,18 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
             up="TPR over windows",
         )  # fmt: skip
         lines += [f"![{drawn.name}]({drawn.name})", ""]
-    path.with_suffix(".md").write_text("\n".join([*lines, *_runs(told["runs"], path)]))
+    path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
 
 
 def write_ablations_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of ablations: a table per part, each with what its lines are to be held against."""
-    lines = ["# Ablations", "", _how_to_read(told), "", LESS, ""]
+    lines = ["# Ablations", "", how_to_read(told), "", LESS, ""]
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told["models"].items():
         parts.setdefault(value["part"], {})[key] = value
     for part, models in parts.items():
         lines += [f"## {PARTS[part][0]}", "", PARTS[part][1], "", *table(by_name(models), what="what"), ""]
-    path.with_suffix(".md").write_text("\n".join([*lines, *_runs(told["runs"], path)]))
+    path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
 
 
 PARTS: Final = {
@@ -85,7 +85,8 @@ PARTS: Final = {
 """By the key of a part: its title and what its lines are."""
 
 
-def _how_to_read(told: Mapping[str, Any]) -> str:
+def how_to_read(told: Mapping[str, Any]) -> str:
+    """Return what the figures of a study are, with the days and attacks that judged."""
     any_model = next(iter(told["models"].values()))
     return HOW_TO_READ.format(**{key: any_model["evaluation"][key] for key in ("days", "attacks")})
 
@@ -117,7 +118,8 @@ def _quiet_table(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     return lines
 
 
-def _runs(runs: Sequence[Mapping[str, Any]], path: Path) -> list[str]:
+def runs_of(runs: Sequence[Mapping[str, Any]], path: Path) -> list[str]:
+    """Return the section that tells the command lines behind a page."""
     lines = ["## Runs", "", f"Every figure stands in [{path.name}]({path.name}).", ""]
     for run in runs:
         rest = "; ".join(
