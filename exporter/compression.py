@@ -20,12 +20,13 @@ from exporter.measure import serialised
 from exporter.prune import importance, prune
 from exporter.shrink import fresh_like
 from training.datasets import WindowSet
+from training.figures.models_table import by_name, table
 from training.fit import FitSettings, Fitted, fit, predict
 from training.networks import Network
 from training.networks_compared import Save, conditions, saver, studied
 from training.progress import Progress
 from training.shapes import WINDOW
-from training.side_by_side import Floats, Judge, Predict, by_name, run_facts, table
+from training.side_by_side import Floats, Judge, Predict, run_facts
 from training.study_pages import how_to_read, runs_of
 from training.unknown_compare import Sides
 

@@ -19,7 +19,7 @@ from training.shapes import NAMES, PLAIN_NAMES
 STUDY_EPOCHS = 6
 ABLATED_PARTS = ("columns", "attention", "windows", "partials")
 PARTS = {
-    "compare": "penstock-train compare",
+    "compare": "penstock-train networks",
     "unknown": "penstock-train unknown",
     "devices": "penstock-train devices",
     "adversaries": "penstock-train adversaries",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.figures import plots
+from training.figures.models_table import by_name, table
 from training.figures.rates import mean_and_spread
-from training.side_by_side import by_name, table
 
 HOW_TO_READ: Final = (
     "Rates are over every window of the captures, none left out, each model under thresholds of its own, chosen by one "

@@ -21,10 +21,11 @@ pytest.importorskip("torch")
 from contracts.bundle import default_bundle
 from training.ablations import COLUMN_GROUPS, changes_of, columns_of
 from training.datasets import windows_of
+from training.figures.models_table import by_name, table
 from training.fit import FitSettings, fit
 from training.networks_compared import predictor, saver
 from training.other_windows import WindowKind, gather_other
-from training.side_by_side import Judge, ModelEngine, by_name, table, thresholds_lent
+from training.side_by_side import Judge, ModelEngine, thresholds_lent
 from training.study_pages import write_ablations_page, write_networks_page
 from training.thresholds import choose
 
