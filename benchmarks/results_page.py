@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from benchmarks.table_pages import FOLDER
 from benchmarks.tables import at
-from contracts.bundle import DEFAULT_DIR, MODEL
+from contracts.bundle import DEFAULT_DIR, MANIFEST, MODEL
 from contracts.program import Parser, run_program
 from training.figures.models_table import by_name
 from training.unknown import UnknownSettings
@@ -58,6 +58,18 @@ HONEST: Final = (
         ("unknown", "with_novelty", "at_validation_threshold", "tpr"),
     ),
 )  # fmt: skip
+
+
+def shipped() -> tuple[str, int]:
+    """Return the name and the release of the bundle this tree ships."""
+    manifest = json.loads((DEFAULT_DIR / MANIFEST).read_text(encoding="utf-8"))
+    return str(manifest["name"]), int(manifest["release"])
+
+
+def report_name() -> str:
+    """Return the name of the page `penstock-train page` writes for the shipped bundle."""
+    name, release = shipped()
+    return f"{name}-release-{release}-report"
 
 
 class Results:
@@ -155,11 +167,11 @@ def _windows(results: Results) -> Iterator[str]:
     yield "|---|--:" + "|--:" * len(WINDOW_COLUMNS) + "|"
     for name, runs in by_name(models).items():
         yield _row([f"{name}", str(len(runs)), *(_mean(runs, side, key) for side, key, _ in WINDOW_COLUMNS)])
-    whole = results.read("gru-release-2-report").get("sides", {})
+    whole = results.read(report_name()).get("sides", {})
     if whole:
-        shipped = [{side: block["total"] for side, block in whole.items()}]
-        cells = [_mean(shipped, side, key) for side, key, _ in WINDOW_COLUMNS]
-        yield _row(["**`gru`, release 2, as it ships**", "1", *cells])
+        told = [{side: block["total"] for side, block in whole.items()}]
+        cells = [_mean(told, side, key) for side, key, _ in WINDOW_COLUMNS]
+        yield _row([f"**`{shipped()[0]}`, release {shipped()[1]}, as it ships**", "1", *cells])
     yield ""
     yield _told(
         """
@@ -175,14 +187,14 @@ def _windows(results: Results) -> Iterator[str]:
 def _shipped(results: Results) -> Iterator[str]:
     yield "## What ships, and why"
     yield ""
-    size = (DEFAULT_DIR / MODEL).stat().st_size
+    (name, release), size = shipped(), (DEFAULT_DIR / MODEL).stat().st_size
     yield _told(
         f"""
-        `models/default` is `gru`, release 2: `model.onnx` has {size:,d} bytes, its page is
-        [gru-release-2.md](gru-release-2.md), the report with plots, leakage checks, unknown attacks, makers
-        left out and evasion [gru-release-2-report.md](gru-release-2-report.md). It ships because it is quiet on
-        homes it never saw and no candidate since was better on those *and* no worse on attacks:
-        [gru-release-3-candidates.md](gru-release-3-candidates.md) tells each and why not. Classical learners
+        `models/default` is `{name}`, release {release}: `model.onnx` has {size:,d} bytes. What it finds, with plots,
+        leakage checks, unknown attacks, makers left out and evasion: [{report_name()}.md]({report_name()}.md). A
+        release ships only where it is quiet on homes it never saw and no worse there than the one before; candidates
+        that were not:
+        [gru-release-3-candidates.md](gru-release-3-candidates.md) tells each. Classical learners
         are beside it in the table above; where one is better, a gateway still gets the network, because it is
         what fits 64 KB, runs without scikit-learn and can be fine-tuned on the box.
         """
@@ -218,7 +230,7 @@ def _aims(results: Results) -> Iterator[str]:
 
 
 def _window_aims(results: Results) -> Iterator[tuple[str, str, str, bool]]:
-    judged = results.read("gru-release-2-report").get("sides", {}).get("evaluation", {}).get("total")
+    judged = results.read(report_name()).get("sides", {}).get("evaluation", {}).get("total")
     if judged:
         yield (
             "shipped bundle, captures of others: TPR over windows",
