@@ -228,6 +228,29 @@ def _aims(results: Results) -> Iterator[str]:
     for what, wanted, seen, met in _window_aims(results):
         yield _row([what, wanted, seen, "met" if met else "NOT MET"])
 
+    yield from _missed(results)
+
+
+def _missed(results: Results) -> Iterator[str]:
+    """Give the captures of others in which the shipped bundle missed attack windows, the most missed first."""
+    sources = results.read(report_name()).get("sides", {}).get("evaluation", {}).get("sources", {})
+    missed = {
+        name: round((1 - block["tpr"]) * block["windows_attack"])
+        for name, block in sources.items()
+        if block.get("windows_attack")
+    }
+    if not any(missed.values()):
+        return
+    yield ""
+    yield "The attack windows the bundle missed in captures of others, which the first miss is made of:"
+    yield ""
+    yield "| capture | attack windows | missed | attacks alerted |"
+    yield "|---|--:|--:|--:|"
+    for name in sorted((name for name, count in missed.items() if count), key=lambda each: -missed[each]):
+        block = sources[name]
+        alerted = f"{block['attacks_alerted']} of {block['attacks']}"
+        yield _row([name, f"{block['windows_attack']:,d}", f"{missed[name]:,d}", alerted])
+
 
 def _window_aims(results: Results) -> Iterator[tuple[str, str, str, bool]]:
     judged = results.read(report_name()).get("sides", {}).get("evaluation", {}).get("total")

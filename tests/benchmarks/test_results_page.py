@@ -72,6 +72,20 @@ def test_an_aim_of_false_incidents_is_met_by_its_bound_not_by_its_count(folder):
     assert "| 0.50 (below 1.50) | NOT MET |" in page(Results(folder))
 
 
+def test_what_was_missed_is_told_by_capture_the_most_first(folder):
+    sources = {
+        "found.pcap": {"windows_attack": 10, "tpr": 1.0, "attacks": 1, "attacks_alerted": 1},
+        "few.pcap": {"windows_attack": 10, "tpr": 0.5, "attacks": 1, "attacks_alerted": 1},
+        "many.pcap": {"windows_attack": 4000, "tpr": 0.25, "attacks": 1, "attacks_alerted": 0},
+        "quiet": {"windows_attack": 0, "tpr": None, "attacks": 0, "attacks_alerted": 0},
+    }
+    whole = {"test": {"total": SIDE}, "evaluation": {"total": SIDE, "sources": sources}}
+    write(folder, results_page.report_name(), {"sides": whole})
+
+    lines = [line for line in page(Results(folder)).splitlines() if ".pcap" in line]
+    assert lines == ["| many.pcap | 4,000 | 3,000 | 0 of 1 |", "| few.pcap | 10 | 5 | 1 of 1 |"]
+
+
 def test_the_command_writes_the_page_where_it_is_told(folder, capsys):
     assert results_page.main(["--folder", str(folder)]) == 0
 
