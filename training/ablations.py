@@ -10,9 +10,9 @@ Every line is one fit per seed. The last two parts leave out the variants of cap
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from flowfeatures import CONTEXT_COLUMNS
 from training.captures import CapturesBySide
@@ -47,12 +47,13 @@ WITH_ATTENTION: Final = ("conv_bilstm_small", "cnn_lstm_attention", "cnn_self_at
 PLAIN: Final = ("dnn", "rnn", "cnn")
 LENGTHS: Final = (8, 16, 32)
 WHOLE, ENDED = WindowKind(), WindowKind(partials=False)
-PARTIAL_KINDS: Final = (
-    ("taught and judged with them", WHOLE, WHOLE),
-    ("taught without, judged with", ENDED, WHOLE),
-    ("taught with, judged without", WHOLE, ENDED),
-    ("taught and judged without", ENDED, ENDED),
-)
+PARTIAL_KINDS: Final = {
+    "taught and judged with them": (WHOLE, WHOLE),
+    "taught without, judged with": (ENDED, WHOLE),
+    "taught with, judged without": (WHOLE, ENDED),
+    "taught and judged without": (ENDED, ENDED),
+}
+Line = TypeVar("Line")
 
 
 def columns_of(prefixes: Sequence[str]) -> tuple[str, ...]:
@@ -74,10 +75,19 @@ def changes_of(part: str, settings: FitSettings) -> Iterator[tuple[str, FitSetti
             yield f"{network}", replace(settings, network=network)
 
 
-def ablate(part: str, sides: Sides, judge: Judge, settings: FitSettings, *, seeds: Sequence[int], save: Save) -> None:
+def ablate(
+    part: str,
+    sides: Sides,
+    judge: Judge,
+    settings: FitSettings,
+    *,
+    seeds: Sequence[int],
+    save: Save,
+    only: Sequence[str] = (),
+) -> None:
     """Give `save` the figures of a part's lines so far, by `LINE, seed N`, each time one is judged."""
     told: dict[str, Any] = {}
-    lines = list(changes_of(part, settings))
+    lines = _asked(changes_of(part, settings), only)
     with Progress(part, len(lines) * len(seeds)) as progress:
         for name, changed in lines:
             for seed in seeds:
@@ -89,18 +99,21 @@ def ablate(part: str, sides: Sides, judge: Judge, settings: FitSettings, *, seed
 
 
 def ablate_windows(
-    part: str, captures: CapturesBySide, judge: Judge, settings: FitSettings, *, seeds: Sequence[int], save: Save
+    part: str,
+    captures: CapturesBySide,
+    judge: Judge,
+    settings: FitSettings,
+    *,
+    seeds: Sequence[int],
+    save: Save,
+    only: Sequence[str] = (),
 ) -> None:
     """Do the same for a part whose windows are of other kinds; `captures` may hold variants, which stay out."""
     told: dict[str, Any] = {}
     sets: dict[WindowKind, dict[str, WindowSet]] = {}
-    lines = (
-        [(f"{length} records", kind, kind) for length in LENGTHS for kind in [WindowKind(window=length)]]
-        if part == "windows"
-        else PARTIAL_KINDS
-    )
+    lines = _asked(kinds_of(part), only)
     with Progress(part, len(lines) * len(seeds)) as progress:
-        for name, taught, judged in lines:
+        for name, (taught, judged) in lines:
             for kind in {taught, judged}:
                 sets[kind] = sets.get(kind) or _sets(captures, kind)
             benign = plain_benign(captures, sets[judged]["validation"])
@@ -111,6 +124,20 @@ def ablate_windows(
                 told[f"{name}, seed {seed}"] = {"part": part} | own.figures(predictor(fitted)) | facts_of(fitted)
                 save(told)
                 progress.step()
+
+
+def kinds_of(part: str) -> Iterator[tuple[str, tuple[WindowKind, WindowKind]]]:
+    """Give the name of every line of a part, and the kinds of windows that teach and that are judged."""
+    if part == "partials":
+        yield from PARTIAL_KINDS.items()
+    else:
+        for length in LENGTHS:
+            yield f"{length} records", (WindowKind(window=length), WindowKind(window=length))
+
+
+def _asked(lines: Iterable[tuple[str, Line]], only: Sequence[str]) -> list[tuple[str, Line]]:
+    """Return the lines asked for by name, all without names."""
+    return [(name, line) for name, line in lines if not only or name in only]
 
 
 def _sets(captures: CapturesBySide, kind: WindowKind) -> dict[str, WindowSet]:
@@ -129,12 +156,13 @@ def run_command(arguments: argparse.Namespace) -> int:
     for number, part in enumerate(arguments.parts):
         words = ["penstock-train ablations", f"-o {arguments.output.name}", f"--parts {part}", "--seeds"]
         words += [*map(str, seeds), f"--epochs {epochs}"]
+        words += ["--lines", *(f"'{name}'" for name in arguments.lines)] if arguments.lines else []
         run = run_facts(" ".join(words), seeds=seeds, **conditions(sides, settings))
         save = saver(arguments.output, run, add=arguments.add or number > 0, page=write_ablations_page)
         if part in ("windows", "partials"):
             run["windows"] = {"a class and capture to teach": FEW, "to choose": 300}
-            ablate_windows(part, captures, judge, settings, seeds=seeds, save=save)
+            ablate_windows(part, captures, judge, settings, seeds=seeds, save=save, only=arguments.lines)
         else:
-            ablate(part, sides, judge, settings, seeds=seeds, save=save)
+            ablate(part, sides, judge, settings, seeds=seeds, save=save, only=arguments.lines)
     print(arguments.output.with_suffix(".md"))
     return 0

@@ -66,6 +66,7 @@ def _add_studies(commands: Any) -> None:
         "--parts", choices=ABLATED_PARTS, nargs="+", default=list(ABLATED_PARTS), metavar="PART",
         help=f"of {', '.join(ABLATED_PARTS)}",
     )  # fmt: skip
+    ablations.add_argument("--lines", nargs="+", default=[], metavar="NAME", help="only these lines of the parts")
     for study in (networks, ablations):
         _add_teaching(study)
         study.add_argument("--epochs", type=int, default=STUDY_EPOCHS, metavar="N", help=f"({STUDY_EPOCHS})")

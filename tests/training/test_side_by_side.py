@@ -19,7 +19,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("torch")
 
 from contracts.bundle import default_bundle
-from training.ablations import COLUMN_GROUPS, changes_of, columns_of
+from training.ablations import COLUMN_GROUPS, _asked, ablate, changes_of, columns_of, kinds_of
 from training.datasets import windows_of
 from training.figures.models_table import by_name, table
 from training.fit import FitSettings, fit
@@ -28,6 +28,7 @@ from training.other_windows import WindowKind, gather_other
 from training.side_by_side import Judge, ModelEngine, thresholds_lent
 from training.study_pages import write_ablations_page, write_networks_page
 from training.thresholds import choose
+from training.unknown_compare import Sides
 
 pytestmark = pytest.mark.needs_torch
 SCAN = NAMES.index("scan")
@@ -132,6 +133,13 @@ def test_a_network_without_attention_differs_from_its_own_with_it_in_nothing_els
     assert dict(without.sizes) == {"attention": False}
 
 
+def test_lines_are_asked_for_by_name_and_all_are_there_without():
+    every = list(kinds_of("partials"))
+
+    assert _asked(every, []) == every
+    assert [name for name, _ in _asked(kinds_of("windows"), ["32 records", "8 records"])] == ["8 records", "32 records"]
+
+
 @pytest.mark.parametrize("window", [8, 16, 32])
 def test_windows_of_another_length_hold_as_many_records(tmp_path, window):
     write_lab(tmp_path, 1, ports=range(1, 60))
@@ -209,3 +217,23 @@ def test_a_fitted_network_passes_through_the_whole_study(tmp_path):
 
     assert told["windows_attack"] > 0
     assert told["tpr"] is not None
+
+
+@pytest.mark.parametrize("network", ["dnn", "cnn_self_attention without attention"])
+def test_a_line_of_the_attention_part_is_taught_and_judged(captures, network):
+    sides = Sides(made_up_windows(60), made_up_windows(20), {}, {})
+    judge = Judge(captures, {"made up": made_up_windows(20)}, default_bundle())
+    saved = []
+    ablate(
+        "attention",
+        sides,
+        judge,
+        FitSettings(epochs=1, steps=4, batch=16),
+        seeds=[3],
+        save=saved.append,
+        only=[network],
+    )
+
+    assert [list(told) for told in saved] == [[f"{network}, seed 3"]]
+    assert saved[0][f"{network}, seed 3"]["part"] == "attention"
+    assert saved[0][f"{network}, seed 3"]["test"]["attacks"] == 1
