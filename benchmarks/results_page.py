@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from benchmarks.tables import at
 from contracts.bundle import DEFAULT_DIR, MANIFEST, MODEL
 from contracts.program import Parser, run_program
 from training.figures.models_table import by_name
+from training.study_pages import wrapped
 from training.unknown import UnknownSettings
 
 PROGRAM: Final = "benchmarks.results_page"
@@ -98,7 +98,7 @@ def page(results: Results) -> str:
 def _head(_: Results) -> Iterator[str]:
     yield "# What was measured"
     yield ""
-    yield _told(
+    yield wrapped(
         """
         The page to read first, written by `python -m benchmarks.results_page` from the JSON files beside it.
         Four papers' systems run here under their own protocols, then under honest ones: rows of later days,
@@ -119,7 +119,7 @@ def _papers(results: Results) -> Iterator[str]:
         cells = [paper, f"`{network}`", str(seeds or "-"), what, str(theirs), _table_figure(own, path)]
         yield _row([*cells, _table_figure(forest, path)])
     yield ""
-    yield _told(
+    yield wrapped(
         """
         A, B, C: [nsl-kdd.md](nsl-kdd.md), rows of one file divided 70/15/15 at random. D:
         [cicids2017.md](cicids2017.md), the original format; of paper D's table only port scans have rows in the
@@ -140,7 +140,7 @@ def _honest(results: Results) -> Iterator[str]:
         cells = [_table_figure(results.model(table, section, each), path) for each in (BEST, "gru", FOREST)]
         yield _row([table, division, what, *cells])
     yield ""
-    yield _told(
+    yield wrapped(
         """
         `best` is an ensemble of small networks and forests. Thresholds come from benign validation rows, at FPR
         1e-3 for kinds never taught. NSL-KDD's official test file (KDDTest+) was not at hand: `python -m
@@ -173,7 +173,7 @@ def _windows(results: Results) -> Iterator[str]:
         cells = [_mean(told, side, key) for side, key, _ in WINDOW_COLUMNS]
         yield _row([f"**`{shipped()[0]}`, release {shipped()[1]}, as it ships**", "1", *cells])
     yield ""
-    yield _told(
+    yield wrapped(
         """
         All but the last line are taught alike, on few windows and briefly ([networks.md](networks.md) says
         how); the last is the bundle. `test`: the lab's recordings of other seeds and one maker's devices.
@@ -188,7 +188,7 @@ def _shipped(results: Results) -> Iterator[str]:
     yield "## What ships, and why"
     yield ""
     (name, release), size = shipped(), (DEFAULT_DIR / MODEL).stat().st_size
-    yield _told(
+    yield wrapped(
         f"""
         `models/default` is `{name}`, release {release}: `model.onnx` has {size:,d} bytes. What it finds, with plots,
         leakage checks, unknown attacks, makers left out and evasion: [{report_name()}.md]({report_name()}.md). A
@@ -204,7 +204,7 @@ def _shipped(results: Results) -> Iterator[str]:
         loud = {maker: each["either"]["mean"] for maker, each in makers.items() if each["either"]["mean"] > 0.01}
         told = ", ".join(f"{maker} {share:.3f}" for maker, share in loud.items()) or "none above 0.01"
         yield ""
-        yield _told(
+        yield wrapped(
             f"""
             A maker whose devices neither taught nor chose thresholds is the honest test of quiet. In networks
             taught without them, the share of a maker's benign windows that was called something: {told}; the other
@@ -315,11 +315,6 @@ def _table_figure(model: Mapping[str, Any], path: Sequence[str]) -> str:
 def _mean(runs: Sequence[Mapping[str, Any]], side: str, key: str) -> str:
     values = [float(run[side][key]) for run in runs if run[side][key] is not None]
     return f"{sum(values) / len(values):.4g}" if values else "-"
-
-
-def _told(text: str) -> str:
-    """Return a paragraph as lines of the page."""
-    return "\n".join(textwrap.wrap(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False))
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("-o", "--output", type=folder, default=DEFAULT, metavar="DIR")
     pack.add_argument("--release", type=int, required=True, metavar="N", help="monotonic number of this bundle")
     pack.add_argument("--key", type=Path, metavar="PATH", help="sign with this private key")
-    pack.add_argument("--baselines", type=Path, metavar="FILE.json", help="what penstock-train compare wrote")
+    pack.add_argument(
+        "--baselines", type=Path, metavar="FILE.json", help="what penstock-train networks or compare wrote"
+    )
     pack.add_argument("--pin", action="store_true", help="make this build trust the bundle (contracts/pinned.py)")
     _add_replaces(pack)
     pack.set_defaults(run=_pack)
@@ -251,6 +253,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataMissing(f"{path}: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:
         raise DataMissing(f"{path}: not what penstock-train compare writes: {exc}") from exc
+    if isinstance(told, dict) and set(told) == {"runs", "models"}:  # what `networks` writes
+        told = told["models"]
     if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
         raise DataMissing(f"{path}: not what penstock-train compare writes: wanted an object of objects")
     return told

@@ -27,11 +27,16 @@ from training.networks_compared import Save, conditions, saver, studied
 from training.progress import Progress
 from training.shapes import WINDOW
 from training.side_by_side import Floats, Judge, Predict, run_facts
-from training.study_pages import how_to_read, runs_of
+from training.study_pages import how_to_read, runs_of, wrapped
 from training.unknown_compare import Sides
 
 KEEP: Final = 0.5
-DEFAULT_NETWORKS: Final = ("gru", "conv_bilstm_small")
+WHAT_LINES_ARE: Final = (
+    "`float` is the graph for TensorRT, `int8` the one the agent runs: its weight matrices are stored in int8 and "
+    "computed in float32, which makes the file smaller, not faster. The pruned network keeps half of the units of "
+    "every layer and is taught on for half as many epochs as the whole one; `taught on` is the whole one with as much "
+    "more teaching; the control has the pruned size and all those epochs."
+)
 
 
 def compress(
@@ -89,21 +94,12 @@ def write_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page beside the JSON."""
     runs = by_name(told["models"])
     lines = [
-        "# Compression", "", how_to_read(told), "", _what_lines_are(), "",
+        "# Compression", "", how_to_read(told), "", wrapped(WHAT_LINES_ARE), "",
         "| line | parameters | bytes of the graph |", "|---|--:|--:|",
         *(f"| {name} | {each[0]['parameters']:,d} | {each[0]['bytes']:,d} |" for name, each in runs.items()), "",
         *table(runs, what="line"), "",
     ]  # fmt: skip
     path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
-
-
-def _what_lines_are() -> str:
-    return (
-        "`float` is the graph for TensorRT, `int8` the one the agent runs: its weight matrices are stored in int8 and "
-        "computed in float32, which makes the file smaller, not faster. The pruned network keeps half of the units of "
-        "every layer and is taught on for half as many epochs as the whole one; `taught on` is the whole one with as "
-        "much more teaching; the control has the pruned size and all those epochs."
-    )
 
 
 def _torch(network: Network) -> Predict:

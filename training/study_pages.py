@@ -6,6 +6,7 @@ Needs matplotlib for the plot; without it the page has none.
 from __future__ import annotations
 
 import importlib.util
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -33,9 +34,13 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of models set beside each other."""
     runs = by_name(told["models"])
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
-    lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", LESS, ""]
+    lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", wrapped(LESS), ""]
     lines += [*table(runs, what="model"), ""]
-    lines += ["Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + ".", ""]
+    if sizes:
+        lines += [
+            wrapped("Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + "."),
+            "",
+        ]
     lines += ["## Benign captures alone", "", *_quiet_table(runs), ""]
     drawn = path.with_name(f"{path.stem}-found.png")
     if importlib.util.find_spec("matplotlib") is not None:
@@ -49,12 +54,12 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
 
 def write_ablations_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of ablations: a table per part, each with what its lines are to be held against."""
-    lines = ["# Ablations", "", how_to_read(told), "", LESS, ""]
+    lines = ["# Ablations", "", how_to_read(told), "", wrapped(LESS), ""]
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told["models"].items():
         parts.setdefault(value["part"], {})[key] = value
     for part, models in parts.items():
-        lines += [f"## {PARTS[part][0]}", "", PARTS[part][1], "", *table(by_name(models), what="what"), ""]
+        lines += [f"## {PARTS[part][0]}", "", wrapped(PARTS[part][1]), "", *table(by_name(models), what="what"), ""]
     path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
 
 
@@ -88,7 +93,12 @@ PARTS: Final = {
 def how_to_read(told: Mapping[str, Any]) -> str:
     """Return what the figures of a study are, with the days and attacks that judged."""
     any_model = next(iter(told["models"].values()))
-    return HOW_TO_READ.format(**{key: any_model["evaluation"][key] for key in ("days", "attacks")})
+    return wrapped(HOW_TO_READ.format(**{key: any_model["evaluation"][key] for key in ("days", "attacks")}))
+
+
+def wrapped(text: str) -> str:
+    """Return a paragraph as lines of a page."""
+    return "\n".join(textwrap.wrap(" ".join(text.split()), 118, break_long_words=False, break_on_hyphens=False))
 
 
 def _points(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, tuple[float, float]]:
@@ -125,7 +135,7 @@ def runs_of(runs: Sequence[Mapping[str, Any]], path: Path) -> list[str]:
         rest = "; ".join(
             f"{key.replace('_', ' ')} {_plain(value)}" for key, value in run.items() if key not in ("command", "commit")
         )
-        lines += ["```", run["command"], "```", "", f"{rest}; commit {run['commit'][:12]}.", ""]
+        lines += ["```", run["command"], "```", "", wrapped(f"{rest}; commit {run['commit'][:12]}."), ""]
     return lines
 
 
