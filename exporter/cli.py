@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from training.captures import CapturesBySide
 
 PROGRAM = "penstock-export"
+EPILOG = """\
+examples:
+  penstock-export keygen ./vendor                   # vendor (keep it) and vendor.pub (for trust.d of gateways)
+  penstock-export pack .cache/checkpoints/gru --release 3 --key ./vendor -o ./bundle-3
+  penstock-export check ./bundle-3 --checkpoint .cache/checkpoints/gru
+  penstock-export prune .cache/checkpoints/gru --keep 0.5 -o .cache/checkpoints/gru-half
+
+Where the gate refuses, nothing is written and every rule that was broken is named. docs/train.md has the rules.
+"""
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ROOT / "models" / "default"
 MAX_JSON_BYTES = 8 << 20
@@ -39,7 +48,12 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=PROGRAM, description="Turn a trained network into a bundle.")
+    parser = Parser(
+        prog=PROGRAM,
+        description="Turn a trained network into a bundle.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     pack = commands.add_parser("pack", help="write a bundle, if the gate lets it pass")
     pack.add_argument("checkpoint", type=folder, metavar="CHECKPOINT", help="folder written by fit or prune")

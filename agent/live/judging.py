@@ -15,7 +15,7 @@ from agent.bundles.swap import BundleSwap
 from agent.bundles.trial import Served
 from agent.config import AgentConfig
 from agent.live.reload import Commit
-from agent.monitoring.facts import Histogram
+from agent.monitoring.histogram import Histogram
 from agent.options.engine import engine_of
 from agent.state.rules import RULES_FILE, RulesFile
 from agent.state.saved import StateFile

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agent.monitoring.facts import AgentFacts, Counted, HistogramFacts, InterfaceFacts, SinkFacts
+from agent.monitoring.facts import AgentFacts, Counted, InterfaceFacts, SinkFacts
+from agent.monitoring.histogram import HistogramFacts
 
 Value: TypeAlias = float | HistogramFacts
 Sample: TypeAlias = tuple[tuple[str, ...], Value]

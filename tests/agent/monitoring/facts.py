@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from agent.monitoring.facts import (
-    DISK_EDGES_S,
-    LATENCY_EDGES_S,
     AgentFacts,
     BoardFacts,
     BundleFacts,
@@ -13,7 +11,6 @@ from agent.monitoring.facts import (
     DeviceFacts,
     EngineFacts,
     FlowFacts,
-    HistogramFacts,
     IncidentFacts,
     InterfaceFacts,
     Reading,
@@ -22,6 +19,7 @@ from agent.monitoring.facts import (
     SinkFacts,
     WindowFacts,
 )
+from agent.monitoring.histogram import DISK_EDGES_S, LATENCY_EDGES_S, HistogramFacts
 
 START_US = 1_790_000_000_000_000
 MAC = "02:00:00:aa:bb:cc"
