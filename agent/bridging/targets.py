@@ -8,6 +8,7 @@ with half a line at its end loses that half, which was never acknowledged and co
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -133,7 +134,10 @@ def cut_torn_line(path: Path) -> None:
     except OSError:
         return  # there is none, or opening it to append says what is wrong with it
     try:
-        size = os.fstat(fd).st_size
+        told = os.fstat(fd)
+        if not stat.S_ISREG(told.st_mode):
+            return
+        size = told.st_size
         tail = os.pread(fd, LOOK_BACK, max(0, size - LOOK_BACK))
         if not tail or tail.endswith(b"\n"):
             return

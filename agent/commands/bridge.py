@@ -13,15 +13,15 @@ import time
 from pathlib import Path
 from typing import Final
 
-from agent.apart import Outputs
 from agent.bridging.bridge import Bridge
 from agent.bridging.seen import Seen
 from agent.bridging.targets import FileTarget, StdoutTarget, SyslogTarget, Target
+from agent.console.apart import Outputs
+from agent.console.outfile import STDOUT
 from agent.delivery.broker import MqttSettings
 from agent.delivery.syslog import FACILITIES, TRANSPORTS, SyslogSettings, syslog_outlet
-from agent.mqtt_options import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
-from agent.options import seconds
-from agent.outfile import STDOUT
+from agent.options.mqtt import add_mqtt_arguments, gateway, mqtt_files, mqtt_settings
+from agent.options.values import seconds
 from agent.stopping import HangUp, StopRequest
 from contracts.alert import is_gateway_id
 from contracts.errors import BrokerRefused, BrokerUnavailable, UsageError
