@@ -38,18 +38,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Counts:
-    """What became of the messages: written + repeated + refused + unheard = heard, once nothing waits."""
+    """What became of the messages: written + repeated + refused = heard, once nothing waits."""
 
     written: int = 0
     repeated: int = 0
-    unheard: int = 0
     connects: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(self.refused.items()))
         told = f"{self.written} alerts written, {self.repeated} came again, {self.refused.total()} refused"
-        return told + (f" ({reasons})" if reasons else "") + (f", {self.unheard} let go" if self.unheard else "")
+        return told + (f" ({reasons})" if reasons else "")
 
 
 class Bridge:
@@ -174,7 +173,6 @@ class Bridge:
             self._lose(event)
 
     def _lose(self, ended: Ended) -> None:
-        self.counts.unheard += ended.session.unheard
         self._session, self.is_subscribed = None, False
         self._note(ended.said or "connection lost", is_final=ended.code in FINAL_CODES)
         self._wait()

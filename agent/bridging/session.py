@@ -2,8 +2,9 @@
 
 The session outlives connections and processes: subscriptions stand in it, and what is published meanwhile waits in it.
 A message is acknowledged by whoever wrote it to disk, never by paho; what was not acknowledged comes again. MQTT 5
-alone: 3.1.1 has no word for how many unacknowledged messages we bear. Trap: callbacks only put an event into a queue,
-since paho holds locks of its own while it calls them.
+alone: 3.1.1 has no word for how many unacknowledged messages we bear, nor for how long a session lasts. Traps:
+mosquitto sends what a session holds without heeding that number, so beyond it paho's thread waits, and with it the
+broker; callbacks otherwise only put an event into a queue, since paho holds locks of its own while it calls them.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.delivery.broker import MqttSettings
+from contracts.eve import MAX_LINE_BYTES
 
-MOST_UNACKNOWLEDGED: Final = 256  # messages of at most MAX_PACKET_BYTES that may wait for the disk
-MAX_PACKET_BYTES: Final = 1 << 16
+MOST_UNACKNOWLEDGED: Final = 256  # messages that may wait for the disk
+MAX_PACKET_BYTES: Final = 1 << 16  # beyond it a broker must not send us a message, and is hung up on if it does
+MAX_KEPT_BYTES: Final = MAX_LINE_BYTES + 1  # of a message: enough to see that it is too long
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Subscribed:
 
 @dataclass(frozen=True)
 class Heard:
-    """One message. `topic` is None where its octets are no text."""
+    """One message, at most MAX_KEPT_BYTES of it. `topic` is None where its octets are no text."""
 
     session: Session
     topic: str | None
@@ -74,7 +77,6 @@ class Session:
     def __init__(
         self, settings: MqttSettings, filters: Sequence[str], *, expiry_s: int, tell: Callable[[Event], None]
     ) -> None:
-        self.unheard = 0  # messages that promise nothing (QoS 0), let go because too many waited
         self._settings = settings
         self._filters = filters
         self._expiry_s = expiry_s
@@ -82,7 +84,8 @@ class Session:
         self._last_word = (0, "")
         self._is_resumed = False
         self._waiting = 0
-        self._lock = threading.Lock()
+        self._is_closing = False
+        self._changed = threading.Condition()
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
@@ -117,17 +120,17 @@ class Session:
 
     def settle(self, heard: Heard) -> None:
         """Acknowledge a message of this connection; nothing happens where it is over."""
-        with self._lock:
+        with self._changed:
             self._waiting -= 1
+            self._changed.notify()
         if heard.qos:
             self._client.ack(heard.number, heard.qos)
 
     def close(self) -> None:
-        """Take leave; the broker keeps the session."""
-        self._client.disconnect()
-
-    def _end(self, why: str) -> None:
-        self._last_word = (0, why)
+        """Take leave; the broker keeps the session, and what is not acknowledged in it."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
         self._client.disconnect()
 
     def _on_connect(
@@ -140,7 +143,7 @@ class Session:
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
         sent, _ = client.subscribe([(each, options) for each in self._filters])
         if sent != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end("connection lost")
+            client.disconnect()
 
     def _on_subscribe(
         self, client: Client, _data: Any, _number: int, codes: list[ReasonCode], _properties: Properties | None
@@ -154,20 +157,17 @@ class Session:
             self._tell(Subscribed(self, self._is_resumed))
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        with self._lock:
-            is_too_much = self._waiting >= MOST_UNACKNOWLEDGED
-            self._waiting += not is_too_much
-        if is_too_much and message.qos:
-            self._end("more messages at once than the broker was told we take")
-            return
-        if is_too_much:
-            self.unheard += 1
-            return
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting < MOST_UNACKNOWLEDGED or self._is_closing)
+            if self._is_closing:
+                return
+            self._waiting += 1
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = None
-        self._tell(Heard(self, topic, bytes(message.payload), message.mid, message.qos, message.retain))
+        payload = bytes(message.payload[:MAX_KEPT_BYTES])
+        self._tell(Heard(self, topic, payload, message.mid, message.qos, message.retain))
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None

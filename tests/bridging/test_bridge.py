@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 
 import pytest
 
+from agent.bridging.session import MOST_UNACKNOWLEDGED
 from agent.delivery import Delivery, EveFile, MqttSettings
 from contracts.errors import OutputError
 from contracts.eve import render_eve
@@ -270,3 +274,71 @@ def test_a_file_without_lines_is_refused_and_left_alone(tmp_path):
         Crank(1, path)
 
     assert path.read_bytes() == b"\0" * 10_000
+
+
+def test_more_messages_at_once_than_fit_wait_in_the_connection_and_all_come(broker, tmp_path):
+    """mosquitto sends what a session holds in one go where its own window is off, whatever a subscriber can bear."""
+    running = broker("max_inflight_messages 0", "max_queued_messages 100000").start()
+    with Crank(running.port, tmp_path / "siem.json"):
+        pass
+    many = 4 * MOST_UNACKNOWLEDGED
+    with publisher(running.port) as publish:
+        for number in range(many):
+            publish(TOPIC, render_eve(numbered(number)).encode())
+
+    with Crank(running.port, tmp_path / "siem.json") as crank:
+        crank.until(lambda: crank.heard >= many)
+
+    assert ids(tmp_path / "siem.json") == [numbered(number).alert_id for number in range(many)]
+    assert crank.bridge.counts.connects == 1
+
+
+def test_a_bridge_that_cannot_write_ends_all_the_same_while_the_broker_sends(broker):
+    running = broker("max_inflight_messages 0", "max_queued_messages 100000").start()
+    full = FullDisk()
+    full.room = 0
+    with Crank(running.port, full) as crank, publisher(running.port) as publish:
+        for number in range(2 * MOST_UNACKNOWLEDGED):
+            publish(TOPIC, render_eve(numbered(number)).encode())
+        crank.until(lambda: len(crank.bridge._waiting) == MOST_UNACKNOWLEDGED)
+
+    assert crank.bridge.counts.written == 0
+
+
+def a_hostile_broker(first: bytes):
+    """Return a server on the loopback that answers CONNECT with these octets; give its port."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                link, _ = server.accept()
+            except OSError:
+                return
+            with link, contextlib.suppress(ConnectionError):
+                link.recv(4096)
+                link.sendall(first)
+                link.recv(4096)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x30\xff\xff\xff\x7f",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x20\x03\x00\x00\x00\x30\xff\xff\xff\x7f",
+        b"\x00" * 64,
+    ],
+    ids=["a packet of 256 MiB", "no MQTT", "a packet of 256 MiB after CONNACK", "zeros"],
+)
+def test_a_hostile_broker_costs_neither_memory_nor_the_bridge(octets, tmp_path):
+    with a_hostile_broker(octets) as server:
+        crank = Crank(server.getsockname()[1], tmp_path / "siem.json")
+        crank.until(lambda: "not reached yet" not in crank.bridge.reason)
+        server.shutdown(socket.SHUT_RDWR)
+
+    assert not crank.bridge.is_subscribed
+    crank.bridge.close()
