@@ -160,11 +160,13 @@ def test_a_broker_killed_and_started_again_amid_a_stream_costs_no_alert(broker, 
     with bridge("--mqtt", f"mqtt://127.0.0.1:{running.port}", "--eve", str(path)) as carrying:
         wait_for_save(running)
         with stream(running.port) as taken:
-            for _ in range(5):
+            for number in range(5):
+                carrying.connected(times=1 + number)
                 time.sleep(0.4)
                 running.kill()
                 running.start()
         wait_for(path, taken)
+        carrying.connected(times=6)
         code = carrying.end(signal.SIGTERM)
 
     assert len(taken) > 50
