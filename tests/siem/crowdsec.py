@@ -1,22 +1,25 @@
 """A CrowdSec of its own for one test: found on PATH, else unpacked from Debian's package under .cache, never installed.
 
-Its configuration, data and local API stand in a folder of the test; it knows no central API and listens on the loopback.
+Its configuration, data and local API stand in a folder of the test; it knows no central API, and listens here alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.broker import free_port
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "crowdsec"
-LONG_S = 120
+LONG_S = 180
 
 
 class NoCrowdsec(Exception):
@@ -75,23 +78,44 @@ class Crowdsec:
         (etc / "credentials.yaml").write_text(f"url: http://127.0.0.1:{port}/\nlogin: test\npassword: test\n")
         (etc / "config.yaml").write_text(_config(folder, port))
         self._run("cscli", "machines", "add", "test", "--password", "test", "-f", str(etc / "added.yaml"), "--force")
+        self._port = port
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Crowdsec:
+        """Run the local API, where decisions are kept."""
+        with (self._folder / "api.log").open("wb") as log:
+            self._server = subprocess.Popen(self._command("crowdsec", "-no-cs"), stdout=log, stderr=log)
+        deadline_s = time.monotonic() + LONG_S
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), timeout=1):
+                return self
+            if self._server.poll() is not None or time.monotonic() > deadline_s:
+                self.__exit__()
+                raise AssertionError(f"no local API: {(self._folder / 'api.log').read_text()[-1000:]}")
+            time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait(LONG_S)
 
     def read(self, eve: Path, *, kind: str) -> str:
         """Read a file of alerts to its end, as lines of this type; return what was logged."""
-        ran = self._run("crowdsec", "-dsn", f"file://{eve}", "-type", kind, "-no-cs-metrics", "-error", check=False)
+        ran = self._run("crowdsec", "-no-api", "-dsn", f"file://{eve}", "-type", kind)
         return ran.stdout + ran.stderr
 
     def decisions(self) -> list[tuple[str, str, str]]:
         """Return (kind, address, scenario) of what was decided."""
         told = json.loads(self._run("cscli", "decisions", "list", "-o", "json").stdout or "null") or []
-        return [
-            (each["type"], each["value"], each["scenario"]) for alert in told for each in alert["decisions"] or []
-        ]
+        return [(each["type"], each["value"], each["scenario"]) for alert in told for each in alert["decisions"] or []]
 
-    def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [str(self._root / "usr/bin" / program), "-c", str(self._folder / "etc/config.yaml"), *arguments]
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        return [str(self._root / "usr/bin" / program), "-c", str(self._folder / "etc/config.yaml"), *arguments]
+
+    def _run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = self._command(program, *arguments)
         ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONG_S, cwd=self._folder)
-        if check and ran.returncode:
+        if ran.returncode:
             raise AssertionError(f"{program} {arguments}: {ran.stdout}{ran.stderr}")
         return ran
 
