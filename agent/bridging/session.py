@@ -10,11 +10,13 @@ broker; callbacks otherwise only put an event into a queue, since paho holds loc
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -63,12 +65,22 @@ Event: TypeAlias = Subscribed | Heard | Ended
 
 
 class _Client(Client):
-    """paho's client, less its trust in lengths: it would set aside whatever a packet announces, up to 256 MiB."""
+    """paho's client, less its trust in a broker.
+
+    It would set aside whatever a packet announces, up to 256 MiB, and its thread would end without a word at a packet
+    that does not hold together.
+    """
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_PACKET_BYTES:
             raise ConnectionError(f"a packet of {bufsize} bytes")  # paho ends the connection
         return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 class Session:

@@ -324,20 +324,25 @@ def a_hostile_broker(first: bytes):
     return server
 
 
+CONNACK, SUBACK = b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x01\x00\x01"
+
+
 @pytest.mark.parametrize(
     "octets",
     [
-        b"\x30\xff\xff\xff\x7f",
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        b"\x20\x03\x00\x00\x00\x30\xff\xff\xff\x7f",
-        b"\x00" * 64,
+        pytest.param(b"\x30\xff\xff\xff\x7f", id="a packet of 256 MiB"),
+        pytest.param(b"HTTP/1.1 400\r\n\r\n", id="no MQTT"),
+        pytest.param(b"\x00" * 64, id="zeros"),
+        pytest.param(CONNACK + b"\x30\xff\xff\xff\x7f", id="a packet of 256 MiB after CONNACK"),
+        pytest.param(CONNACK + SUBACK + b"\x30\xff\xff\xff\x7f", id="a packet of 256 MiB after SUBACK"),
+        pytest.param(CONNACK + SUBACK + b"\x32\x02\x00\xff", id="a message shorter than its topic"),
+        pytest.param(CONNACK + SUBACK + b"\x32\x00", id="a message of nothing"),
     ],
-    ids=["a packet of 256 MiB", "no MQTT", "a packet of 256 MiB after CONNACK", "zeros"],
 )
 def test_a_hostile_broker_costs_neither_memory_nor_the_bridge(octets, tmp_path):
     with a_hostile_broker(octets) as server:
         crank = Crank(server.getsockname()[1], tmp_path / "siem.json")
-        crank.until(lambda: "not reached yet" not in crank.bridge.reason)
+        crank.until(lambda: "not reached yet" not in crank.bridge.reason and ": connected" not in crank.bridge.reason)
         server.shutdown(socket.SHUT_RDWR)
 
     assert not crank.bridge.is_subscribed
