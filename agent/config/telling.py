@@ -105,6 +105,16 @@ class MqttSection(Section):
     reconnect_max_s: float = Field(
         60.0, ge=1, le=3600, description="The longest wait between two attempts to connect; they are spread at random."
     )
+    home_assistant: bool = Field(
+        False,
+        description="Introduce this gateway to Home Assistant (MQTT discovery); the broker's rights must allow it.",
+    )
+
+    @model_validator(mode="after")
+    def _discovery_fits(self) -> MqttSection:
+        if self.home_assistant and self.format != "eve":
+            raise Conflict("home_assistant", f"true with format {self.format}", 'format = "eve", which it reads')
+        return self
 
     @model_validator(mode="after")
     def _protection_fits(self) -> MqttSection:
