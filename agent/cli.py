@@ -107,7 +107,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _module(command: str) -> Any:
     with _ending_at_once():
-        return importlib.import_module(f"agent.{command.replace('-', '_')}")
+        return importlib.import_module(f"agent.commands.{command.replace('-', '_')}")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from agent.state import StateFile
-from agent.state_file import save_state
+from agent.state.saved import StateFile
+from agent.state.state_file import save_state
 from contracts.bundle import MANIFEST, SIGNATURE, Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, BundleUnreadable, OutputError
 from contracts.pinned import DEFAULT_MANIFEST_SHA256

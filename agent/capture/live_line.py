@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from agent.capture.source import Counts
-from agent.terminal import StatusLine
+from agent.console.terminal import StatusLine
 from contracts.terminal import printable
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.apart import STDIN
-from agent.pace import Pace
-from agent.progress import ProgressBar
+from agent.console.apart import STDIN
+from agent.console.pace import Pace
+from agent.console.progress import ProgressBar
 from agent.stopping import StopRequest
 from contracts.errors import UsageError
 from contracts.terminal import complain

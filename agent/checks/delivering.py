@@ -23,7 +23,7 @@ from agent.checks.finding import Finding, Patient, fail, ok, warn
 from agent.config import AgentConfig
 from agent.delivery import MqttSettings
 from agent.delivery.protection import place_text
-from agent.outlets import mqtt_of
+from agent.live.outlets import mqtt_of
 from contracts.errors import PenstockError
 from contracts.files import open_regular
 from contracts.terminal import printable

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from agent.board import Board
 from agent.checks.finding import Finding, Patient, fail, ok, warn
 from agent.delivery.clock import MAX_ERROR_US, is_clock_synchronised, kernel_error_us
+from agent.monitoring.board import Board
 
 RING_SINCE: Final = (3, 2)  # TPACKET_V3
 IGNORE_OUTGOING_SINCE: Final = (4, 20)

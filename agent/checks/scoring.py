@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.checks.finding import Finding, Patient, fail, ok, warn
-from agent.engine_options import MODEL_FLOAT, SOCKET
+from agent.options.engine import MODEL_FLOAT, SOCKET
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, MissingExtra, PenstockError
 

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import replace
 
 from agent.delivery.sink import CLOSE_S, MOST_WAITING, Sink
-from agent.facts import SinkFacts
+from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 
 

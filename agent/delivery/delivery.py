@@ -22,7 +22,7 @@ from agent.delivery.letters import letter_of
 from agent.delivery.outbox import Bounds, Letter, Outbox
 from agent.delivery.sender import Sender
 from agent.delivery.sink import Sink
-from agent.facts import DISK_EDGES_S, LATENCY_EDGES_S, DeliveryFacts, Histogram
+from agent.monitoring.facts import DISK_EDGES_S, LATENCY_EDGES_S, DeliveryFacts, Histogram
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused, OutboxError
 from contracts.eve import render_eve

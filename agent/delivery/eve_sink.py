@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.delivery.eve import EveFile
 from agent.delivery.sink import MOST_WAITING, Tally
-from agent.facts import SinkFacts
+from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 from contracts.errors import OutputError
 from contracts.eve import render_eve

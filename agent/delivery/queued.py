@@ -12,7 +12,7 @@ from typing import Protocol
 
 from agent.delivery.backoff import Backoff
 from agent.delivery.sink import CLOSE_S, MOST_WAITING, Tally
-from agent.facts import SinkFacts
+from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 
 MOST_PAUSE_S = 30.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final, Protocol
 
-from agent.facts import SinkFacts
+from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 
 MOST_WAITING: Final = 1_000  # lines of at most 2 KB each

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-from agent.board import Board
+from agent.monitoring.board import Board
 from contracts.terminal import printable
 
 PACKAGES: Final = ("penstock", "numpy", "onnxruntime", "onnxruntime-gpu")

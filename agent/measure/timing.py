@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.facts import Reading
+from agent.monitoring.facts import Reading
 from detection.engine import Engine
 from detection.tensorrt_client import TensorrtEngine
 

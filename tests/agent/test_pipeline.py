@@ -8,7 +8,7 @@ import pytest
 
 from agent.alerts import AlertWriter
 from agent.capture.replay import CaptureFiles
-from agent.pace import Pace
+from agent.console.pace import Pace
 from agent.pipeline import Pipeline
 from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch

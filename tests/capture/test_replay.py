@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.capture.replay import CaptureFiles
-from agent.pace import Pace
+from agent.console.pace import Pace
 from agent.stopping import StopRequest
 from contracts.errors import UsageError
 from flowfeatures import CaptureFormatError, CaptureNotFound, CaptureTruncated, FlowMeter

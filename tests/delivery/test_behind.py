@@ -9,7 +9,7 @@ import pytest
 
 from agent.delivery.behind import Behind
 from agent.delivery.eve_sink import EveSink
-from agent.facts import SinkFacts
+from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 from tests.alerts import make_alert
 

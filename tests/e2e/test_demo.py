@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.demo import demo_folder
+from agent.commands.demo import demo_folder
 from contracts import ground_truth
 from contracts.classes import NAMES
 from contracts.eve import MAX_LINE_BYTES, EveLine

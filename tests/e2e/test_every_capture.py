@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.replay import ReplaySettings, replay
+from agent.commands.replay import ReplaySettings, replay
 from contracts.eve import MAX_LINE_BYTES, EveLine
 from tests.bundles import write_nervous_bundle
 

@@ -353,7 +353,7 @@ def test_it_is_up_in_time_and_loads_nothing_of_training(wire: Wire, home: Home):
 
 def test_importing_the_agent_loads_neither_torch_nor_scikit_learn():
     script = (
-        "import sys, agent.service, agent.run;"
+        "import sys, agent.live.service, agent.commands.run;"
         "print([name for name in ('torch', 'sklearn', 'scapy', 'pandas', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run(

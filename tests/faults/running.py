@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.commands.status import asked
 from agent.delivery import Bounds, Outbox
-from agent.status import asked
 from benchmarks.memory import Memory, cpu_s
 from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle

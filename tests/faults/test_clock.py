@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="needs the cpu extra")
 
 from agent.delivery import Bounds, Outbox
 from agent.delivery.outbox import Letter
-from tests.agent.test_live_pipeline import World, chunks
+from tests.agent.live.test_pipeline import World, chunks
 from tests.capture.test_several import Scripted
 from tests.faults.figures import Figures, times
 from tests.faults.running import scan_of, victim

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.check_config import add_arguments, run
+from agent.commands.check_config import add_arguments, run
 from agent.config.pages import sample
 from contracts.program import Parser, run_program
 

@@ -1,0 +1,1 @@
+"""What commands share towards a person: tables, progress, whole output files."""

@@ -1,0 +1,126 @@
+"""`penstock feedback` and the record of incidents: from an alert's id to a rule that holds at once."""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+
+import pytest
+
+from agent.commands import feedback
+from agent.commands.feedback import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
+from agent.state.rules import RULES_FILE, RulesFile
+from contracts.errors import DataMissing
+from detection.detector import Detector
+from detection.state import StateRefused
+from tests.detection.test_rules import EmbeddingEngine, opened, window
+from tests.detection.windows import T0_US, S, make_bundle
+
+SHA = "0" * 64
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Let commands run a second after the made-up windows began."""
+    monkeypatch.setattr(feedback.time, "time_ns", lambda: (T0_US + S) * 1000)
+
+
+def feedback_command(folder, alert_id, verdict):
+    parser = argparse.ArgumentParser()
+    feedback.add_arguments(parser)
+    return feedback.run(parser.parse_args([alert_id, verdict, "--state-dir", str(folder)]))
+
+
+def recorded(folder):
+    """Return a detector's first alert, which the record knows."""
+    (update,) = opened(Detector(make_bundle(), EmbeddingEngine()), window())
+    record = IncidentRecord(folder / RECORD_FILE)
+    record.add(update, bundle_sha256=SHA)
+    record.close()
+    return update
+
+
+def incidents_after(folder, *batches):
+    rules = RulesFile(folder / RULES_FILE).current()
+    return opened(Detector(make_bundle(), EmbeddingEngine(), rules=rules), *batches)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_false_alarm_marked_benign_is_suppressed_at_once_and_another_attack_is_not(tmp_path, capsys):
+    update = recorded(tmp_path)
+
+    feedback_command(tmp_path, update.alert_id, "benign")
+
+    assert "keeps its like back for 30 days" in capsys.readouterr().out
+    assert incidents_after(tmp_path, window(at_s=2, flow_id=2)) == []
+    assert len(incidents_after(tmp_path, window(at_s=2, flow_id=2, like=(-4.0, 3.0)))) == 1
+
+
+@pytest.mark.usefixtures("clock")
+def test_the_incident_id_does_as_well_and_a_second_verdict_replaces_the_first(tmp_path):
+    update = recorded(tmp_path)
+
+    feedback_command(tmp_path, update.incident_id, "benign")
+    feedback_command(tmp_path, update.alert_id, "benign")
+    assert len(RulesFile(tmp_path / RULES_FILE).current()) == 1
+
+    feedback_command(tmp_path, update.alert_id, "malicious")
+    rules = RulesFile(tmp_path / RULES_FILE).current()
+    assert (len(rules), dict(rules.verdicts)) == (0, {update.incident_id: "malicious"})
+
+
+def test_an_id_nobody_knows_is_told(tmp_path):
+    with pytest.raises(DataMissing, match="no incident was recorded"):
+        feedback_command(tmp_path, "x", "benign")
+    recorded(tmp_path)
+    with pytest.raises(DataMissing, match="knows no alert"):
+        feedback_command(tmp_path, "' OR 1=1 --", "benign")
+
+
+def test_the_record_is_bounded_and_forgets_the_oldest(tmp_path, monkeypatch):
+    monkeypatch.setattr(feedback, "MAX_INCIDENTS", 10)
+    made, record = Detector(make_bundle(), EmbeddingEngine()), IncidentRecord(tmp_path / RECORD_FILE)
+    names = []
+    for n in range(2 * TRIM_EVERY):
+        (update,) = opened(made, window(at_s=1000 * n, flow_id=n))
+        record.add(update, bundle_sha256=SHA)
+        names.append(update.alert_id)
+    record.close()
+
+    with sqlite3.connect(tmp_path / RECORD_FILE) as db:
+        (count,) = db.execute("SELECT count(*) FROM incidents").fetchone()
+    assert count <= 10 + TRIM_EVERY < MAX_INCIDENTS
+    assert find_incident(tmp_path / RECORD_FILE, names[-1]).attack_class == "scan"
+    with pytest.raises(DataMissing):
+        find_incident(tmp_path / RECORD_FILE, names[0])
+
+
+def test_a_record_that_cannot_be_written_is_counted_and_stops_nobody(tmp_path):
+    (update,) = opened(Detector(make_bundle(), EmbeddingEngine()), window())
+    record = IncidentRecord(tmp_path / "file" / RECORD_FILE)
+    (tmp_path / "file").write_text("in the way")
+
+    record.add(update, bundle_sha256=SHA)
+
+    assert record.failed == 1
+    assert RECORD_FILE in record.trouble
+    (tmp_path / "file").unlink()
+    record.add(update, bundle_sha256=SHA)
+    assert (record.failed, record.trouble) == (1, "")
+
+
+def test_a_damaged_record_is_set_aside_and_a_new_one_begun(tmp_path):
+    path = tmp_path / RECORD_FILE
+    path.write_bytes(b"no database" * 100)
+    (update,) = opened(Detector(make_bundle(), EmbeddingEngine()), window())
+    with pytest.raises(StateRefused, match="cannot be read"):
+        find_incident(path, update.alert_id)
+
+    record = IncidentRecord(path)
+    for _ in range(2):
+        record.add(update, bundle_sha256=SHA)
+    record.close()
+
+    assert record.failed == 1
+    assert find_incident(path, update.alert_id).incident_id == update.incident_id
+    assert (tmp_path / (RECORD_FILE + ".damaged")).exists()
