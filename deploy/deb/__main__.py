@@ -65,7 +65,7 @@ def build(arch: str, *, version_: str, work: Path, output: Path) -> Path:
         root.chmod(0o755)
         made = output / f"penstock_{version_}_{arch}.deb"
         # Wheels are compressed already: packing them hard costs minutes and saves nothing.
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z1", "--build", str(root), str(made)]
+        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(root), str(made)]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             raise CannotBuild(f"dpkg-deb: {run.stderr.strip()}")
