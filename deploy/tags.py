@@ -18,7 +18,7 @@ MANYLINUX: Final = re.compile(r"manylinux_2_(\d+)_")
 
 @dataclass(frozen=True)
 class Target:
-    """A machine by what decides which wheels it takes: `python` as "3.11", `glibc` as "2.36", `machine` as "aarch64"."""
+    """A machine by what decides which wheels it takes, as "3.11", "2.36" and "aarch64"."""
 
     python: str
     glibc: str
@@ -39,7 +39,7 @@ class Target:
         return options + [f"--platform={tag}" for tag in self.platforms()]
 
     def environment(self) -> dict[str, str]:
-        """Return what a requirement's marker sees on this machine; pip itself shows it the interpreter that runs pip."""
+        """Return what a requirement's marker sees on this machine; pip shows it the interpreter that runs pip."""
         return {
             "implementation_name": "cpython",
             "implementation_version": f"{self.python}.0",

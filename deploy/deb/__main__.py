@@ -1,8 +1,8 @@
 """Writes build/penstock_VERSION_ARCH.deb for the architectures named (default: amd64 and arm64).
 
-Wants dpkg-deb, and for another processor than this one a cross-compiler; no root. The package wants the Python minor that
-runs this: `make deb PYTHON=python3.12 VENV=.venv-3.12` makes one for 3.12. With SOURCE_DATE_EPOCH set (default: the time
-of the last commit) the same sources give the same octets.
+Wants dpkg-deb, and for another processor than this one a cross-compiler; no root. The package wants the Python minor
+that runs this: `make deb PYTHON=python3.12 VENV=.venv-3.12` makes one for 3.12. With SOURCE_DATE_EPOCH set (default:
+the time of the last commit) the same sources give the same octets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m deploy.deb", description=__doc__.splitlines()[0])
     parser.add_argument("arch", nargs="*", choices=[*MACHINES, []], metavar="ARCH", help="amd64, arm64 (default both)")
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build", metavar="DIR", help="default build/")
-    parser.add_argument("--work", type=Path, default=ROOT / ".cache/deb", metavar="DIR", help="what is kept between runs")
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache/deb", metavar="DIR", help="kept between runs")
     parser.add_argument("--version", default=version(), help="default: pyproject's")
     args = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", last_commit_s())
@@ -64,12 +64,17 @@ def build(arch: str, *, version_: str, work: Path, output: Path) -> Path:
         control(root, version=version_, arch=arch, glibc=glibc, maintainer=maintainer)
         root.chmod(0o755)
         made = output / f"penstock_{version_}_{arch}.deb"
-        # Wheels are compressed already: packing them hard costs minutes and saves nothing.
-        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(root), str(made)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            raise CannotBuild(f"dpkg-deb: {run.stderr.strip()}")
+        pack(root, made)
     return made
+
+
+def pack(root: Path, made: Path) -> None:
+    """Let dpkg-deb pack a tree; what it packs is root's, whoever runs this."""
+    # Wheels are compressed already: packing them hard costs minutes and saves nothing.
+    command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(root), str(made)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        raise CannotBuild(f"dpkg-deb: {run.stderr.strip()}")
 
 
 def version() -> str:

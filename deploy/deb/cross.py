@@ -50,7 +50,9 @@ def cross_environ(arch: str, *, work: Path) -> dict[str, str]:
     """Return the variables under which setuptools compiles for another architecture."""
     triplet = f"{MACHINES[arch]}-linux-gnu"
     if shutil.which(f"{triplet}-gcc") is None:
-        raise CannotBuild(f"missing: {triplet}-gcc; on Debian: sudo apt-get install gcc-{triplet} libc6-dev-{arch}-cross")
+        raise CannotBuild(
+            f"missing: {triplet}-gcc; on Debian: sudo apt-get install gcc-{triplet} libc6-dev-{arch}-cross"
+        )
     root = headers(arch, work=work)
     include = root / "usr/include"
     compiler = f"{triplet}-gcc"
@@ -84,7 +86,9 @@ def headers(arch: str, *, work: Path) -> Path:
     (apt / "conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
     environ = {**os.environ, "APT_CONFIG": str(apt / "conf")}
     for command in (["update", "-qq"], ["download", "-qq", *(f"{name}:{arch}" for name in PACKAGES)]):
-        run = subprocess.run(["apt-get", *command], cwd=apt / "debs", env=environ, capture_output=True, text=True)
+        run = subprocess.run(
+            ["apt-get", *command], cwd=apt / "debs", env=environ, capture_output=True, text=True, check=False
+        )
         if run.returncode != 0:
             wanted = " ".join(PACKAGES)
             raise CannotBuild(f"this machine's archive gives no {wanted} for {arch}: {run.stderr.strip()[-300:]}")

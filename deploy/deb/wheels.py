@@ -1,7 +1,7 @@
 """The wheelhouse inside the package: our own wheel, what it depends on, and the pip that installs them on the target.
 
-Versions are pinned in constraints.txt, so that the same sources make the same package next year. The environment is made
-on the target from this folder alone: nothing is fetched there.
+Versions are pinned in constraints.txt, so that the same sources make the same package next year. The environment is
+made on the target from this folder alone: nothing is fetched there.
 """
 
 from __future__ import annotations

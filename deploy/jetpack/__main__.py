@@ -20,7 +20,7 @@ from deploy.tags import glibc_minor_wanted
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 PYPROJECT: Final = Path(__file__).resolve().parents[2] / "pyproject.toml"
 SOME_ROW_FAILS: Final = 1
@@ -33,10 +33,13 @@ def main() -> int:
     parser.add_argument("--pin", action="store_true", help="write the constraints files anew, with the newest that fit")
     args = parser.parse_args()
     pyproject = tomllib.loads(PYPROJECT.read_text())
-    rows, reasons = [HEAD], []
+    rows: list[tuple[str, ...]] = [HEAD]
+    reasons = []
     for board in BOARDS:
         try:
-            wheels = resolve(wanted(pyproject, board), target=board.target, constraints=used(board, is_pinning=args.pin))
+            wheels = resolve(
+                wanted(pyproject, board), target=board.target, constraints=used(board, is_pinning=args.pin)
+            )
         except CannotResolve as exc:
             rows.append((*known(board), "FAILS", "", ""))
             reasons.append(f"{board.name}: {exc}")
@@ -53,11 +56,6 @@ def wanted(pyproject: dict[str, Any], board: Board) -> list[str]:
     project = pyproject["project"]
     runtime = project["optional-dependencies"][board.extra]
     return [*project["dependencies"], *runtime, *pyproject["build-system"]["requires"]]
-
-
-def used(board: Board, *, is_pinning: bool) -> Path | None:
-    """Return the constraints to resolve under: none where they are to be found."""
-    return None if is_pinning else board.constraints
 
 
 def pin(board: Board, wheels: Sequence[Wheel]) -> None:

@@ -1,4 +1,4 @@
-"""The JetPacks, by what decides which wheels they take. Read in NVIDIA's and the indexes' pages; no board was at hand."""
+"""The JetPacks, by what decides which wheels they take, as NVIDIA's pages say; no board was at hand."""
 
 from __future__ import annotations
 

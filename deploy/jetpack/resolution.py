@@ -68,7 +68,7 @@ def applying(requirements: Iterable[str], *, target: Target, extras: Iterable[st
 def missing(report: Report, *, target: Target) -> list[str]:
     """Return the requirements of a report's wheels that hold on the target and that the report has no wheel for."""
     there = {canonicalize_name(each["metadata"]["name"]) for each in report["install"]}
-    found = {}
+    found: dict[str, None] = {}
     for each in report["install"]:
         requires = each["metadata"].get("requires_dist") or []
         for requirement in applying(requires, target=target, extras=each.get("requested_extras") or ()):

@@ -51,7 +51,12 @@ def test_a_requirement_for_the_targets_python_that_pip_left_out_is_asked_for_aga
 
     assert [wheel.name for wheel in old] == ["backport", "pydantic", "tomli"]
     assert [wheel.name for wheel in new] == ["pydantic"]
-    assert index.asked == [["pydantic"], ["pydantic", "backport>=1"], ["pydantic", "backport>=1", "tomli"], ["pydantic"]]
+    assert index.asked == [
+        ["pydantic"],
+        ["pydantic", "backport>=1"],
+        ["pydantic", "backport>=1", "tomli"],
+        ["pydantic"],
+    ]
 
 
 def test_what_never_comes_ends_with_its_name_instead_of_asking_for_ever():
@@ -101,7 +106,15 @@ def test_every_row_resolving_ends_with_0(monkeypatch: pytest.MonkeyPatch, capsys
 
     said = capsys.readouterr().out.splitlines()
     assert (code, len(said)) == (0, 1 + len(BOARDS))
-    assert re.split(r"  +", said[1]) == ["JetPack 4.6", "Ubuntu 18.04", "3.11 (own)", "2.27", "onnxruntime 1.2", "1", "2.27"]
+    assert re.split(r"  +", said[1]) == [
+        "JetPack 4.6",
+        "Ubuntu 18.04",
+        "3.11 (own)",
+        "2.27",
+        "onnxruntime 1.2",
+        "1",
+        "2.27",
+    ]
 
 
 def test_one_row_failing_ends_with_1_says_why_and_the_others_are_shown(

@@ -7,7 +7,6 @@ machine changes but the folder of work.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.vm.machine import CannotRun, boot, call, need, root_of
+from tests.vm.machine import CannotRun, boot, call, debian, need
 from tests.vm.page import faults, page, rows_of, table
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -37,10 +36,9 @@ def main() -> int:
     args = parser.parse_args()
     try:
         need("qemu-system-x86_64", "debootstrap", "mke2fs", "dpkg-deb")
-        if os.geteuid() != 0:
-            raise CannotRun("debootstrap wants root: sudo make vm")
         package = args.deb or newest_package()
         args.work.mkdir(parents=True, exist_ok=True)
+        debian(args.work)
         said = {each: live(each, package=package, work=args.work, within_s=args.within) for each in args.lives or LIVES}
     except CannotRun as exc:
         print(f"vm: {exc}", file=sys.stderr)
@@ -65,7 +63,7 @@ def newest_package() -> Path:
 
 def live(name: str, *, package: Path, work: Path, within_s: float) -> str:
     """Let a guest live through one way of installing, and return what it printed."""
-    payload = work / "payload"
+    payload = work / name
     shutil.rmtree(payload, ignore_errors=True)
     payload.mkdir()
     shutil.copy(HERE / "guest.sh", payload / "guest.sh")
@@ -78,7 +76,8 @@ def live(name: str, *, package: Path, work: Path, within_s: float) -> str:
         shutil.move(work / "unpacked/usr/lib/penstock/wheels", payload / "wheels")
         shutil.rmtree(work / "unpacked")
         for folder in ("deploy", "systemd", "docs"):
-            shutil.copytree(ROOT / folder, payload / "source" / folder, ignore=shutil.ignore_patterns("results", "*.png"))
+            left_out = shutil.ignore_patterns("results", "*.png", "__pycache__")
+            shutil.copytree(ROOT / folder, payload / "source" / folder, ignore=left_out)
     started = time.monotonic()
     said = boot(work, payload=payload, within_s=within_s)
     shutil.rmtree(payload)
@@ -89,7 +88,7 @@ def live(name: str, *, package: Path, work: Path, within_s: float) -> str:
 
 def next_package(package: Path, *, work: Path, into: Path) -> None:
     """Pack the same files under a later version, with a line more in the configuration file."""
-    tree = work / "next"
+    tree = work / "next-version"
     shutil.rmtree(tree, ignore_errors=True)
     call(["dpkg-deb", "-R", str(package), str(tree)], within_s=300)
     control = tree / "DEBIAN/control"
@@ -103,11 +102,11 @@ def next_package(package: Path, *, work: Path, into: Path) -> None:
 def facts(work: Path, package: Path) -> dict[str, str]:
     """Return where this was seen."""
     emulator = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
-    release = (root_of(work) / "etc/debian_version").read_text().strip()
-    kernel = next((root_of(work) / "boot").glob("vmlinuz-*")).name.removeprefix("vmlinuz-")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     return {
-        "guest": f"Debian {release}, Linux {kernel}, systemd as PID 1, {platform.machine()}",
+        "guest": f"{(work / 'debian.txt').read_text()}, systemd as PID 1, {platform.machine()}",
         "emulator": emulator.splitlines()[0],
         "package": f"`{package.name}`, {package.stat().st_size / 1e6:.1f} MB",
         "commit": commit.stdout.strip() or "not told",

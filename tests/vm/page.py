@@ -48,8 +48,8 @@ def page(lives: Mapping[str, str], *, facts: Mapping[str, str]) -> str:
     """Return the page of results for what each life printed."""
     parts = ["# Installed, killed, upgraded, removed\n"]
     parts.append(
-        "Written by `make vm`: a Debian made by debootstrap boots in QEMU without KVM, its clock counting instructions, and"
-        " each way of installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
+        "Written by `make vm`: a Debian made by debootstrap boots in QEMU without KVM, its clock counting instructions,"
+        " and each way of installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
     )
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
     for name, said in lives.items():
