@@ -1,7 +1,7 @@
 """What stands in the package: its files below the root, and its control files.
 
 The environment stands in /opt/penstock, as deploy/install.sh makes it, so that units, pages and habits are the same; it
-is no file of the package, since it is made on the target. Units of the package stand where packages have them, /usr/lib.
+is no file of the package, since it is made on the target. Units stand where packages have them, in /usr/lib.
 """
 
 from __future__ import annotations

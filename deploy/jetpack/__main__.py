@@ -37,9 +37,8 @@ def main() -> int:
     reasons = []
     for board in BOARDS:
         try:
-            wheels = resolve(
-                wanted(pyproject, board), target=board.target, constraints=used(board, is_pinning=args.pin)
-            )
+            constraints = None if args.pin else board.constraints
+            wheels = resolve(wanted(pyproject, board), target=board.target, constraints=constraints)
         except CannotResolve as exc:
             rows.append((*known(board), "FAILS", "", ""))
             reasons.append(f"{board.name}: {exc}")

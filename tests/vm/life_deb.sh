@@ -2,7 +2,7 @@
 . /mnt/guest.sh
 export DEBIAN_FRONTEND=noninteractive
 note install
-listing >/root/before
+listing >/tmp/before
 dpkg -i /mnt/this.deb && code=0 || code=$?
 same "dpkg -i" 0 "$code"
 serving
@@ -31,6 +31,6 @@ same "dpkg -r" "0, inactive, no environment, configuration kept" \
     "$code, $(systemctl is-active penstock), $([ -e /opt/penstock ] && echo an || echo no) environment, configuration $([ -e /etc/penstock/agent.toml ] && echo kept || echo gone)"
 dpkg -P penstock && code=0 || code=$?
 same "dpkg -P leaves" "0: nothing" "$code: $(names_left | one_line | grep . || echo nothing)"
-listing >/root/after
-same "files that were not there before" none "$(comm -13 /root/before /root/after | one_line | grep . || echo none)"
+listing >/tmp/after
+same "files that were not there before" none "$(comm -13 /tmp/before /tmp/after | one_line | grep . || echo none)"
 note end

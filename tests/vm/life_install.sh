@@ -1,7 +1,7 @@
 # The life of an installation by deploy/install.sh: installed, used, killed, upgraded, removed, purged.
 . /mnt/guest.sh
 note install
-listing >/root/before
+listing >/tmp/before
 sh /mnt/source/deploy/install.sh --wheelhouse /mnt/wheels --offloads keep && code=0 || code=$?
 same "deploy/install.sh" 0 "$code"
 serving
@@ -21,12 +21,12 @@ sh /mnt/source/deploy/install.sh --wheelhouse /mnt/wheels --offloads keep && cod
 same "install.sh again" "0, another environment, # mine, active" \
     "$code, $([ "$first" = "$(readlink /opt/penstock/current)" ] && echo the same || echo another) environment, $(tail -n 1 /etc/penstock/agent.toml), $(systemctl is-active penstock)"
 note remove
-cp /opt/penstock/current/share/penstock/uninstall.sh /root/uninstall.sh
-sh /root/uninstall.sh && code=0 || code=$?
+cp /opt/penstock/current/share/penstock/uninstall.sh /tmp/uninstall.sh
+sh /tmp/uninstall.sh && code=0 || code=$?
 same "uninstall.sh" "0, inactive, configuration kept" \
     "$code, $(systemctl is-active penstock), configuration $([ -e /etc/penstock/agent.toml ] && echo kept || echo gone)"
-sh /root/uninstall.sh --purge && code=0 || code=$?
+sh /tmp/uninstall.sh --purge && code=0 || code=$?
 same "uninstall.sh --purge leaves" "0: nothing" "$code: $(names_left | one_line | grep . || echo nothing)"
-listing >/root/after
-same "files that were not there before" none "$(comm -13 /root/before /root/after | one_line | grep . || echo none)"
+listing >/tmp/after
+same "files that were not there before" none "$(comm -13 /tmp/before /tmp/after | one_line | grep . || echo none)"
 note end
