@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from deploy.deb.cross import CannotBuild
-from deploy.deb.tree import WHEELS, control, plant
+from deploy.deb.tree import WHEELS, changelog, control, plant
 from deploy.deb.wheels import oldest_glibc, wheelhouse
 from deploy.tags import MACHINES
 
@@ -58,9 +58,11 @@ def build(arch: str, *, version_: str, work: Path, output: Path) -> Path:
         wheels.mkdir()
         root.mkdir()
         wheelhouse(ROOT, arch=arch, work=work, into=wheels)
-        plant(root, source=ROOT, wheels=wheels)
-        glibc = oldest_glibc(root / WHEELS)
         maintainer = os.environ.get("DEBMAINTAINER", "Penstock <maintainers@penstock.invalid>")
+        epoch_s = int(os.environ["SOURCE_DATE_EPOCH"])
+        entry = changelog(version=version_, maintainer=maintainer, epoch_s=epoch_s)
+        plant(root, source=ROOT, wheels=wheels, changelog=entry)
+        glibc = oldest_glibc(root / WHEELS)
         control(root, version=version_, arch=arch, glibc=glibc, maintainer=maintainer)
         root.chmod(0o755)
         made = output / f"penstock_{version_}_{arch}.deb"

@@ -6,6 +6,7 @@ is no file of the package, since it is made on the target. Units stand where pac
 
 from __future__ import annotations
 
+import email.utils
 import gzip
 import hashlib
 import re
@@ -26,7 +27,7 @@ INTERFACES: Final = re.compile(r"^interfaces = (.*)$", re.MULTILINE)
 NEXT_MINOR: Final = f"{MINOR.split('.')[0]}.{int(MINOR.split('.')[1]) + 1}"
 
 
-def plant(root: Path, *, source: Path, wheels: Path) -> None:
+def plant(root: Path, *, source: Path, wheels: Path, changelog: str) -> None:
     """Write the package's files below a folder that stands for the root of the target."""
     put(wheels, root / WHEELS)
     for unit in sorted((source / "systemd").glob("penstock*.*")):
@@ -44,11 +45,20 @@ def plant(root: Path, *, source: Path, wheels: Path) -> None:
     (root / "usr/bin").mkdir(parents=True)
     (root / "usr/bin/penstock").symlink_to("/opt/penstock/current/bin/penstock")
     put(source / "LICENSE", root / DOC / "copyright")
-    packed = gzip.compress((source / "CHANGELOG.md").read_bytes(), mtime=0)
-    (root / DOC / "changelog.gz").write_bytes(packed)
+    put(source / "CHANGELOG.md", root / DOC / "CHANGELOG.md")
+    (root / DOC / "changelog.gz").write_bytes(gzip.compress(changelog.encode(), mtime=0))
     for path in root.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def changelog(*, version: str, maintainer: str, epoch_s: int) -> str:
+    """Return the one entry that dpkg's tools want to read; what changed stands in CHANGELOG.md."""
+    date = email.utils.formatdate(epoch_s)
+    return (
+        f"penstock ({version}) unstable; urgency=medium\n\n  * What changed stands in CHANGELOG.md.\n\n"
+        f" -- {maintainer}  {date}\n"
+    )
 
 
 def put(this: Path, there: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from deploy.deb import __main__ as program
 from deploy.deb.cross import MINOR
-from deploy.deb.tree import SCRIPTS, configuration, control, files_of, plant
+from deploy.deb.tree import SCRIPTS, changelog, configuration, control, files_of, plant
 from deploy.deb.wheels import CONSTRAINTS, oldest_glibc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def root(tmp_path: Path) -> Path:
     (wheels / "a-1-py3-none-any.whl").write_bytes(b"x")
     folder = tmp_path / "root"
     folder.mkdir()
-    plant(folder, source=ROOT, wheels=wheels)
+    plant(folder, source=ROOT, wheels=wheels, changelog=changelog(version="1.2.3", maintainer="M <m@x>", epoch_s=0))
     control(folder, **CONTROL)
     return folder
 
@@ -87,6 +88,19 @@ def test_every_file_but_the_configuration_has_its_sum(root: Path):
     summed = {line.split("  ")[1] for line in (root / "DEBIAN/md5sums").read_text().splitlines()}
 
     assert summed == {str(path.relative_to(root)) for path in files_of(root)} - {"etc/penstock/agent.toml"}
+
+
+def test_the_changelog_is_one_that_dpkg_reads(root: Path, tmp_path: Path):
+    reader = shutil.which("dpkg-parsechangelog")
+    if reader is None:
+        pytest.skip("no dpkg-parsechangelog")
+    (tmp_path / "changelog").write_bytes(gzip.decompress((root / "usr/share/doc/penstock/changelog.gz").read_bytes()))
+
+    run = subprocess.run([reader, "-l", tmp_path / "changelog"], capture_output=True, text=True, timeout=60, check=True)
+
+    assert "Version: 1.2.3\n" in run.stdout
+    assert "Date: Thu, 01 Jan 1970 00:00:00 -0000\n" in run.stdout
+    assert run.stderr == ""
 
 
 def test_modes_are_those_of_a_package_whatever_the_sources_have(root: Path):

@@ -1,4 +1,4 @@
-"""More faults that `penstock doctor` knows, each provoked; and the page's table of faults names a test for every one."""
+"""More faults that `penstock doctor` knows, each provoked; the page's table of faults names a test for every one."""
 
 from __future__ import annotations
 
