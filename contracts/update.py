@@ -37,6 +37,7 @@ INT8_MAX: Final = 127
 REASONS: Final = (
     "oversize", "truncated", "foreign", "schema", "payload", "signature", "unknown gateway", "revoked", "wrong gateway",
     "fleet", "no such round", "expired round", "early", "base", "scale", "norm", "second update",
+    "mode", "stage", "not a member", "second answer", "shares",
 )  # fmt: skip
 """Why a message is refused, for counters and audit."""
 
@@ -52,7 +53,7 @@ class CallHeader(Header):
     format: Literal[1] = 1
     fleet: Name
     round: RoundNumber
-    mode: Literal["robust"]
+    mode: Literal["robust", "private"]
     bundle_sha256: Sha256 = Field(description="of the manifest whose network the head belongs to")
     schema_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     parameters: Annotated[int, Field(ge=1, le=MAX_PARAMETERS)]
@@ -157,11 +158,14 @@ def check_answers(update: Update, call: Call) -> None:
         raise MessageRefused("base", f"answers another call than that of round {wanted.round}")
     if len(update.steps) != wanted.kept:
         raise MessageRefused("payload", f"{len(update.steps)} numbers, wanted {wanted.kept}")
-    norm = norm_of(update.steps, scale=wanted.scale)
-    # Rounding to the nearest step may add half a step to each number.
-    most = wanted.clip_norm + 0.5 * wanted.scale * math.sqrt(wanted.kept)
+    norm, most = norm_of(update.steps, scale=wanted.scale), longest(wanted)
     if not norm <= most:
         raise MessageRefused("norm", f"norm {norm:.4g}, wanted at most {most:.4g}")
+
+
+def longest(header: CallHeader) -> float:
+    """Return the L2 norm that a clipped delta may have: rounding may add half a step to each number."""
+    return header.clip_norm + 0.5 * header.scale * math.sqrt(header.kept)
 
 
 def norm_of(steps: NDArray[np.int8], *, scale: float) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from detection.onnx_engine import import_runtime
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 FLOAT_TOLERANCE = 1e-5  # torch and ONNX Runtime order their sums differently; measured below 2e-6 on x86-64
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,18 @@ from contracts.errors import PenstockError
 APPLICATION_ID: Final = 0x50454E41  # "PENA"
 FORMAT: Final = 1
 MAX_LOGGED: Final = 1000
-STATE_TABLES: Final = ("fleet", "gateways", "rounds", "updates")
+WAL_PATIENCE: Final = 100
+STATE_TABLES: Final = (
+    "fleet",
+    "gateways",
+    "rounds",
+    "updates",
+    "memory",
+    "releases",
+    "orders",
+    "private_rounds",
+    "private",
+)
 
 _SCHEMA: Final = """
 CREATE TABLE fleet (name TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, head BLOB NOT NULL) WITHOUT ROWID;
@@ -34,6 +46,21 @@ CREATE TABLE updates (round INTEGER NOT NULL, gateway TEXT NOT NULL, sha256 TEXT
     received_us INTEGER NOT NULL, PRIMARY KEY (round, gateway)) WITHOUT ROWID;
 CREATE TABLE counters (what TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE audit (number INTEGER PRIMARY KEY, entry TEXT NOT NULL, sha256 TEXT NOT NULL);
+"""
+# Came after the first files of this format were made, and is added to those.
+_ADDED: Final = """
+CREATE TABLE IF NOT EXISTS memory (name TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS private_rounds (number INTEGER PRIMARY KEY, state TEXT NOT NULL, until_us INTEGER NOT NULL,
+    roster BLOB, senders BLOB, survivors BLOB, total BLOB, why TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS private (round INTEGER NOT NULL, kind TEXT NOT NULL, gateway TEXT NOT NULL,
+    sha256 TEXT NOT NULL, message BLOB NOT NULL, received_us INTEGER NOT NULL,
+    PRIMARY KEY (round, kind, gateway)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS releases (number INTEGER PRIMARY KEY, state TEXT NOT NULL, bundle_sha256 TEXT NOT NULL,
+    head_sha256 TEXT NOT NULL, archive BLOB NOT NULL, since_us INTEGER NOT NULL, why TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (gateway TEXT PRIMARY KEY, number INTEGER NOT NULL, release INTEGER NOT NULL,
+    message BLOB NOT NULL, issued_us INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reports (gateway TEXT PRIMARY KEY, release INTEGER NOT NULL, bundle_sha256 TEXT NOT NULL,
+    calibration TEXT NOT NULL, refused TEXT NOT NULL, seen_us INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -122,16 +149,35 @@ class Ledger:
         return digest.hexdigest()
 
     def _prepare(self) -> None:
-        is_empty = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
-        self._db.execute("PRAGMA journal_mode = WAL")
+        self._into_wal()
         self._db.execute("PRAGMA synchronous = FULL")
-        if is_empty:
-            self._db.executescript(
-                f"BEGIN; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; COMMIT;"
-            )
+        self._db.execute("BEGIN IMMEDIATE")  # several workers may find no file
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+            self._each(_SCHEMA + marks)
+        if self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+            self._each(_ADDED)
+        self._db.execute("COMMIT")
         seen = tuple(self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if seen != (APPLICATION_ID, FORMAT):
             raise sqlite3.DatabaseError("not an aggregator's file of this format")
+
+    def _into_wal(self) -> None:
+        """Switch to WAL; unlike other statements this one does not wait for another worker that does the same."""
+        for patience in range(WAL_PATIENCE, -1, -1):
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                if not patience:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def _each(self, script: str) -> None:
+        """Run the statements of a script within the open transaction, which `executescript` would end."""
+        for statement in script.split(";"):
+            self._db.execute(statement)
 
 
 def _linked(before: str, entry: str) -> str:

@@ -14,25 +14,27 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
 from contracts.head import Head, head_of, read_head
-from contracts.signed import MessageRefused, verify
+from contracts.signed import MessageRefused, Parts, verify
 from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
+from federation.aggregator import flower
 from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut, refusals
 from federation.aggregator.settle import settled
-from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness
+from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness, merge, unusual
 from federation.privacy.protect import restored
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 MAX_GATEWAYS: Final = 10_000
+KEYS_SHARE: Final = 40  # percent of a private round in which gateways may learn and say that they take part
 EARLY_US: Final = 300_000_000  # how far a gateway's clock may be ahead
 
 
@@ -40,6 +42,7 @@ EARLY_US: Final = 300_000_000  # how far a gateway's clock may be ahead
 class RoundSettings:
     """How rounds are held. `kept_share` of a head's numbers travel; `scale` of an int8 step follows from the clip."""
 
+    mode: Literal["robust", "private"] = "robust"
     strategy: str = DEFAULT
     quorum: int = 3
     lasts_us: int = 24 * 3_600_000_000
@@ -48,8 +51,12 @@ class RoundSettings:
     largest_share: float = 0.5  # of the clip norm that one number may take; the rest waits in the residual
 
     def __post_init__(self) -> None:
+        if self.mode not in ("robust", "private"):
+            raise ValueError(f"no mode {self.mode!r}, wanted robust or private")
+        if self.strategy not in flower.NAMES:
+            raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(flower.NAMES)}")
         if self.strategy not in STRATEGIES:
-            raise ValueError(f"no strategy {self.strategy!r}, wanted one of {', '.join(STRATEGIES)}")
+            flower.need()
         if self.quorum < 1 or not 0.0 < self.kept_share <= 1.0 or not self.clip_norm > 0.0:
             raise ValueError(f"need quorum >= 1, 0 < kept_share <= 1 and clip_norm > 0, got {self}")
 
@@ -65,13 +72,25 @@ class Closed:
 
 
 class Rounds:
-    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round."""
+    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round.
+
+    `shipped` is the head that releases are held against; the bundle's own where none is given. A bundle that was made
+    here of an adopted head must be given the one its line began with, or small losses would add up over releases.
+    """
 
     def __init__(
-        self, ledger: Ledger, bundle: Bundle, *, fleet: str, key: Ed25519PrivateKey, settings: RoundSettings
+        self,
+        ledger: Ledger,
+        bundle: Bundle,
+        *,
+        fleet: str,
+        key: Ed25519PrivateKey,
+        settings: RoundSettings,
+        shipped: Head | None = None,
     ) -> None:
         self.settings = settings
         self._ledger, self._bundle, self._fleet, self._key = ledger, bundle, fleet, key
+        self._shipped = read_head(bundle.model) if shipped is None else shipped
         with ledger.change():
             self._settle_fleet()
 
@@ -81,6 +100,21 @@ class Rounds:
         row = self._ledger.row("SELECT head FROM fleet WHERE name = ?", self._fleet)
         assert row is not None
         return _head(row[0])
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the file."""
+        return self._ledger
+
+    @property
+    def fleet(self) -> str:
+        """Return whose rounds these are."""
+        return self._fleet
+
+    @property
+    def key(self) -> Ed25519PrivateKey:
+        """Return what calls are signed with."""
+        return self._key
 
     def enrol(self, name: str, key: Ed25519PublicKey, *, now_us: int) -> None:
         """Let a gateway take part, with its public key. Raises ValueError where name or key is known already."""
@@ -107,10 +141,12 @@ class Rounds:
                 return bytes(row[0])
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
             head, settings = self.head, self.settings
+            if ledger.row("SELECT 1 FROM fleet WHERE bundle_sha256 = ?", self._bundle.manifest_sha256) is None:
+                raise LedgerError(f"{ledger.path}: the fleet went on to another bundle")
             header = CallHeader(
                 fleet=self._fleet,
                 round=last[0] + 1,
-                mode="robust",
+                mode=settings.mode,
                 bundle_sha256=self._bundle.manifest_sha256,
                 schema_id=self._bundle.manifest.schema_id,
                 parameters=head.flat.size,
@@ -126,7 +162,13 @@ class Rounds:
                 "INSERT INTO rounds VALUES (?, 'open', ?, ?, ?, ?, NULL, NULL, NULL)",
                 header.round, call, _octets(head), now_us, header.deadline_us,
             )  # fmt: skip
-            ledger.log("opened", at_us=now_us, round=header.round, base=head.sha256, quorum=settings.quorum)
+            if settings.mode == "private":
+                until_us = now_us + settings.lasts_us * KEYS_SHARE // 100
+                begun = "INSERT INTO private_rounds VALUES (?, 'keys', ?, NULL, NULL, NULL, NULL, '')"
+                ledger.run(begun, header.round, until_us)
+            ledger.log(
+                "opened", at_us=now_us, round=header.round, base=head.sha256, quorum=settings.quorum, mode=settings.mode
+            )
         return call
 
     def submit(self, message: bytes, *, sender: str, now_us: int) -> str:
@@ -145,7 +187,7 @@ class Rounds:
                 ledger.count("accepted")
                 ledger.log("accepted", at_us=now_us, round=number, gateway=name, sha256=update.sha256)
         except MessageRefused as exc:
-            self._refused(exc, sender=sender, now_us=now_us)
+            self.refused(exc, sender=sender, now_us=now_us)
             raise
         return "accepted"
 
@@ -164,58 +206,94 @@ class Rounds:
         `teaching` are windows that the head's level is set on, and must be others than those of the hold-out.
         """
         with self._ledger.change() as ledger:
-            row = ledger.row("SELECT number, call, base FROM rounds WHERE state = 'open'")
-            if row is None:
+            held = self.opened()
+            if held is None:
                 return None
-            number, base = int(row[0]), _head(row[2])
-            call = read_call(bytes(row[1]), [self._key.public_key()])
+            call, base = held
+            number = call.header.round
             found = ledger.rows("SELECT gateway, message FROM updates WHERE round = ? ORDER BY gateway", number)
             updates = {str(name): read_update(bytes(message)) for name, message in found}
-            head, why = None, f"{len(updates)} updates, wanted {self.settings.quorum}"
-            state = "void"
+            head: Head | None = None
+            memory: flower.Memory = {}
             if len(updates) >= self.settings.quorum:
-                head = self._aggregate(call, base, updates, now_us=now_us)
-                shipped = read_head(self._bundle.model)
-                head = head if teaching is None else settled(head, teaching, before=shipped)
-                why = "; ".join(refusals(hold_out, before=base, after=head, shipped=shipped))
-                state = "refused" if why else "adopted"
-            kept = _octets(head) if head is not None and state == "adopted" else None
-            ledger.run(
-                "UPDATE rounds SET state = ?, closed_us = ?, head = ?, why = ? WHERE number = ? AND state = 'open'",
-                state, now_us, kept, why, number,
+                head, memory = self._aggregate(call, base, updates, now_us=now_us)
+            void = "" if head is not None else f"{len(updates)} updates, wanted {self.settings.quorum}"
+            closed = self.conclude(
+                number, base=base, head=head, updates=len(updates), why=void, now_us=now_us, hold_out=hold_out,
+                teaching=teaching,
             )  # fmt: skip
-            if kept is not None:
-                ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
-            ledger.count(state)
-            ledger.log(state, at_us=now_us, round=number, updates=len(updates), why=why)
-        return Closed(number, state, len(updates), why)
+            for name, content in memory.items() if closed.state == "adopted" else ():
+                ledger.run("INSERT OR REPLACE INTO memory VALUES (?, ?)", name, content.astype("<f8").tobytes())
+        return closed
 
-    def _aggregate(self, call: Call, base: Head, updates: dict[str, Update], *, now_us: int) -> Head:
-        """Return the base moved by what the strategy makes of the updates; log who points elsewhere."""
+    def opened(self) -> tuple[Call, Head] | None:
+        """Return the open round's call and base; None where no round is open."""
+        row = self._ledger.row("SELECT call, base FROM rounds WHERE state = 'open'")
+        return None if row is None else (read_call(bytes(row[0]), [self._key.public_key()]), _head(row[1]))
+
+    def conclude(
+        self, number: int, *, base: Head, head: Head | None, updates: int, why: str, now_us: int, hold_out: HoldOut,
+        teaching: HoldOut | None,
+    ) -> Closed:  # fmt: skip
+        """Adopt a head that a round made, or not, within a change; void, for a reason, where it made none."""
+        state = "void"
+        if head is not None:
+            head = head if teaching is None else settled(head, teaching, before=self._shipped)
+            why = "; ".join(refusals(hold_out, before=base, after=head, shipped=self._shipped))
+            state = "refused" if why else "adopted"
+        kept = _octets(head) if head is not None and state == "adopted" else None
+        self._ledger.run(
+            "UPDATE rounds SET state = ?, closed_us = ?, head = ?, why = ? WHERE number = ? AND state = 'open'",
+            state, now_us, kept, why, number,
+        )  # fmt: skip
+        if kept is not None:
+            self._ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
+        self._ledger.count(state)
+        self._ledger.log(state, at_us=now_us, round=number, updates=updates, why=why)
+        return Closed(number, state, updates, why)
+
+    def _aggregate(
+        self, call: Call, base: Head, updates: dict[str, Update], *, now_us: int
+    ) -> tuple[Head, flower.Memory]:
+        """Return the base moved by what the strategy makes of the updates, and what it remembers of all numbers.
+
+        Norms, cosines and who is unusual go into the log.
+        """
         values = np.stack([restored(each.steps, call) for each in updates.values()])
         examples = np.array([each.header.examples for each in updates.values()], np.int64)
-        delta = STRATEGIES[self.settings.strategy](values, examples)
+        number, strategy, places = call.header.round, self.settings.strategy, call.places
+        whole = self._memory(strategy, base.flat.size)
+        merged = merge(
+            strategy, values, examples,
+            round_number=number, memory={name: content[places] for name, content in whole.items()},
+        )  # fmt: skip
         norms = {name: round(norm_of(each.steps, scale=call.header.scale), 4) for name, each in updates.items()}
+        alike = dict(zip(updates, likeness(values, merged.delta), strict=True))
         self._ledger.log(
-            "aggregated", at_us=now_us, round=call.header.round, strategy=self.settings.strategy, norms=norms,
-            likeness=dict(zip(updates, likeness(values, delta), strict=True)),
+            "aggregated", at_us=now_us, round=number, strategy=strategy, by=merged.by, norms=norms, likeness=alike,
+            unusual=unusual(norms, alike),
         )  # fmt: skip
         moved = base.flat.astype(np.float64)
-        moved[call.places] += delta
-        return head_of(moved.astype(np.float32))
+        moved[places] += merged.delta
+        remembered = {}
+        for name, content in merged.memory.items():
+            kept = whole.get(name, np.zeros(base.flat.size)).copy()
+            kept[places] = content
+            remembered[f"{strategy} {name}"] = kept
+        return head_of(moved.astype(np.float32)), remembered
+
+    def _memory(self, strategy: str, parameters: int) -> flower.Memory:
+        """Return what a strategy remembers by name, float64[P] each; what is of another size is forgotten."""
+        found = self._ledger.rows("SELECT name, content FROM memory WHERE name GLOB ?", f"{strategy} *")
+        told = {str(name).partition(" ")[2]: np.frombuffer(content, "<f8") for name, content in found}
+        return {name: content for name, content in told.items() if content.size == parameters}
 
     def _checked(self, message: bytes, *, sender: str, now_us: int) -> Update:
         update = read_update(message)
         header = update.header
         if header.gateway != sender:
             raise MessageRefused("wrong gateway", f"says it is by {header.gateway}, came from {sender[:64]}")
-        row = self._ledger.row("SELECT key, revoked_us FROM gateways WHERE name = ?", header.gateway)
-        if row is None:
-            raise MessageRefused("unknown gateway", f"{header.gateway} is not enrolled")
-        if row[1] is not None:
-            raise MessageRefused("revoked", f"{header.gateway} is revoked")
-        if not verify(update.parts, _public(row[0])):
-            raise MessageRefused("signature", f"not signed by the key of {header.gateway}")
+        self.check_signer(header.gateway, update.parts)
         if header.fleet != self._fleet:
             raise MessageRefused("fleet", f"of fleet {header.fleet}, wanted {self._fleet}")
         held = self._ledger.row("SELECT state, call, deadline_us FROM rounds WHERE number = ?", header.round)
@@ -225,8 +303,21 @@ class Rounds:
             raise MessageRefused("expired round", f"round {header.round} is over")
         if header.made_us > now_us + EARLY_US:
             raise MessageRefused("early", f"made {(header.made_us - now_us) / 1e6:.0f} s from now")
-        check_answers(update, read_call(bytes(held[1]), [self._key.public_key()]))
+        call = read_call(bytes(held[1]), [self._key.public_key()])
+        if call.header.mode != "robust":
+            raise MessageRefused("mode", f"round {header.round} is of mode {call.header.mode}")
+        check_answers(update, call)
         return update
+
+    def check_signer(self, name: str, parts: Parts) -> None:
+        """Raise MessageRefused unless a gateway of that name is enrolled, not revoked, and signed the message."""
+        row = self._ledger.row("SELECT key, revoked_us FROM gateways WHERE name = ?", name)
+        if row is None:
+            raise MessageRefused("unknown gateway", f"{name} is not enrolled")
+        if row[1] is not None:
+            raise MessageRefused("revoked", f"{name} is revoked")
+        if not verify(parts, _public(row[0])):
+            raise MessageRefused("signature", f"not signed by the key of {name}")
 
     def _is_held(self, update: Update) -> bool:
         """Return whether this very update was taken before. Raises MessageRefused where another one was."""
@@ -236,7 +327,8 @@ class Rounds:
             raise MessageRefused("second update", f"{name} sent another one to round {number}")
         return held is not None
 
-    def _refused(self, error: MessageRefused, *, sender: str, now_us: int) -> None:
+    def refused(self, error: MessageRefused, *, sender: str, now_us: int) -> None:
+        """Count a message that was refused, and log it."""
         with self._ledger.change() as ledger:
             ledger.count(f"refused: {error.reason}")
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
@@ -255,7 +347,10 @@ class Rounds:
         elif row[1] != sha256:
             if self._ledger.row("SELECT 1 FROM rounds WHERE state = 'open'") is not None:
                 raise LedgerError(f"{self._ledger.path}: a round of another bundle is open: close it first")
-            self._ledger.run("UPDATE fleet SET bundle_sha256 = ?, head = ?", sha256, _octets(head))
+            # A bundle made of a head of this fleet, and back again: rounds go on from where they are.
+            own = "SELECT 1 FROM releases WHERE bundle_sha256 IN (?, ?)"
+            kept = self.head if self._ledger.row(own, sha256, row[1]) is not None else head
+            self._ledger.run("UPDATE fleet SET bundle_sha256 = ?, head = ?", sha256, _octets(kept))
 
 
 def _octets(head: Head) -> bytes:

@@ -54,6 +54,7 @@ class Calls:
     """What lay in `in/`: the call to answer, if any, and why others were not it."""
 
     call: Call | None = None
+    message: bytes = b""
     refused: list[str] = field(default_factory=list)
 
 
@@ -82,7 +83,8 @@ class Desk:
         trusted, refused, found = list(keys), [], Calls()
         for path in sorted(self.inbox.glob("*.call"))[-MAX_CALLS:]:
             try:
-                call = read_call(read_bounded(path, most_bytes=MAX_CALL_BYTES), trusted)
+                message = read_bounded(path, most_bytes=MAX_CALL_BYTES)
+                call = read_call(message, trusted)
                 _check(call, fleet=fleet, bundle_sha256=bundle_sha256, learnt=learnt, now_us=now_us)
             except MessageRefused as exc:
                 refused.append(f"{path.name}: {exc}")
@@ -91,8 +93,8 @@ class Desk:
                 refused.append(f"{path.name}: {exc.strerror or exc}")
                 continue
             if found.call is None or call.header.round > found.call.header.round:
-                found = Calls(call)
-        return Calls(found.call, refused)
+                found = Calls(call, message)
+        return Calls(found.call, found.message, refused)
 
     def anchors(
         self, keys: Iterable[Ed25519PublicKey], *, fleet: str, bundle_sha256: str, embedding: int
@@ -115,6 +117,10 @@ class Desk:
         path = self._deliver(learnt)
         write_whole(self.folder / LEARNT_FILE, _told(learnt.model_copy(update={"is_handed": True})))
         return path
+
+    def remember(self, learnt: Learnt) -> None:
+        """Let a round count as answered. Raises OutputError."""
+        write_whole(self.folder / LEARNT_FILE, _told(learnt))
 
     def catch_up(self, learnt: Learnt) -> Path | None:
         """Hand over an update that the power kept from it; the same octets."""

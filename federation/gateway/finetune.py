@@ -26,6 +26,7 @@ from federation.gateway.desk import Desk, Learnt, residual_of
 from federation.gateway.gate import held, refusals
 from federation.gateway.labels import Examples, gather
 from federation.gateway.learn import DEFAULTS, LearnSettings, fine_tune
+from federation.gateway.private import PrivateDesk
 from federation.privacy.protect import protect
 from federation.verdict import is_over
 
@@ -58,6 +59,7 @@ class Report:
     clipped: bool = False
     update_bytes: int = 0
     refused_calls: list[str] = field(default_factory=list)
+    private: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,13 @@ def finetune(
     settings: LearnSettings = DEFAULTS,
     sender: tuple[str, Ed25519PrivateKey] | None = None,
     desk: Desk | None = None,
+    call_message: bytes = b"",
+    private: PrivateDesk | None = None,
 ) -> Report:
-    """Learn, and with a sender and a desk answer the call. Raises StateRefused, SamplesRefused or OutputError."""
+    """Learn, and with a sender and a desk answer the call; in mode private, begin to.
+
+    Raises StateRefused, SamplesRefused or OutputError.
+    """
     report = Report(round=None if call is None else call.header.round)
     base = read_head(bundle.model) if call is None else call.head
     examples = gather(book, verdicts, engine, window=bundle.manifest.window, now_us=now_us, anchors=anchors)
@@ -126,6 +133,19 @@ def finetune(
     if sender is None or desk is None:
         return report
     name, key = sender
+    answered = Learnt(
+        round=call.header.round,
+        call_sha256=call.sha256,
+        bundle_sha256=call.header.bundle_sha256,
+        residual=base64.b64encode(protected.residual.astype("<f4").tobytes()).decode(),
+        verdicts=len(book.incidents() & set(verdicts)),
+        learnt_us=now_us,
+    )
+    report.outcome = "sent"
+    if call.header.mode == "private":
+        assert private is not None
+        report.update_bytes = private.begin(call, call_message, protected.steps, answered, gateway=name)
+        return report
     header = UpdateHeader(
         fleet=call.header.fleet,
         round=call.header.round,
@@ -135,18 +155,8 @@ def finetune(
         made_us=now_us,
     )
     message = pack_update(header, protected.steps, key)
-    report.update_bytes, report.outcome = len(message), "sent"
-    desk.hand_over(
-        Learnt(
-            round=call.header.round,
-            call_sha256=call.sha256,
-            bundle_sha256=call.header.bundle_sha256,
-            residual=base64.b64encode(protected.residual.astype("<f4").tobytes()).decode(),
-            update=base64.b64encode(message).decode(),
-            verdicts=len(book.incidents() & set(verdicts)),
-            learnt_us=now_us,
-        )
-    )
+    report.update_bytes = len(message)
+    desk.hand_over(answered.model_copy(update={"update": base64.b64encode(message).decode()}))
     return report
 
 

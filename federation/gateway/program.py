@@ -32,10 +32,12 @@ from federation.gateway.conditions import reason_for, reasons_against
 from federation.gateway.desk import Desk
 from federation.gateway.finetune import Report, finetune
 from federation.gateway.identity import own_key
+from federation.gateway.private import PrivateDesk, known_peers
 
 NAME: Final = "penstock-finetune"
 STATE_DIR: Final = Path("/var/lib/penstock")
 AGGREGATORS_DIR: Final = Path("/etc/penstock/aggregators.d")
+PEERS_DIR: Final = Path("/etc/penstock/peers.d")
 RULES_FILE: Final = "rules.json"
 MAX_RULES_BYTES: Final = 4 << 20
 LOW_PRIORITY: Final = 10
@@ -76,6 +78,7 @@ def lines(report: Report) -> list[str]:
     """Return a report for people."""
     told = [f"{report.outcome}{': ' + printable(report.why) if report.why else ''}"]
     told += [f"refused: {printable(each)}" for each in report.refused_calls]
+    told += [f"private {each}" for each in report.private]
     if report.learnt_from:
         told.append(
             f"learnt from {report.learnt_from} windows: {report.verdicts} judged incidents, "
@@ -113,6 +116,10 @@ def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
         desk.catch_up(learnt)
     bundle = _bundle(args)
     keys = [key for _, key in trusted_keys(args.aggregators)]
+    private = None
+    if not args.dry_run:
+        private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=keys, peers=known_peers(args.peers))
+        private.go_on(now_us=now_us)
     calls = desk.newest_call(
         keys,
         fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
@@ -129,21 +136,29 @@ def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
     elif not (args.state_dir / SAMPLES_FILE).exists():
         why = "no samples were kept here yet"
     if why is not None:
-        return Report(why=why, refused_calls=calls.refused)
+        return _told(Report(why=why, refused_calls=calls.refused), private)
     with SampleBook(args.state_dir / SAMPLES_FILE) as book:
         judged = len(book.incidents() & set(verdicts))
         known = reason_for(verdicts=judged, verdicts_before=learnt.verdicts, learnt_us=learnt.learnt_us, now_us=now_us)
         if known is None and not args.now and not args.dry_run:
-            return Report(why="nothing new since it last learnt", refused_calls=calls.refused)
+            return _told(Report(why="nothing new since it last learnt", refused_calls=calls.refused), private)
         anchors, refused = desk.anchors(
             keys, fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, embedding=read_head(bundle.model).embedding
         )
         sender = None if args.dry_run else (args.gateway, own_key(desk.folder))
         report = finetune(
             bundle, OnnxEngine(bundle), book, verdicts, call=calls.call, anchors=anchors, learnt=learnt, now_us=now_us,
-            sender=sender, desk=None if args.dry_run else desk,
+            sender=sender, desk=None if args.dry_run else desk, call_message=calls.message, private=private,
         )  # fmt: skip
     report.refused_calls = calls.refused + refused
+    return _told(report, private)
+
+
+def _told(report: Report, private: PrivateDesk | None) -> Report:
+    """Return the report with what a private round was answered."""
+    if private is not None:
+        report.private = private.told
+        report.refused_calls = report.refused_calls + private.refused
     return report
 
 
@@ -176,6 +191,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--aggregators", type=folder, default=AGGREGATORS_DIR, metavar="DIR", help="keys of aggregators (%(default)s)"
     )
+    parser.add_argument(
+        "--peers", type=folder, default=PEERS_DIR, metavar="DIR",
+        help="keys of other gateways, NAME.pub: where it holds any, private rounds with no others (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered")
     parser.add_argument("--gateway", default="", metavar="NAME", help="this gateway, as it is enrolled")
     parser.add_argument("--dry-run", action="store_true", help="learn and tell; write nothing")

@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from federation.aggregator.strategies import STRATEGIES, likeness
+from federation.aggregator.strategies import STRATEGIES, likeness, unusual
 
 EXAMPLES = np.array([100, 200, 300, 200, 200])
 
@@ -60,3 +60,10 @@ def test_who_points_elsewhere_is_told():
     assert min(told[:4]) > 0.9
     assert told[4] < -0.9
     assert likeness(np.zeros((1, 3)), np.ones(3)) == [0.0]
+
+
+def test_who_is_far_longer_or_points_against_the_delta_is_unusual():
+    norms = {"attic": 0.5, "barn": 0.4, "cellar": 1.6, "dairy": 0.5}
+
+    assert unusual(norms, {"attic": 0.9, "barn": -0.1, "cellar": 0.8, "dairy": 0.9}) == ["barn", "cellar"]
+    assert unusual({}, {}) == []

@@ -1,0 +1,84 @@
+"""Shamir's secret sharing of 16 octets: any `threshold` shares give the secret, fewer say nothing about it.
+
+A polynomial over the integers modulo 2^130 - 5 (the prime of Poly1305) whose constant is the secret; the share of place
+p is its value at p + 1, in 17 octets (Shamir, CACM 1979). Coefficients are drawn from a key by HKDF, so that whoever
+shares again after a power cut shares the same. Trap: `joined` gives some number for wrong shares too; whoever joins
+must know how to tell the secret, by a commitment or a public key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations, islice
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+PRIME: Final = (1 << 130) - 5
+SECRET_BYTES: Final = 16
+SHARE_BYTES: Final = 17
+MOST_TRIES: Final = 2000  # subsets of shares, where some are wrong: some 50 ms
+
+
+def split(secret: bytes, *, count: int, threshold: int, key: bytes) -> list[bytes]:
+    """Return the shares of places 0 .. count - 1; `key` decides the polynomial and must be as secret as the secret.
+
+    Raises ValueError unless 1 <= threshold <= count and the secret has 16 octets.
+    """
+    if len(secret) != SECRET_BYTES or not 1 <= threshold <= count:
+        raise ValueError(f"{len(secret)} octets in {count} shares of which {threshold} are wanted")
+    coefficients = [int.from_bytes(secret, "big"), *_drawn(key, threshold - 1)]
+    return [_value(coefficients, place + 1).to_bytes(SHARE_BYTES, "big") for place in range(count)]
+
+
+def joined(shares: Mapping[int, bytes]) -> bytes | None:
+    """Return the secret that shares by place say, as many as there are; None where it is none of 16 octets."""
+    points = {place + 1: int.from_bytes(share, "big") for place, share in shares.items()}
+    if any(value >= PRIME for value in points.values()):
+        return None
+    total = 0
+    for at, value in points.items():
+        above, below = 1, 1
+        for other in points:
+            if other != at:
+                above, below = above * other % PRIME, below * (other - at) % PRIME
+        total = (total + value * above * pow(below, -1, PRIME)) % PRIME
+    return total.to_bytes(SECRET_BYTES, "big") if total < 1 << (8 * SECRET_BYTES) else None
+
+
+def recovered(
+    shares: Mapping[int, bytes], *, threshold: int, is_it: Callable[[bytes], bool]
+) -> tuple[bytes, tuple[int, ...]] | None:
+    """Return the secret that `threshold` of the shares say and `is_it` knows, and the places of those; None where none.
+
+    A few wrong shares among more than enough do no harm: other subsets are tried, up to MOST_TRIES.
+    """
+    for places in islice(combinations(sorted(shares), threshold), MOST_TRIES):
+        secret = joined({place: shares[place] for place in places})
+        if secret is not None and is_it(secret):
+            return secret, places
+    return None
+
+
+def misfits(shares: Mapping[int, bytes], right: tuple[int, ...], secret: bytes) -> list[int]:
+    """Return the places whose share does not lie on the polynomial that the right ones lie on."""
+    most = {place: shares[place] for place in right[:-1]}
+    return [place for place in shares if place not in right and joined({**most, place: shares[place]}) != secret]
+
+
+def _drawn(key: bytes, count: int) -> list[int]:
+    """Return numbers below the prime; 24 octets each, so that the remainder favours none by more than 2^-62."""
+    if not count:
+        return []
+    raw = b"".join(
+        HKDFExpand(SHA256(), 24, b"penstock shamir" + place.to_bytes(4, "big")).derive(key) for place in range(count)
+    )
+    return [int.from_bytes(raw[24 * place : 24 * (place + 1)], "big") % PRIME for place in range(count)]
+
+
+def _value(coefficients: list[int], at: int) -> int:
+    value = 0
+    for each in reversed(coefficients):
+        value = (value * at + each) % PRIME
+    return value

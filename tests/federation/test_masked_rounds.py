@@ -1,0 +1,419 @@
+"""Private rounds on disk: states, drop-outs, hostile messages that change nothing, a SIGKILL wherever it comes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contracts.masks import KeysHeader, MemberHeader, pack_keys, pack_masked, pack_shares, pack_unmask, read_unmask
+from contracts.signed import MessageRefused
+from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
+from federation.aggregator.ledger import Ledger
+from federation.aggregator.masked_rounds import MaskedRounds
+from federation.aggregator.rounds import RoundSettings
+from federation.gateway.learn import DEFAULTS
+from tests.federation.homes import FLEET, NOW_US, hold_out, rounds_at
+from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> PrivateFleet:
+    return PrivateFleet(tmp_path)
+
+
+def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
+    for _ in range(["keys", "shares", "masked", "unmask", "sum"].index(state)):
+        fleet.stage(NAMES)
+    assert fleet.state() == state
+    return fleet
+
+
+def test_a_private_round_moves_the_head_by_the_mean(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path, clip_norm=2.0)
+    before = fleet.rounds.head
+    for name in NAMES:
+        fleet.members[name].steps[:] = 2
+    to_state(fleet, "sum")
+    assert fleet.masked.is_due()
+
+    closed = fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
+
+    assert (closed.state, closed.updates, closed.why) == ("adopted", 6, "")
+    moved = (fleet.rounds.head.flat - before.flat)[fleet.call.places]
+    assert moved == pytest.approx(2 * fleet.call.header.scale, rel=1e-3)
+    assert fleet.ledger.row("SELECT count(*) FROM private") == (0,)
+    assert fleet.masked.advance(now_us=LATER_US) is None
+    assert fleet.masked.close(now_us=LATER_US, hold_out=hold_out()) is None
+    assert [entry["state"] for entry in fleet.ledger.audit() if entry["what"] == "private"] == [
+        "shares", "masked", "unmask", "sum",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("silent", ["keys", "shares", "masked", "unmask"])
+def test_two_of_six_that_go_silent_at_any_state_are_recovered_from(fleet: PrivateFleet, silent: str):
+    states = ["keys", "shares", "masked", "unmask"]
+    for state in states:
+        fleet.stage(NAMES[:4] if states.index(state) >= states.index(silent) else NAMES)
+
+    counted = NAMES if silent == "unmask" else NAMES[:4]
+    assert fleet.state() == "sum"
+    assert np.array_equal(fleet.total(), fleet.plain(counted))
+
+
+@pytest.mark.parametrize(
+    ("silent", "why"),
+    [
+        ("keys", "2 gateways, wanted 3"),
+        ("shares", "2 of 6 sent shares, wanted 4"),
+        ("masked", "2 of 6 sent masked steps, wanted 4"),
+        ("unmask", "2 of 6 gave shares, wanted 4"),
+    ],
+)
+def test_below_the_threshold_the_round_is_void_and_the_head_stays(fleet: PrivateFleet, silent: str, why: str):
+    before = fleet.rounds.head.sha256
+    to_state(fleet, silent)
+    fleet.stage(NAMES[:2])
+
+    assert fleet.masked.is_due()
+    closed = fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
+
+    assert (closed.state, closed.why) == ("void", why)
+    assert fleet.rounds.head.sha256 == before
+
+
+def test_a_state_waits_for_the_last_answer_until_its_time_is_up(fleet: PrivateFleet):
+    fleet.keys(NAMES[:5])
+
+    assert fleet.masked.advance(now_us=LATER_US) == "keys"
+    (until_us,) = fleet.ledger.row("SELECT until_us FROM private_rounds")
+    assert fleet.masked.advance(now_us=until_us - 1) == "keys"
+    assert fleet.masked.advance(now_us=until_us) == "shares"
+    assert len(fleet.masked.outgoing()) == 5
+
+
+def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path / "early")
+    to_state(fleet, "masked")
+    fleet.answer(NAMES)
+    fleet.rounds.revoke("attic", now_us=LATER_US)
+    fleet.masked.advance(now_us=LATER_US)
+    fleet.stage(NAMES[1:])
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
+
+    late = to_state(PrivateFleet(tmp_path / "late"), "unmask")
+    late.rounds.revoke("attic", now_us=LATER_US)
+    late.stage(NAMES[1:])
+    assert late.state() == "void"
+    assert "attic was revoked" in late.masked.close(now_us=LATER_US, hold_out=hold_out()).why
+
+
+def test_more_than_the_largest_cohort_waits_for_another_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("federation.aggregator.masked_rounds.MAX_COHORT", 4)
+    fleet = PrivateFleet(tmp_path)
+
+    fleet.stage(NAMES)
+
+    assert [name for name, _ in fleet.masked.outgoing()] == list(NAMES[:4])
+
+
+# -- who lies ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_member_whose_steps_are_no_steps_spoils_the_round_and_no_more(fleet: PrivateFleet):
+    before = fleet.rounds.head.sha256
+    to_state(fleet, "masked")
+    fleet.answer(NAMES[1:])
+    fleet.members["attic"].answer(dict(fleet.masked.outgoing())["attic"])
+    fleet.submit("attic", masked_by(fleet, "attic", np.full(fleet.call.header.kept, 30_000, np.uint16)))
+    fleet.masked.advance(now_us=LATER_US)
+    fleet.stage(NAMES)
+
+    closed = fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
+
+    assert closed.state == "void"
+    assert "a member lied" in closed.why
+    assert fleet.rounds.head.sha256 == before
+
+
+def test_a_member_that_gives_wrong_shares_is_named_and_the_sum_stands(fleet: PrivateFleet):
+    to_state(fleet, "unmask")
+    told = dict(fleet.masked.outgoing())
+    right = read_unmask(fleet.members["attic"].answer(told["attic"]), members=6)
+    wrong = {place: bytes(16) + bytes([place]) for place in right.shares}
+    fleet.submit("attic", pack_unmask(right.header, wrong, survivors=range(6), members=6, key=key_of("attic")))
+    fleet.answer(NAMES[1:])
+
+    assert fleet.masked.advance(now_us=LATER_US) == "sum"
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES))
+    (entry,) = [entry for entry in fleet.ledger.audit() if entry["what"] == "wrong shares"]
+    assert entry["gateways"] == ["attic"]
+
+
+def test_a_member_whose_own_shares_fit_nothing_makes_the_round_void_and_is_named(fleet: PrivateFleet):
+    to_state(fleet, "shares")
+    fleet.answer(NAMES[1:])
+    liar = participant("attic", fleet.call, fleet.members["attic"].steps)
+    honest = liar.answer(dict(fleet.masked.outgoing())["attic"])
+    header = MemberHeader(fleet=FLEET, round=1, gateway="attic", roster_sha256=roster_of(fleet))
+    fleet.submit("attic", pack_shares(header, bytes(32), [bytes(50)] * 5, key_of("attic")))
+    assert honest != fleet.sent["attic"][-1]
+    fleet.members["attic"] = liar
+    fleet.masked.advance(now_us=LATER_US)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES)
+
+    assert fleet.state() == "void"
+    assert "the shares of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
+
+
+def roster_of(fleet: PrivateFleet) -> str:
+    return fleet.masked._standing().roster.sha256
+
+
+def masked_by(fleet: PrivateFleet, name: str, values: np.ndarray, **changes: object) -> bytes:
+    told = {"fleet": FLEET, "round": 1, "gateway": name, "roster_sha256": roster_of(fleet), **changes}
+    return pack_masked(MemberHeader(**told), values, senders=range(6), members=6, key=key_of(name))
+
+
+def keys_by(at: PrivateFleet, name: str, keys: tuple[bytes, bytes], **changes: object) -> bytes:
+    told = {"fleet": FLEET, "round": 1, "gateway": name, "call_sha256": at.call.sha256, **changes}
+    return pack_keys(KeysHeader(**told), mask_key=keys[0], share_key=keys[1], key=key_of(name))
+
+
+FRESH = (b"\x21" * 32, b"\x22" * 32)
+
+
+def update(fleet: PrivateFleet, name: str) -> bytes:
+    header = UpdateHeader(fleet=FLEET, round=1, gateway=name, call_sha256=fleet.call.sha256, examples=9, made_us=NOW_US)
+    return pack_update(header, np.ones(fleet.call.header.kept, np.int8), key_of(name))
+
+
+AT_KEYS: dict[str, tuple[str, Hostile]] = {
+    "empty": ("foreign", lambda fleet: ("attic", b"")),
+    "an update of mode robust": ("foreign", lambda fleet: ("attic", update(fleet, "attic"))),
+    "truncated": ("truncated", lambda fleet: ("attic", fleet.members["attic"].keys()[:60])),
+    "oversize": ("oversize", lambda fleet: ("attic", fleet.members["attic"].keys() + bytes(20_000))),
+    "noise": ("schema", lambda fleet: ("attic", b"PSK1" + bytes(range(256)))),
+    "another gateway's topic": ("wrong gateway", lambda fleet: ("barn", fleet.members["attic"].keys())),
+    "not enrolled": ("unknown gateway", lambda fleet: ("stranger", keys_by(fleet, "stranger", FRESH))),
+    "another's key": (
+        "signature", lambda fleet: ("attic", participant("attic", fleet.call, np.ones(36, np.int8), key=KEY).keys()),
+    ),
+    "another fleet": ("fleet", lambda fleet: ("attic", keys_by(fleet, "attic", FRESH, fleet="others"))),
+    "round to come": ("no such round", lambda fleet: ("attic", keys_by(fleet, "attic", FRESH, round=2))),
+    "another call": ("base", lambda fleet: ("attic", keys_by(fleet, "attic", FRESH, call_sha256="0" * 64))),
+    "one key twice": ("payload", lambda fleet: ("attic", keys_by(fleet, "attic", (FRESH[0], FRESH[0])))),
+    "a key of no secret": ("payload", lambda fleet: ("attic", keys_by(fleet, "attic", (FRESH[0], bytes(32))))),
+    "other keys": ("second answer", lambda fleet: ("cellar", keys_by(fleet, "cellar", FRESH))),
+    "shares too early": (
+        "stage",
+        lambda fleet: (
+            "attic",
+            pack_shares(
+                MemberHeader(fleet=FLEET, round=1, gateway="attic", roster_sha256="0" * 64), bytes(32), [],
+                key_of("attic"),
+            ),
+        ),
+    ),
+    "revoked": ("revoked", lambda fleet: ("dairy", fleet.members["dairy"].keys())),
+}  # fmt: skip
+AT_MASKED: dict[str, tuple[str, Hostile]] = {
+    "keys too late": ("stage", lambda fleet: ("forge", keys_by(fleet, "forge", FRESH))),
+    "another roster": (
+        "base", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(36, np.uint16), roster_sha256="0" * 64)),
+    ),
+    "too few numbers": ("payload", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(35, np.uint16)))),
+    "other masked steps": (
+        "second answer", lambda fleet: ("cellar", masked_by(fleet, "cellar", np.ones(36, np.uint16))),
+    ),
+    "no member": ("not a member", lambda fleet: ("forge", masked_by(fleet, "forge", np.ones(36, np.uint16)))),
+}  # fmt: skip
+
+
+def refuse(fleet: PrivateFleet, reason: str, made: Hostile) -> None:
+    before = fleet.ledger.digest()
+    sender, message = made(fleet)
+
+    with pytest.raises(MessageRefused) as caught:
+        fleet.masked.submit(message, sender=sender, now_us=LATER_US)
+
+    assert caught.value.reason == reason
+    assert fleet.ledger.digest() == before
+    assert fleet.ledger.counters()[f"refused: {reason}"] == 1
+    assert fleet.ledger.audit()[-1]["reason"] == reason
+
+
+@pytest.mark.parametrize("what", AT_KEYS)
+def test_a_hostile_message_for_keys_is_refused_counted_and_logged_and_changes_nothing(fleet: PrivateFleet, what: str):
+    fleet.keys(["cellar"])
+    fleet.rounds.revoke("dairy", now_us=NOW_US)
+
+    refuse(fleet, *AT_KEYS[what])
+
+
+@pytest.mark.parametrize("what", AT_MASKED)
+def test_a_hostile_message_for_masked_steps_is_refused_too(fleet: PrivateFleet, what: str):
+    fleet.stage(NAMES[:5])  # the forge comes too late
+    fleet.stage(NAMES[:5])
+    fleet.answer(["cellar"])
+
+    refuse(fleet, *AT_MASKED[what])
+
+
+def test_masked_steps_that_come_late_are_refused_since_their_mask_key_is_asked_for(fleet: PrivateFleet):
+    to_state(fleet, "masked")
+    told = dict(fleet.masked.outgoing())["attic"]
+    fleet.stage(NAMES[1:])
+    late = fleet.members["attic"].answer(told)
+    before = fleet.ledger.digest()
+
+    with pytest.raises(MessageRefused, match="masked came while round 1 waits for unmask"):
+        fleet.submit("attic", late)
+
+    assert fleet.ledger.digest() == before
+    fleet.stage(NAMES)  # and it may still give shares
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
+
+
+def test_every_message_twice_counts_once(fleet: PrivateFleet):
+    for _ in range(4):
+        fleet.stage(NAMES)
+    for name in NAMES:
+        assert [fleet.submit(name, message) for message in list(fleet.sent[name])] == ["repeated"] * 4
+
+    counters = fleet.ledger.counters()
+    assert [counters[f"accepted {kind}"] for kind in ("keys", "shares", "masked", "unmask")] == [6, 6, 6, 6]
+    assert counters["repeated"] == 24
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES))
+
+
+def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(tmp_path: Path, fleet: PrivateFleet):
+    with pytest.raises(MessageRefused, match="round 1 is of mode private"):
+        fleet.rounds.submit(update(fleet, "attic"), sender="attic", now_us=LATER_US)
+    robust = PrivateFleet(tmp_path / "robust", mode="robust")
+    with pytest.raises(MessageRefused, match="round 1 is not of mode private"):
+        robust.keys(["attic"])
+    assert robust.masked.advance(now_us=LATER_US) is None
+    assert robust.masked.outgoing() == []
+
+
+def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    names = tuple(f"gateway-{number:02d}" for number in range(10))
+    fleet = PrivateFleet(tmp_path, names=names, kept_share=1.0)
+
+    for _ in range(4):
+        fleet.stage(names)
+
+    assert fleet.state() == "sum"
+    sizes = [len(message) for message in fleet.sent[names[0]]]
+    with capsys.disabled():
+        print(f"\n363 numbers, 10 gateways: keys, shares, masked, unmask {sizes}, {sum(sizes)} bytes in all")
+    assert sum(sizes) <= MAX_UPDATE_BYTES
+
+
+def test_settings_of_no_mode_and_a_quorum_above_the_threshold(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path, quorum=5)
+    to_state(fleet, "masked")
+    fleet.stage(NAMES[:4])
+
+    assert fleet.state() == "void"
+    with pytest.raises(ValueError, match="no mode"):
+        RoundSettings(mode="secret")
+    assert DEFAULTS.proximal > 0
+
+
+# -- a power cut ------------------------------------------------------------------------------------------------------
+
+CHILD = """
+    import os, signal, sys
+    from pathlib import Path
+    from federation.aggregator.ledger import Ledger
+    from tests.federation import homes
+    from tests.federation.test_masked_rounds import one_round
+
+    kill_at, statements = int(sys.argv[2]), 0
+
+    class Dying(Ledger):
+        def run(self, *told):
+            global statements
+            statements += 1
+            if statements == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().run(*told)
+
+    homes.Ledger = Dying
+    one_round(Path(sys.argv[1]))
+"""
+FEW = NAMES[:3]
+
+
+def one_round(folder: Path) -> None:
+    """Go through round 1 from wherever it is; gateways send again all they ever sent."""
+    ledger = Ledger(folder / "aggregator.db")
+    is_closed = ledger.row("SELECT 1 FROM rounds WHERE state <> 'open'") is not None
+    ledger.close()
+    if is_closed:
+        return
+    fleet = PrivateFleet(folder, names=FEW, clip_norm=2.0)
+    for name in FEW:
+        fleet.members[name].steps[:] = 2
+    for kind in ("keys", "shares", "masked", "unmask"):
+        if fleet.masked.advance(now_us=LATER_US) == kind:
+            (fleet.keys if kind == "keys" else fleet.answer)(FEW)
+            fleet.masked.advance(now_us=LATER_US)
+        elif kind == "keys":
+            # A gateway that was answered already is where its disk says: it took what the aggregator told it.
+            _catch_up(fleet)
+    fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
+
+
+def _catch_up(fleet: PrivateFleet) -> None:
+    at = fleet.masked._standing()
+    row = fleet.ledger.row("SELECT roster FROM private_rounds")
+    for name in FEW if at.state in ("masked", "unmask") else ():
+        fleet.members[name].answer(bytes(row[0]))
+    if at.state == "unmask":
+        relays = _relays(fleet)
+        for name in FEW:
+            fleet.members[name].answer(relays[name])
+
+
+def _relays(fleet: PrivateFleet) -> dict[str, bytes]:
+    fleet.ledger.run("BEGIN")
+    fleet.ledger.run("UPDATE private_rounds SET state = 'masked'")
+    told = dict(fleet.masked.outgoing())
+    fleet.ledger.run("ROLLBACK")
+    return told
+
+
+@pytest.mark.parametrize("kill_at", [5, 11, 20, 27, 36, 44, 53, 60])  # from enrolling to closing
+def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(tmp_path: Path, kill_at: int):
+    (tmp_path / "whole").mkdir()
+    one_round(tmp_path / "whole")
+    wanted = rounds_at(tmp_path / "whole" / "aggregator.db", KEY)[1].head.sha256
+    folder, root = tmp_path / "killed", str(Path(__file__).resolve().parents[2])
+    folder.mkdir()
+
+    killed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],
+        cwd=root, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    one_round(folder)
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    ledger, rounds = rounds_at(folder / "aggregator.db", KEY)
+    assert rounds.head.sha256 == wanted
+    counters = ledger.counters()
+    assert [counters[f"accepted {kind}"] for kind in ("keys", "shares", "masked", "unmask")] == [3, 3, 3, 3]
+    assert [row[0] for row in ledger.rows("SELECT state FROM rounds")] == ["adopted"]
+    assert MaskedRounds(rounds).outgoing() == []
+    assert LATER_US - NOW_US == HOUR_US

@@ -1,0 +1,330 @@
+"""Masked sums: what the aggregator has at the end is the sum, whoever dropped, and never what one gateway sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contracts.masks import (
+    MAX_MASK_BYTES,
+    Member,
+    MemberHeader,
+    RosterHeader,
+    SurvivorsHeader,
+    pack_relay,
+    pack_roster,
+    pack_survivors,
+    read_keys,
+    read_masked,
+    read_roster,
+    read_shares,
+    read_unmask,
+    threshold,
+)
+from contracts.signed import MessageRefused
+from federation.aggregator.masked_sum import relayed
+from federation.privacy.masking import pair_mask, self_mask
+from federation.privacy.shamir import PRIME, joined, misfits, recovered, split
+from tests.federation.homes import FLEET
+from tests.federation.private_fleet import KEY, NAMES, PrivateFleet, key_of, participant
+
+SECRET = bytes(range(16))
+
+
+# -- secret sharing ---------------------------------------------------------------------------------------------------
+
+
+def test_the_prime_is_one():
+    """Miller-Rabin by hand: 2^130 - 5 - 1 = odd * 4."""
+    odd, twos = PRIME - 1, 0
+    while odd % 2 == 0:
+        odd, twos = odd // 2, twos + 1
+    for base in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37):
+        power = pow(base, odd, PRIME)
+        squares = [pow(power, 1 << each, PRIME) for each in range(twos)]
+        assert power == 1 or PRIME - 1 in squares
+
+
+@settings(max_examples=60, deadline=None)
+@given(secret=st.binary(min_size=16, max_size=16), count=st.integers(1, 12), data=st.data())
+def test_any_threshold_shares_give_the_secret_and_fewer_give_another(secret: bytes, count: int, data: st.DataObject):
+    wanted = data.draw(st.integers(1, count))
+    shares = dict(enumerate(split(secret, count=count, threshold=wanted, key=b"k" * 32)))
+    chosen = data.draw(st.permutations(sorted(shares)))
+
+    assert joined({place: shares[place] for place in chosen[:wanted]}) == secret
+    if wanted > 1:
+        assert joined({place: shares[place] for place in chosen[: wanted - 1]}) != secret
+
+
+def test_fewer_shares_fit_every_secret():
+    """With one share less than wanted there is a polynomial through any secret: they say nothing."""
+    shares = split(SECRET, count=3, threshold=3, key=b"k" * 32)
+
+    for guess in (bytes(16), b"\xff" * 16):
+        line = {-1: guess.rjust(17, b"\0"), 0: shares[0], 1: shares[1]}  # place -1 is the polynomial at 0
+        third = _at(line, 3)
+        assert joined({0: shares[0], 1: shares[1], 2: third}) == guess
+
+
+def _at(line: dict[int, bytes], x: int) -> bytes:
+    total, points = 0, {place + 1: int.from_bytes(share, "big") for place, share in line.items()}
+    for at, value in points.items():
+        for other in points:
+            if other != at:
+                value = value * (x - other) * pow(at - other, -1, PRIME) % PRIME  # noqa: PLW2901
+        total = (total + value) % PRIME
+    return total.to_bytes(17, "big")
+
+
+def test_a_wrong_share_among_enough_does_no_harm_and_is_found():
+    shares = dict(enumerate(split(SECRET, count=5, threshold=3, key=b"k" * 32)))
+    shares[1] = bytes(16) + b"\x07"
+
+    found = recovered(shares, threshold=3, is_it=lambda seed: seed == SECRET)
+
+    assert found == (SECRET, (0, 2, 3))
+    assert misfits(shares, (0, 2, 3), SECRET) == [1]
+    assert recovered({0: shares[0], 1: shares[1], 2: shares[2]}, threshold=3, is_it=lambda s: s == SECRET) is None
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(2, 3), (2, 0)])
+def test_sharing_that_cannot_be_is_refused(count: int, wanted: int):
+    with pytest.raises(ValueError, match="are wanted"):
+        split(SECRET, count=count, threshold=wanted, key=b"k" * 32)
+
+
+# -- the sum ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_sum_of_all_is_that_of_the_plain_steps(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+
+    states = [fleet.stage(NAMES) for _ in range(4)]
+
+    assert states == ["shares", "masked", "unmask", "sum"]
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whoever_drops_out_wherever_the_sum_is_that_of_the_survivors_or_the_round_is_void(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+):
+    """A gateway may go silent at any of the four answers, and may come back never: it is one round."""
+    names = NAMES[: data.draw(st.integers(3, 6), label="gateways")]
+    answers = {name: data.draw(st.sampled_from([0, 1, 2, 3, 4, 4, 4, 4]), label=name) for name in names}
+    fleet = PrivateFleet(tmp_path_factory.mktemp("fleet"), names=names)
+    still = [[name for name in names if answers[name] > stage] for stage in range(4)]
+
+    for stage in range(4):
+        if fleet.stage(still[stage]) in ("sum", "void"):
+            break
+
+    wanted = threshold(len(still[0])) if len(still[0]) >= 3 else 3
+    if all(len(left) >= wanted for left in still):
+        assert fleet.state() == "sum"
+        assert np.array_equal(fleet.total(), fleet.plain(still[2]))
+    else:
+        assert fleet.state() == "void"
+        assert fleet.ledger.row("SELECT total FROM private_rounds") == (None,)
+
+
+def test_masked_steps_of_one_gateway_look_like_any_others(tmp_path: Path):
+    """What arrives is uniform: neither the steps nor a second round with the same steps can be told from it."""
+    first, second = (PrivateFleet(tmp_path / seed, seed=seed * 64) for seed in ("1", "2"))
+    arrived = []
+    for fleet in (first, second):
+        fleet.stage(NAMES)
+        fleet.stage(NAMES)
+        told = dict(fleet.masked.outgoing())
+        arrived.append(read_masked(fleet.members["attic"].answer(told["attic"]), members=6).values)
+
+    assert not np.array_equal(arrived[0], arrived[1])
+    assert (arrived[0].view(np.int16) == first.members["attic"].steps).sum() < 3
+    everything = np.concatenate(arrived).astype(float)
+    assert abs(everything.mean() - 32767.5) < 5 * 65536 / np.sqrt(12 * len(everything))
+
+
+def test_of_no_gateway_both_the_self_mask_and_the_mask_key_are_told(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES[:4])  # two send no masked steps
+    fleet.stage(NAMES[:4])
+
+    given = [read_unmask(fleet.sent[name][-1], members=6) for name in NAMES[:4]]
+    roster = read_roster(_stored(fleet, "roster"), [KEY.public_key()])
+    of_mask, of_own = {}, {}
+    for name in NAMES:
+        member = fleet.members[name]
+        halves = member._split(roster)
+        place = roster.place(name)
+        for each in given:
+            giver = roster.place(each.header.gateway)
+            share = each.shares[place]
+            of_mask.setdefault(name, []).append(share == halves[giver][:17])
+            of_own.setdefault(name, []).append(share == halves[giver][17:])
+    for name in NAMES:
+        is_survivor = name in NAMES[:4]
+        assert all(of_own[name]) is is_survivor
+        assert any(of_own[name]) is is_survivor
+        assert any(of_mask[name]) is not is_survivor
+
+
+def test_a_second_list_of_survivors_is_not_answered(tmp_path: Path):
+    """The lie by which an aggregator would learn the other share of a gateway."""
+    fleet = PrivateFleet(tmp_path)
+    for _ in range(3):
+        fleet.stage(NAMES)
+    attic, told = fleet.members["attic"], dict(fleet.masked.outgoing())["attic"]
+    answer = attic.answer(told)
+    roster = read_roster(_stored(fleet, "roster"), [KEY.public_key()])
+    bound = {"fleet": FLEET, "round": 1, "roster_sha256": roster.sha256}
+
+    with pytest.raises(MessageRefused, match="another survivors of round 1"):
+        attic.answer(pack_survivors(SurvivorsHeader(**bound), {0, 1, 2, 3}, members=6, key=KEY))
+
+    assert attic.answer(told) == answer
+
+
+def test_two_thresholds_of_members_always_share_one():
+    """So one answer per member is enough: nobody gathers a threshold of both kinds."""
+    for members in range(3, 65):
+        assert 2 * threshold(members) > members
+
+
+def test_after_a_power_cut_a_gateway_answers_with_the_same_octets(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES)
+    attic, told = fleet.members["attic"], dict(fleet.masked.outgoing())["attic"]
+
+    again = participant("attic", fleet.call, attic.steps, taken=dict(attic.taken))
+
+    assert again.keys() == fleet.sent["attic"][0]
+    assert again.answer(attic.taken["roster"]) == fleet.sent["attic"][1]
+    assert again.answer(attic.taken["relay"]) == fleet.sent["attic"][2]
+    assert again.answer(told) == attic.answer(told)
+
+
+def test_a_pair_mask_is_the_same_from_either_side_and_cancels(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    attic, barn = fleet.members["attic"]._mask_key, fleet.members["barn"]._mask_key
+    salt = bytes.fromhex(fleet.call.sha256)
+
+    ours = pair_mask(attic, barn.public_key().public_bytes_raw(), salt, 36)
+
+    assert np.array_equal(ours, pair_mask(barn, attic.public_key().public_bytes_raw(), salt, 36))
+    assert not np.array_equal(ours, pair_mask(attic, barn.public_key().public_bytes_raw(), bytes(32), 36))
+    assert not np.array_equal(ours, self_mask(SECRET, salt, 36))
+
+
+# -- a lying aggregator -----------------------------------------------------------------------------------------------
+
+
+def _stored(fleet: PrivateFleet, what: str) -> bytes:
+    return bytes(fleet.ledger.row(f"SELECT {what} FROM private_rounds")[0])
+
+
+def _members(fleet: PrivateFleet, names: tuple[str, ...]) -> list[Member]:
+    keys = [read_keys(fleet.members[name].keys()) for name in names]
+    return [Member(each.header.gateway, each.mask_key, each.share_key, each.parts.signature) for each in keys]
+
+
+def _roster(fleet: PrivateFleet, members: list[Member], key: Ed25519PrivateKey = KEY, **changes: object) -> bytes:
+    told = {"fleet": FLEET, "round": 1, "call_sha256": fleet.call.sha256, "members": len(members), **changes}
+    return pack_roster(RosterHeader(**told), members, key)
+
+
+def test_a_roster_that_is_not_right_is_refused(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    members = _members(fleet, NAMES)
+    attic = fleet.members["attic"]
+    strange = Member("attic", members[1].mask_key, members[0].share_key, members[0].signature)
+    wrong = {
+        "signature": _roster(fleet, members, key_of("barn")),
+        "base": _roster(fleet, members, call_sha256="0" * 64),
+        "not a member": _roster(fleet, members[1:]),
+        "payload": _roster(fleet, [strange, *members[2:]]),
+    }
+
+    for reason, message in wrong.items():
+        with pytest.raises(MessageRefused) as caught:
+            attic.answer(message)
+        assert caught.value.reason == reason
+    assert attic.taken == {}
+
+
+def test_a_cohort_of_two_cannot_be_written(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+
+    with pytest.raises(ValueError, match="greater than or equal to 3"):
+        _roster(fleet, _members(fleet, NAMES[:2]))
+
+
+def test_a_gateway_that_knows_its_peers_takes_no_stranger_and_no_key_another_signed(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    members = _members(fleet, NAMES[:4])
+    peers = {name: key_of(name).public_key() for name in NAMES[:4]}
+    steps = fleet.members["attic"].steps
+    assert participant("attic", fleet.call, steps, peers=peers).answer(_roster(fleet, members))
+
+    with pytest.raises(MessageRefused, match="not among the known peers"):
+        participant("attic", fleet.call, steps, peers={}).answer(_roster(fleet, members))
+    invented = Member("barn", b"\x09" + bytes(31), members[1].share_key, members[1].signature)
+    with pytest.raises(MessageRefused, match="that it did not sign"):
+        participant("attic", fleet.call, steps, peers=peers).answer(
+            _roster(fleet, [members[0], invented, *members[2:]])
+        )
+
+
+def test_a_relay_or_survivors_below_the_threshold_are_refused(tmp_path: Path):
+    fleet = PrivateFleet(tmp_path)
+    fleet.stage(NAMES)
+    fleet.stage(NAMES)
+    roster = read_roster(_stored(fleet, "roster"), [KEY.public_key()])
+    attic, bound = fleet.members["attic"], {"fleet": FLEET, "round": 1, "roster_sha256": roster.sha256}
+    sent = {roster.place(name): read_shares(fleet.sent[name][1], members=6) for name in NAMES}
+    few = relayed({place: sent[place] for place in (0, 1, 2)}, own=0)
+
+    with pytest.raises(MessageRefused, match="3 of 6 sent shares, wanted 4"):
+        attic.answer(pack_relay(MemberHeader(gateway="attic", **bound), few, own=0, members=6, key=KEY))
+    with pytest.raises(MessageRefused, match="no relay of round 1 came before it"):
+        attic.answer(pack_survivors(SurvivorsHeader(**bound), {0, 1, 2, 3}, members=6, key=KEY))
+    attic.answer(dict(fleet.masked.outgoing())["attic"])
+    with pytest.raises(MessageRefused, match="3 survivors, wanted 4"):
+        attic.answer(pack_survivors(SurvivorsHeader(**bound), {0, 1, 2}, members=6, key=KEY))
+
+
+@settings(max_examples=60, deadline=None)
+@given(message=st.binary(max_size=400), magic=st.sampled_from([b"PSR1", b"PSL1", b"PSF1", b""]))
+def test_noise_is_refused_and_takes_no_step(noise_member, message: bytes, magic: bytes):
+    with pytest.raises(MessageRefused):
+        noise_member.answer(magic + message)
+    assert noise_member.taken == {}
+
+
+@pytest.fixture(scope="module")
+def noise_member(tmp_path_factory: pytest.TempPathFactory):
+    return PrivateFleet(tmp_path_factory.mktemp("noise")).members["attic"]
+
+
+def test_no_message_is_longer_than_its_bound(tmp_path: Path):
+    """With the most members there may be, whose names are as long as they may be."""
+    names = tuple(f"{number:02d}".ljust(64, "x") for number in range(64))
+    fleet = PrivateFleet(tmp_path, names=names)
+    fleet.keys(names)
+    fleet.masked.advance(now_us=fleet.call.header.opened_us + 1)
+
+    (_, told), *_ = fleet.masked.outgoing()
+    shares = fleet.members[names[0]].answer(told)
+
+    assert len(told) <= MAX_MASK_BYTES
+    assert len(shares) <= MAX_MASK_BYTES

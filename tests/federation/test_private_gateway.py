@@ -1,0 +1,202 @@
+"""A private round through files, as the agent would carry them, `penstock-finetune` at one end."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from contracts.anchors import pack_anchors
+from contracts.errors import OutputError
+from contracts.masks import read_header
+from detection.decide import Thresholds
+from detection.state import StateRefused
+from federation.aggregator.anchors import choose
+from federation.aggregator.masked_rounds import MaskedRounds
+from federation.gateway import private as private_module
+from federation.gateway.desk import Desk, Learnt
+from federation.gateway.identity import own_key
+from federation.gateway.private import PRIVATE_FILE, PrivateDesk
+from federation.gateway.program import main
+from tests.federation.homes import FLEET, NOW_US, attacks, bundle, call_of, demo, fill, hold_out, rounds_at, trust
+from tests.federation.private_fleet import HOUR_US, KEY
+
+NAMES = ("attic", "barn", "cellar", "dairy")
+
+
+class Home:
+    """A gateway's folders, and what the agent does there: take what lies in `out/`, lay what comes into `in/`."""
+
+    def __init__(self, folder: Path, name: str, aggregators: Path) -> None:
+        self.name, self.aggregators = name, aggregators
+        self.state = fill(folder / name, alarm=attacks("flood"), called="flood")
+        self.federation = self.state / "federation"
+
+    def lay(self, name: str, content: bytes) -> None:
+        (self.federation / "in").mkdir(parents=True, exist_ok=True)
+        (self.federation / "in" / name).write_bytes(content)
+
+    def run(self, *more: str) -> int:
+        places = ["--state-dir", str(self.state), "--aggregators", str(self.aggregators)]
+        peers = ["--peers", str(self.state / "peers.d")]
+        return main([*places, *peers, "--fleet", FLEET, "--gateway", self.name, "--now", *more])
+
+    def sent(self) -> list[bytes]:
+        paths = sorted((self.federation / "out").glob("*.u*"))
+        found = [path.read_bytes() for path in paths]
+        for path in paths:
+            path.unlink()
+        return found
+
+
+def pinned(home: Home, homes: list[Home]) -> None:
+    folder = home.state / "peers.d"
+    folder.mkdir(mode=0o755)
+    for other in homes:
+        key = own_key(other.federation).public_key()
+        path = folder / f"{other.name}.pub"
+        path.write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+        path.chmod(0o644)
+
+
+def test_four_homes_sum_what_they_learnt_though_one_goes_silent_and_one_loses_its_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+    aggregators = trust(tmp_path / "aggregators", KEY)
+    ledger, rounds = rounds_at(tmp_path / "aggregator.db", KEY, mode="private", lasts_us=24 * HOUR_US)
+    masked = MaskedRounds(rounds)
+    homes = [Home(tmp_path, name, aggregators) for name in NAMES]
+    for home in homes:
+        rounds.enrol(home.name, own_key(home.federation).public_key(), now_us=NOW_US)
+    pinned(homes[0], homes)
+    call = rounds.open(now_us=NOW_US)
+    windows = demo().where(demo().label >= 0)
+    chosen = choose(
+        windows.embedding, windows.label, head=rounds.head, thresholds=Thresholds(bundle().manifest.thresholds)
+    )
+    anchors = pack_anchors(chosen, fleet=FLEET, bundle_sha256=bundle().manifest_sha256, key=KEY)
+
+    def deliver(who: list[Home]) -> list[str]:
+        kinds = []
+        for home in who:
+            for message in home.sent():
+                masked.submit(message, sender=home.name, now_us=NOW_US)
+                kinds.append(read_header(message)[0])
+        masked.advance(now_us=NOW_US)
+        for name, message in masked.outgoing():
+            next(home for home in homes if home.name == name).lay("0000000001.down", message)
+        return kinds
+
+    for home in homes:
+        home.lay("1.call", call)
+        home.lay("1.anchors", anchors)
+        home.run()
+    steps = {
+        home.name: np.frombuffer(private_module._octets(json.loads(private_of(home))["steps"]), "i1") for home in homes
+    }
+    assert deliver(homes) == ["keys"] * 4
+    for home in homes:
+        home.run()
+    assert deliver(homes) == ["shares"] * 4
+    cut(monkeypatch, homes[1])  # the power goes when the answer stands on disk and not in out/
+    assert homes[1].run() == 0
+    for home in homes[:3]:
+        home.run()
+        home.run()  # nothing is answered twice
+    assert deliver(homes[:3]) == ["masked"] * 3
+    (until_us,) = ledger.row("SELECT until_us FROM private_rounds")
+    masked.advance(now_us=until_us)
+    deliver([])
+    for home in homes[:3]:
+        home.run()
+    assert deliver(homes[:3]) == ["unmask"] * 3
+
+    assert masked.is_due()
+    (total,) = ledger.row("SELECT total FROM private_rounds")
+    assert np.array_equal(np.frombuffer(total, "<i4"), sum(steps[name].astype(int) for name in NAMES[:3]))
+    assert masked.close(now_us=NOW_US + HOUR_US, hold_out=hold_out()).updates == 3
+    assert not (homes[0].federation / PRIVATE_FILE).exists()
+    assert (homes[3].federation / PRIVATE_FILE).exists()  # until the round's end
+    monkeypatch.setattr("time.time_ns", lambda: (NOW_US + 24 * HOUR_US) * 1000)
+    homes[3].run()
+    assert not (homes[3].federation / PRIVATE_FILE).exists()
+    assert "private round 1: unmask of" in capsys.readouterr().out
+
+
+def private_of(home: Home) -> bytes:
+    path = home.federation / PRIVATE_FILE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    return path.read_bytes()
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, home: Home) -> None:
+    """Let the next answer be remembered and not handed over."""
+
+    def lost(self: PrivateDesk, state: object, participant: object, kind: str) -> int:
+        monkeypatch.undo()
+        monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+        return 0
+
+    monkeypatch.setattr(PrivateDesk, "_hand", lost)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    made = Desk(tmp_path)
+    made.inbox.mkdir(parents=True)
+    return made
+
+
+def begun(desk: Desk) -> PrivateDesk:
+    message, call = call_of(KEY, mode="private")
+    private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=[KEY.public_key()])
+    private.begin(call, message, np.ones(100, np.int8), Learnt(round=1, call_sha256=call.sha256), gateway="attic")
+    return private
+
+
+def test_a_round_that_is_begun_counts_as_answered(desk: Desk):
+    private = begun(desk)
+
+    assert desk.learnt().round == 1
+    assert [path.name for path in desk.outbox.iterdir()] == ["0000000001.up"]
+    assert private.told == ["round 1: keys of 271 bytes"]
+
+
+def test_what_is_no_message_of_the_round_is_told_and_not_answered(desk: Desk):
+    private = begun(desk)
+    before = (desk.folder / PRIVATE_FILE).read_bytes()
+    (desk.inbox / "1.down").write_bytes(b"PSR1" + bytes(200))
+    (desk.inbox / "2.down").write_bytes(b"of another round")
+    (desk.inbox / "what.down").write_bytes(b"of none")
+
+    private.go_on(now_us=NOW_US)
+
+    assert len(private.refused) == 1
+    assert "message refused" in private.refused[0]
+    assert (desk.folder / PRIVATE_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format":1}', b"null"])
+def test_a_broken_file_is_refused_in_one_line(desk: Desk, content: bytes):
+    private = begun(desk)
+    (desk.folder / PRIVATE_FILE).write_bytes(content)
+
+    with pytest.raises(StateRefused, match=r"private\.json"):
+        private.go_on(now_us=NOW_US)
+
+
+def test_a_disk_that_takes_nothing_sends_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    def full(path: Path, content: bytes, **_: object) -> None:
+        raise OutputError(f"{path}: cannot be written: no space left")
+
+    monkeypatch.setattr(private_module, "write_whole", full)
+
+    with pytest.raises(OutputError):
+        begun(desk)
+
+    assert not desk.outbox.exists()
