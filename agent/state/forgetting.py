@@ -30,7 +30,7 @@ from flowfeatures import address_bytes
 
 MAC: Final = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
 MAX_STATE_BYTES: Final = 64 << 20
-TABLES: Final = {"alerts": "payload", "incidents": "content"}
+TABLES: Final = {"alerts": "payload", "incidents": "content", "explanations": "content"}
 """Table of a database of ours -> the column that says what a row is about."""
 
 
@@ -214,8 +214,8 @@ def _from_database(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) 
                 for table, column in TABLES.items()
                 if table in tables
             )
-            if "messages" in tables and not is_rehearsal:
-                db.execute("DELETE FROM messages WHERE incident_id NOT IN (SELECT incident_id FROM incidents)")
+            for table in {"messages", "explanations"} & tables if not is_rehearsal else ():
+                db.execute(f"DELETE FROM {table} WHERE incident_id NOT IN (SELECT incident_id FROM incidents)")
             db.commit()
             if count and not is_rehearsal:
                 db.execute("VACUUM")
@@ -227,7 +227,7 @@ def _from_database(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) 
 
 def _rows(db: sqlite3.Connection, table: str, column: str, pattern: re.Pattern[str], *, is_rehearsal: bool) -> int:
     db.execute("PRAGMA secure_delete = ON")
-    key = "incident_id" if table == "incidents" else "rowid"
+    key = "rowid" if table == "alerts" else "incident_id"
     found = []
     for number, content in db.execute(f"SELECT {key}, {column} FROM {table}"):
         text = content.decode(errors="replace") if isinstance(content, bytes) else str(content)
