@@ -7,8 +7,9 @@ import datetime
 import json
 from pathlib import Path
 
-from agent.console.explained import Case, as_json, write_case
+from agent.console.explained import Case, PacketSeen, as_json, write_case
 from agent.console.outfile import cannot_write, printing
+from agent.state.evidence_files import place_of, read_evidence
 from agent.state.incident_record import (
     MAX_INCIDENTS,
     RECORD_FILE,
@@ -18,7 +19,7 @@ from agent.state.incident_record import (
     newest_incidents,
 )
 from agent.state.rules import RULES_FILE, STATE_DIR, RulesFile
-from contracts.errors import DataMissing, UsageError
+from contracts.errors import DataMissing, MissingExtra, UsageError
 from contracts.terminal import printable
 from detection.rules import RulesState
 from detection.state import StateRefused
@@ -55,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("explain: --plot wants an ALERT_ID")
         return _list(path, is_json=args.json)
     incident = find_incident(path, args.alert_id)
-    case = Case(incident, find_explanation(path, incident.incident_id), _standing(path, incident))
+    packets, trouble = _packets(path, incident)
+    explanation = find_explanation(path, incident.incident_id)
+    case = Case(incident, explanation, _standing(path, incident), packets, trouble)
     if args.plot is not None:
         _plot(case, args.plot)
     with printing() as stream:
@@ -99,6 +102,24 @@ def _standing(path: Path, incident: RecordedIncident) -> list[str]:
         if rule.incident_id == incident.incident_id:
             lines.append(f"rule {rule.id} keeps its like back until {_text(rule.expires_us)}")
     return lines
+
+
+def _packets(path: Path, incident: RecordedIncident) -> tuple[list[PacketSeen], str]:
+    """Return the packets that were kept, and why they cannot be shown where they cannot."""
+    from agent.capture.opener import dissected
+
+    place = place_of(path, incident.incident_id)
+    try:
+        link_type, frames = read_evidence(place)
+        words = dissected([frame.octets for frame in frames], link_type=link_type)
+    except FileNotFoundError:
+        return [], ""
+    except OSError as exc:
+        return [], f"{place}: cannot be read: {exc.strerror or exc}"
+    except (StateRefused, MissingExtra) as exc:
+        return [], str(exc)
+    kept = zip(frames, words, strict=True)
+    return [PacketSeen(frame.at_us, frame.wire_bytes, text) for frame, text in kept], ""
 
 
 def _plot(case: Case, path: Path) -> None:

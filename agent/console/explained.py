@@ -35,12 +35,23 @@ class ColumnSeen:
 
 
 @dataclass(frozen=True)
+class PacketSeen:
+    """A packet that was kept: when it came, its length on the wire, and what Scapy calls it."""
+
+    at_us: int
+    wire_bytes: int
+    words: str
+
+
+@dataclass(frozen=True)
 class Case:
     """All that is known of an incident. `standing` says what the operator said of it, one line each."""
 
     incident: RecordedIncident
     explanation: Explanation | None
     standing: Sequence[str]
+    packets: Sequence[PacketSeen] = ()
+    trouble: str = ""  # why packets that were kept cannot be shown
 
     @property
     def flows(self) -> list[KeptFlow]:
@@ -109,6 +120,7 @@ def as_json(case: Case) -> dict[str, Any]:
         "told": None if incident.told is None else incident.told.model_dump(),
         "standing": list(case.standing),
         "window": None,
+        "packets": [vars(packet) for packet in case.packets],
     }
     if explanation is not None:
         flows = [flow.model_dump() | {"src": _address(flow.src), "dst": _address(flow.dst)} for flow in case.flows]
@@ -155,6 +167,13 @@ def write_case(case: Case, stream: TextIO) -> None:
     )
     stream.write("\n" + paint(outside, BOLD) + "\n")
     _write_table(stream, list(_column_rows(case.outside, is_known=usual is not None)))
+    if case.packets:
+        stream.write("\n" + paint(f"its packets: {len(case.packets)} were kept (evidence is on)", BOLD) + "\n")
+    for packet in case.packets:
+        line = f"{timestamp_text(packet.at_us)[11:26]}  {packet.wire_bytes:>5} B  {packet.words}"
+        stream.write(f"  {printable(line)}\n")
+    if case.trouble:
+        stream.write(f"\n{printable(case.trouble)}\n")
 
 
 def _facts(case: Case) -> Iterator[str]:

@@ -336,6 +336,8 @@ class AgentFacts:
     delivery: DeliveryFacts = field(default_factory=DeliveryFacts)
     verdicts: Counted = ()
     """Verdicts of the broker, by what came of them (`agent.live.verdicts`)."""
+    evidence: Counted = ()
+    """Incidents whose packets were wanted: written, left_out (too many at once), failed; empty where it is off."""
     bundle: BundleFacts = field(default_factory=BundleFacts)
     silences: tuple[SilenceFacts, ...] = ()
     devices: DeviceFacts = field(default_factory=DeviceFacts)

@@ -188,6 +188,9 @@ def _judging() -> Iterator[MetricRow]:
     yield _gauge("penstock_incidents_open", "Incidents open now.", lambda f: f.incidents.open)
     yield _counted("penstock_incidents_total", "Incidents opened.", "class", lambda f: f.incidents.opened)
     yield _counted("penstock_alerts_total", "Alerts made.", "severity", lambda f: f.incidents.alerts)
+    yield _counted(
+        "penstock_evidence_total", "Incidents whose packets were wanted, by result.", "result", lambda f: f.evidence
+    )
     yield MetricRow(
         "gauge", "penstock_calibration_state", "1 for the state that thresholds are in, else 0.", ("state",),
         lambda f: [((state,), f.calibration.state == state) for state in STATES],

@@ -132,7 +132,8 @@ def test_what_does_not_name_it_stays(state: Path):
     with Outbox_(state / "outbox.db") as outbox:
         assert [letter.alert_id for _, letter in outbox.after(0, 10)] == ["id-1"]
     with sqlite3.connect(state / "incidents.db") as db:
-        assert db.execute("SELECT alert_id FROM messages").fetchall() == [("a-i-2",)]
+        assert db.execute("SELECT alert_id FROM messages").fetchall() == [("a-i-2",), ("a-i-3",)]
+        assert db.execute("SELECT incident_id FROM explanations").fetchall() == [("i-3",)]
     db.close()
 
 

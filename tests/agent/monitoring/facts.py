@@ -166,6 +166,7 @@ def full_facts() -> AgentFacts:
             devices=21, addresses=25, named=17, moves=2, takeovers=1, frames=400, refused=(("dns_loop", 1),), dropped=3
         ),
         verdicts=(("applied", 2), ("replayed", 1)),
+        evidence=(("written", 4), ("left_out", 1), ("failed", 0)),
         clock_steps=1,
         wire_to_alert=HistogramFacts(LATENCY_EDGES_S, (0, 0, 2, 3, 3, 1, 0, 0, 0, 0, 0, 0), 2.5),
         stage_seconds=(("flows", 12.5), ("windows", 1.25), ("inference", 3.0)),
