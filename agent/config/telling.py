@@ -102,6 +102,9 @@ class MqttSection(Section):
     in_flight: int = Field(20, ge=1, le=1000, description="Alerts sent and not yet acknowledged, at most.")
     format: AlertFormat = Field("eve", description="Format of the messages.")
     keep_alive_s: int = Field(30, ge=5, le=3600, description="Seconds of silence after which the broker is asked.")
+    feedback: bool = Field(
+        False, description="Take verdicts from the broker; its access rules must say who may give them."
+    )
     reconnect_max_s: float = Field(
         60.0, ge=1, le=3600, description="The longest wait between two attempts to connect; they are spread at random."
     )

@@ -21,6 +21,7 @@ from typing import Final, Literal, Protocol
 
 from agent.delivery.backoff import Backoff
 from agent.delivery.broker import MqttSettings, alert_topic
+from agent.delivery.inbox import Inbox
 from agent.delivery.mqtt import (
     FINAL_CODES,
     OFFLINE,
@@ -87,8 +88,10 @@ class Sender(threading.Thread):
         unsendable: Callable[[int], None],
         changed: Callable[[], None],
         clock_s: Callable[[], float] = time.monotonic,
+        inbox: Inbox | None = None,
     ) -> None:
         super().__init__(name="penstock-mqtt", daemon=True)
+        self._inbox = inbox
         self.reason = f"{settings.place}: not reached yet"
         self.refused = False
         self.is_online = False
@@ -186,7 +189,7 @@ class Sender(threading.Thread):
         return connection
 
     def _attempt(self, *, is_version_5: bool) -> tuple[Connection | None, Ended | None]:
-        connection = Connection(self._settings, is_version_5=is_version_5, tell=self._events.put)
+        connection = Connection(self._settings, is_version_5=is_version_5, tell=self._events.put, inbox=self._inbox)
         try:
             connection.open()
         except ssl.SSLError as exc:
@@ -287,7 +290,8 @@ class Sender(threading.Thread):
                 continue
             if sent is None:
                 break
-            self._note_sent(in_flight, sent, number, alert_topic(letter.gateway, letter.attack_class))
+            topic = letter.topic or alert_topic(letter.gateway, letter.attack_class)
+            self._note_sent(in_flight, sent, number, topic)
             self.resent += number <= self._highest_sent
             self._highest_sent = max(self._highest_sent, number)
         return last, False

@@ -28,6 +28,7 @@ from detection.detector import Detector
 from detection.engine import Engine
 from detection.rules import Rules
 from detection.state import StateRefused
+from detection.usual import Usual
 
 CALIBRATION: Final = "calibration.json"
 
@@ -81,6 +82,7 @@ class Judging:
             calibrator=self._first_calibrator(bundle),
             rules=self.rules,
             mac_of=mac_of,
+            usual=Usual(),
         )
         self._rules_trouble = ""
 

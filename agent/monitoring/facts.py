@@ -184,6 +184,9 @@ class DeliveryFacts:
     resent: int = 0
     dropped: Counted = ()
     """Alerts that left without the broker's word, by reason: rows, bytes, age, unsendable, unwritten."""
+    received: int = 0
+    refused: Counted = ()
+    """Messages of the broker that were not taken, by reason: topic, size, malformed, full, packet."""
     commit: HistogramFacts = field(default_factory=lambda: HistogramFacts(DISK_EDGES_S))
     acknowledge: HistogramFacts = field(default_factory=lambda: HistogramFacts(LATENCY_EDGES_S))
     sinks: tuple[SinkFacts, ...] = ()
@@ -297,6 +300,10 @@ class AgentFacts:
     incidents: IncidentFacts = field(default_factory=IncidentFacts)
     calibration: CalibrationFacts = field(default_factory=CalibrationFacts)
     delivery: DeliveryFacts = field(default_factory=DeliveryFacts)
+    verdicts: Counted = ()
+    """Verdicts of the broker, by what came of them (`agent.live.verdicts`)."""
+    evidence: Counted = ()
+    """Incidents whose packets were wanted: written, left_out (too many at once), failed; empty where it is off."""
     bundle: BundleFacts = field(default_factory=BundleFacts)
     silences: tuple[SilenceFacts, ...] = ()
     devices: DeviceFacts = field(default_factory=DeviceFacts)
