@@ -250,6 +250,11 @@ def scale_all(windows: WindowSet, scaling: Scaling) -> NDArray[np.float16]:
     return scaled
 
 
+def teaching_scaling(train: WindowSet, settings: FitSettings) -> Scaling:
+    """Return the scaling a network taught on these windows gets."""
+    return _scaling_of(train, sampling_weights(train, benign_share=settings.benign_share), settings)
+
+
 def _scaling_of(train: WindowSet, chances: NDArray[np.float64], settings: FitSettings) -> Scaling:
     """Measure on rows drawn as training draws them: their plain mean is the weighted one, in little memory."""
     drawn = np.random.default_rng(settings.seed).choice(len(train), SCALING_ROWS, p=chances)

@@ -24,6 +24,7 @@ from agent.config.telling import (
 from agent.config.watching import (
     CaptureSection,
     DataSection,
+    EvidenceSection,
     FederationSection,
     GatewaySection,
     JudgementSection,
@@ -49,6 +50,7 @@ class AgentConfig(Section):
     status: StatusSection = Field(default_factory=StatusSection)
     federation: FederationSection = Field(default_factory=FederationSection)
     data: DataSection = Field(default_factory=DataSection)
+    evidence: EvidenceSection = Field(default_factory=EvidenceSection)
 
     @property
     def outbox_path(self) -> Path:

@@ -16,7 +16,7 @@ from typing import Final
 
 from agent.delivery.letters import Posted
 from agent.delivery.outbox import Bounds, Letter, Outbox
-from agent.monitoring.facts import DISK_EDGES_S, Histogram
+from agent.monitoring.histogram import DISK_EDGES_S, Histogram
 from contracts.errors import OutboxError
 
 RETRY_S: Final = 1.0  # between attempts to write to a disk that would not take it

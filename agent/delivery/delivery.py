@@ -22,7 +22,8 @@ from agent.delivery.letters import Posted, letter_of, opaque_letter
 from agent.delivery.outbox import Bounds
 from agent.delivery.sender import Sender
 from agent.delivery.sink import Sink
-from agent.monitoring.facts import LATENCY_EDGES_S, DeliveryFacts, Histogram
+from agent.monitoring.facts import DeliveryFacts
+from agent.monitoring.histogram import LATENCY_EDGES_S, Histogram
 from contracts.alert import Alert
 from contracts.errors import BrokerRefused
 from contracts.eve import render_eve

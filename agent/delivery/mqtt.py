@@ -177,6 +177,13 @@ class Connection:
         properties = self._text_properties(PacketTypes.PUBLISH)
         return self._publish(self._settings.availability_topic, availability, is_retained=True, properties=properties)
 
+    def announce(self, topic: str, text: bytes) -> int | None:
+        """Publish JSON under a topic, retained; return as `send` does."""
+        properties = self._text_properties(PacketTypes.PUBLISH)
+        if properties is not None:
+            properties.ContentType = "application/json"
+        return self._publish(topic, text, is_retained=True, properties=properties)
+
     def tell_status(self, status: bytes) -> int | None:
         """Publish how we are, retained; return as `send` does. Raises ValueError as `send` does."""
         properties = self._text_properties(PacketTypes.PUBLISH)

@@ -60,11 +60,15 @@ class Letters(Protocol):
 
 @dataclass
 class InFlight:
-    """What was sent and is not yet acknowledged: id on disk (0: not a letter), its topic, when it was sent."""
+    """What was sent and is not yet acknowledged: id on disk (0: not a letter), its topic, when it was sent.
+
+    `is_vital`: where the broker refuses it, alerts wait too.
+    """
 
     number: int
     topic: str
     sent_s: float
+    is_vital: bool = True
 
 
 class Sender(threading.Thread):
@@ -223,6 +227,8 @@ class Sender(threading.Thread):
         last = 0
         try:
             self._note_sent(in_flight, connection.say(ONLINE), 0, self._settings.availability_topic)
+            for topic, text in self._settings.announcements:
+                self._note_sent(in_flight, connection.announce(topic, text), 0, topic, is_vital=False)
             while not self._is_leaving:
                 self._renew_status(connection, in_flight)
                 last, is_stuck = self._fill(connection, in_flight, last)
@@ -247,10 +253,12 @@ class Sender(threading.Thread):
         self._told_status = b""
         self._ahead.clear()
 
-    def _note_sent(self, in_flight: dict[int, InFlight], sent: int | None, number: int, topic: str) -> None:
+    def _note_sent(
+        self, in_flight: dict[int, InFlight], sent: int | None, number: int, topic: str, *, is_vital: bool = True
+    ) -> None:
         """Remember what waits for its PUBACK; where the connection just went, its end is in the queue."""
         if sent is not None:
-            in_flight[sent] = InFlight(number, topic, self._clock_s())
+            in_flight[sent] = InFlight(number, topic, self._clock_s(), is_vital)
 
     def _renew_status(self, connection: Connection, in_flight: dict[int, InFlight]) -> None:
         status = self._status
@@ -294,6 +302,9 @@ class Sender(threading.Thread):
         if sent is None:
             self._note(f"an acknowledgement of message {event.number}, which was not sent")
             return False
+        if event.code >= 0x80 and not sent.is_vital:
+            _log.warning("mqtt: %s: %s", sent.topic, event.said)
+            return True
         if event.code >= 0x80:
             self._note(f"{sent.topic}: {event.said}", is_final=event.code in FINAL_CODES)
             return False

@@ -34,6 +34,7 @@ from agent.delivery.clock import is_clock_synchronised
 from agent.delivery.letters import Posted
 from agent.learning.learning import Learning
 from agent.live.chores import Aside, Chores
+from agent.live.evidence import Evidence
 from agent.live.gathering import Gathering
 from agent.live.judging import Judging
 from agent.live.mail import Mail
@@ -48,6 +49,7 @@ from agent.live.verdicts import Verdicts
 from agent.monitoring.facts import FactsBoard
 from agent.monitoring.servers import Servers, status_text
 from agent.options.engine import told
+from agent.state.evidence_files import trim
 from agent.state.retention import sweep
 from agent.state.saved import make_folder
 from agent.stopping import HangUp, StopRequest
@@ -147,6 +149,7 @@ class Service:
         config = self.config
         if self._state_dir is not None:
             make_folder(self._state_dir)
+        self.evidence = opened.enter_context(Evidence(config, state_dir=self._state_dir))
         self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
         if not any(self._is_there(point) for point in self.interfaces.points):
             raise absent(config.capture.interfaces[0])
@@ -219,7 +222,7 @@ class Service:
         )
         flows = FlowSettings(partials=True, max_flows=max(1, capture.max_flows // len(capture.interfaces)))
         meter = FlowMeter(flows, flow_id_key=secrets.token_bytes(16))
-        return Point(interface=name, source=PatientSource(settings), meter=meter)
+        return Point(interface=name, source=PatientSource(settings), meter=meter, kept=self.evidence.ring())
 
     @staticmethod
     def _is_there(point: Point) -> bool:
@@ -268,6 +271,7 @@ class Service:
             watchdog_feeds=self.notifier.feeds,
             delivery=self.delivery.facts(),
             verdicts=tuple(self.verdicts.results.items()),
+            evidence=self.evidence.counts,
             silences=self.around.silences(),
             devices=self.around.facts(),
             board=self.servers.board_facts,
@@ -302,6 +306,7 @@ class Service:
     def _told(self, update: IncidentUpdate) -> None:
         self.gathering.told(update)
         sha256 = self.judging.serving.bundle.manifest_sha256
+        self.evidence.told(update)
         self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
 
     def _post(self, topic: str, payload: bytes, *, content_type: str) -> Posted | None:
@@ -319,14 +324,13 @@ class Service:
         """Delete what has grown old, in a thread of its own."""
         if self._state_dir is not None:
             state_dir, config = self._state_dir, self.config
-            self._sweeping.do(
-                lambda: sweep(
-                    state_dir,
-                    eve=config.eve.path,
-                    days=config.data.retention_days,
-                    aside_files=config.data.aside_files,
-                )
-            )
+
+            def both() -> None:
+                days, aside_files = config.data.retention_days, config.data.aside_files
+                sweep(state_dir, eve=config.eve.path, days=days, aside_files=aside_files)
+                trim(state_dir, max_bytes=config.evidence.max_bytes, max_age_s=config.evidence.max_age_s)
+
+            self._sweeping.do(both)
 
     # -- new settings -------------------------------------------------------------------------------------------
 

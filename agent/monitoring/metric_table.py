@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agent.monitoring.facts import AgentFacts, Counted, HistogramFacts, InterfaceFacts, SinkFacts
+from agent.monitoring.facts import AgentFacts, Counted, InterfaceFacts, SinkFacts
+from agent.monitoring.histogram import HistogramFacts
 
 Value: TypeAlias = float | HistogramFacts
 Sample: TypeAlias = tuple[tuple[str, ...], Value]
@@ -188,6 +189,9 @@ def _judging() -> Iterator[MetricRow]:
     yield _gauge("penstock_incidents_open", "Incidents open now.", lambda f: f.incidents.open)
     yield _counted("penstock_incidents_total", "Incidents opened.", "class", lambda f: f.incidents.opened)
     yield _counted("penstock_alerts_total", "Alerts made.", "severity", lambda f: f.incidents.alerts)
+    yield _counted(
+        "penstock_evidence_total", "Incidents whose packets were wanted, by result.", "result", lambda f: f.evidence
+    )
     yield MetricRow(
         "gauge", "penstock_calibration_state", "1 for the state that thresholds are in, else 0.", ("state",),
         lambda f: [((state,), f.calibration.state == state) for state in STATES],

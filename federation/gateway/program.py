@@ -43,6 +43,11 @@ RULES_FILE: Final = "rules.json"
 MAX_RULES_BYTES: Final = 4 << 20
 LOW_PRIORITY: Final = 10
 
+DESCRIPTION = """\
+Learn from this gateway's windows, once, and end. A timer unit starts it; it opens no socket.
+
+The exit code is also 0 where nothing was to be learnt or the gate refused: that is told, and is no failure.
+"""
 EPILOG = """\
 What is not given is as the agent beside it has it: it leaves a card in DIR/federation (docs/federation.md).
 Nothing leaves but what the report says: an update of some hundred octets in DIR/federation/out, which the agent sends.
@@ -203,7 +208,9 @@ def _verdicts(path: Path) -> Mapping[str, Verdict]:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=NAME, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog=NAME, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--state-dir", type=folder, default=STATE_DIR, metavar="DIR", help="default %(default)s")
     parser.add_argument("--bundle", type=folder, metavar="DIR", help="the bundle in use (default: the agent's)")
     parser.add_argument("--trust", type=folder, metavar="DIR", help=f"keys of bundles (the agent's, or {TRUST_DIR})")
