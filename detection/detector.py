@@ -210,7 +210,6 @@ class Detector:
         class_index[[each.row for each in detections]] = [each.class_index for each in detections]
         observer.observe(batch, np.maximum(margins.known, margins.unknown), class_index)
 
-    def _explanation(self, batch: WindowBatch, detection: Detection) -> Explain:
     def _explanation(self, batch: WindowBatch, scores: Scores, detection: Detection, evidence: Evidence) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""
         row = detection.row

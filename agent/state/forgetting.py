@@ -62,9 +62,13 @@ class Identity:
                 parts.append(rf"(?<![0-9.]){re.escape(address)}(?!\.?[0-9])")
         return re.compile("|".join(parts), re.IGNORECASE)
 
-    def octets(self) -> list[bytes]:
+    def keys(self) -> list[bytes]:
         """Return what names the device where its windows are kept: 16 octets an address."""
         return [address_bytes(address) for address in sorted(self.addresses)]
+
+    def key_pattern(self) -> re.Pattern[str]:
+        """Return what finds its windows in a file of them, read as latin-1; nothing where no address is known."""
+        return re.compile("|".join(re.escape(each.decode("latin-1")) for each in self.keys()) or "(?!)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -112,14 +116,16 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
                 found.append(_from_database(path, pattern, is_rehearsal=is_rehearsal))
         samples = state_dir / SAMPLES_FILE
         if samples.exists():
-            found.append(_from_samples(samples, identity.octets(), is_rehearsal=is_rehearsal))
+            found.append(_from_samples(samples, identity.keys(), is_rehearsal=is_rehearsal))
         lines = AuditLog(state_dir / AUDIT_FILE).files
         for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
         found += [_whole(path, octets, is_rehearsal=is_rehearsal) for path in files_of(state_dir)]
         for folder in dict.fromkeys([state_dir, outbox.parent]):
-            found += [_whole(path, identity, is_rehearsal=is_rehearsal) for path in set_aside(folder)]
+            for path in set_aside(folder):
+                looked_for = identity.key_pattern() if path.name.startswith(SAMPLES_FILE) else pattern
+                found.append(_whole(path, looked_for, is_rehearsal=is_rehearsal))
     return [each for each in found if each.count or each.unread]
 
 
@@ -301,11 +307,9 @@ def _from_lines(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> 
     return Found(path, count)
 
 
-def _whole(path: Path, identity: Identity, *, is_rehearsal: bool) -> Found:
+def _whole(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> Found:
     try:
-        content = _read(path)
-        in_octets = path.name.startswith(SAMPLES_FILE) and any(each in content for each in identity.octets())
-        if not in_octets and not identity.pattern().search(content.decode("latin-1")):
+        if not pattern.search(_read(path).decode("latin-1")):
             return Found(path)
         if not is_rehearsal:
             path.unlink()
