@@ -38,7 +38,7 @@ endif
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all check bench fuzz soak train lab-data
+.PHONY: help install demo test test-all check bench fuzz soak train lab-data matrix deb vm
 
 help:
 	@echo "make demo       replay a labelled capture with the shipped bundle and show the incidents"
@@ -49,6 +49,9 @@ help:
 	@echo "make bench      extraction beside nfstream, cost by live flows, crafted keys"
 	@echo "make fuzz       octets of all kinds against flowfeatures, under sanitizers (clang; 10 minutes)"
 	@echo "make soak       every fault in its long form, and the page of what was measured (root; half an hour)"
+	@echo "make matrix     whether each JetPack can have what a gateway needs as wheels (asks the package index)"
+	@echo "make deb        build/penstock_VERSION_ARCH.deb for amd64 and arm64 (a cross-compiler for the other one)"
+	@echo "make vm         deploy/install.sh and the .deb through their lives on a booted Debian (root, QEMU, half an hour)"
 	@echo "make lab-data   record training captures in the lab (root)"
 	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
@@ -86,6 +89,16 @@ soak: $(call SETS,core dev)
 
 lab-data: $(call SETS,core)
 	@$(VENV)/bin/penstock-lab series -o .cache/lab
+
+matrix: $(call SETS,core dev)
+	@$(PY) -m deploy.jetpack
+
+deb: $(call SETS,core dev)
+	@$(PY) -m deploy.deb
+
+vm: $(call SETS,core dev)
+	@$(PY) -m deploy.deb amd64
+	@$(PY) -m tests.vm --page docs/results/install.md
 
 CHECKPOINT := .cache/checkpoints/gru
 NEXT_RELEASE = $(shell $(PY) -c 'import json; print(1 + json.load(open("models/default/manifest.json"))["release"])')

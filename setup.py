@@ -4,7 +4,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 COMPILED = [
-    *("frames", "packet", "octets", "walk", "pcap", "pcapng", "files", "ring"),
+    *("frames", "packet", "octets", "walk", "pcap", "pcapng", "files", "ring", "keep"),
     *("counters", "flow", "vector", "pool", "wheel", "lifetimes", "table"),
     *("homes", "recent", "device", "window"),
 ]

@@ -27,6 +27,8 @@ COMMANDS = {
     "status": "show what the running agent sees, judges and delivers",
     "mute": "silence alerts of a device, class or peer for a time; list what is silenced; undo it",
     "feedback": "say of an alert that it was benign or malicious",
+    "bridge": "take alerts from a broker and write them where a SIEM reads: eve.json, stdout or syslog",
+    "explain": "show why an incident was raised: its flows, and what its device does otherwise",
     "model": "list the bundles kept on this gateway, let the agent take another one, or go back",
     "forget": "remove what is kept of a device on this machine",
 }
@@ -97,9 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if (
-        "run" in arguments
-    ):  # SIGHUP asks a running agent to read its settings anew; one that is starting reads them anyway
+    # SIGHUP asks a running agent to read its settings anew, a bridge to open its file; one that starts does so anyway.
+    if {"run", "bridge"} & set(arguments):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     args = build_parser([each for each in arguments if each in COMMANDS][:1]).parse_args(arguments)
     return int(_module(args.command).run(args))

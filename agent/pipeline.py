@@ -26,7 +26,7 @@ class Source(Protocol):
 class Pipeline:
     """Carry what a source gives through meter, windows and detector to `publish`; nothing is shed.
 
-    `wait_for` is called with the packet time of a message before it goes out (see `pace`).
+    `wait_for` is called with the packet time of a message before it goes out (see `pace`), `told` with the message.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Pipeline:
         publish: Callable[[Alert], None],
         stopwatch: Stopwatch,
         wait_for: Callable[[int], None],
+        told: Callable[[IncidentUpdate], None] = lambda _: None,
     ) -> None:
         self.meter = meter
         self.windows = windows
@@ -47,6 +48,7 @@ class Pipeline:
         self.publish = publish
         self.stopwatch = stopwatch
         self.wait_for = wait_for
+        self._told = told
         self.alerts_made = 0
 
     def run(self, source: Source) -> None:
@@ -77,6 +79,7 @@ class Pipeline:
     def _deliver(self, updates: Iterable[IncidentUpdate]) -> None:
         for update in updates:
             self.wait_for(update.at_us)
+            self._told(update)
             with self.stopwatch.stage("delivery"):
                 self.publish(self.alerts.alert(update))  # hop 8
                 self.alerts_made += 1

@@ -44,17 +44,21 @@ def keep(result: Mapping[str, Any], *, name: str, marks: Sequence[Mark], folder:
     if section is None or section["split"] != result["split"] or section["cleaned"] != result["cleaned"]:
         section = {**result, "models": {}}
     said = {"command": result["command"], "machine": result["machine"]}
-    # The forest runs beside every model: the first run of it stands, so that all are held against one.
+    # The forest runs beside every model: its run over the most seeds stands, so that all are held against one.
     judged = {each: {**model, **said} for each, model in result["models"].items()}
     section["models"] = {
         **section["models"],
-        **{n: m for n, m in judged.items() if n != FOREST or n not in section["models"]},
+        **{n: m for n, m in judged.items() if n != FOREST or _has_more_seeds(m, section["models"].get(n))},
     }
     kept[key] = finish(section, marks)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     plots = {each: _plots(section, folder / f"{name}-{each.replace(' ', '-')}") for each, section in kept.items()}
     (folder / f"{name}.md").write_text(page(kept, name=name, plots=plots), encoding="utf-8")
+
+
+def _has_more_seeds(model: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
+    return before is None or len(model["runs"]) > len(before["runs"])
 
 
 def page(kept: Mapping[str, Any], *, name: str, plots: Mapping[str, Sequence[Path]]) -> str:

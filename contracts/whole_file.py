@@ -24,7 +24,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-            _give_to_owner_of(path.parent, descriptor)
+            give_to_owner_of(path.parent, descriptor)
         os.replace(draft, path)
         _sync_folder(path.parent)
     except OSError as exc:
@@ -42,7 +42,8 @@ def read_bounded(path: Path, *, most_bytes: int) -> bytes:
     return content
 
 
-def _give_to_owner_of(folder: Path, descriptor: int) -> None:
+def give_to_owner_of(folder: Path, descriptor: int) -> None:
+    """Where root writes, let a file belong to whoever its folder belongs to."""
     if os.geteuid() == 0:
         facts = folder.stat()
         with contextlib.suppress(OSError):

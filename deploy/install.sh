@@ -21,6 +21,7 @@ usage: sudo deploy/install.sh [options]
   --python PROGRAM         Python 3.10 or later (default: python3)
   --extra cpu|gpu|none     which ONNX Runtime comes with it (default: cpu; none: it stands in the system's Python)
   --system-site-packages   let the environment see the system's Python packages, as JetPack 6's runtime
+  --constraints FILE       take these versions, as those known to fit a JetPack (deploy/jetpack/)
   --wheelhouse DIR         take every package, penstock too, from this folder and none from the network
   --offloads off|keep      switch GRO, LRO, GSO and TSO off on the watched interface, now and at each start (default: ask)
   --no-start               neither enable nor start the service
@@ -35,18 +36,19 @@ say() { printf 'penstock: %s\n' "$*"; }
 end() { code=$1; shift; printf 'penstock: %s\n' "$*" >&2; exit "$code"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-interface='' python=python3 extra=cpu site='' wheelhouse='' offloads=ask starts=yes
+interface='' python=python3 extra=cpu site='' constraints='' wheelhouse='' offloads=ask starts=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --system-site-packages) site=--system-site-packages ;;
     --no-start) starts=no ;;
     -h | --help) usage; exit 0 ;;
-    --interface | --python | --extra | --wheelhouse | --offloads)
+    --interface | --python | --extra | --constraints | --wheelhouse | --offloads)
         [ $# -gt 1 ] || end $USAGE "$1 wants a value (see deploy/install.sh --help)"
         case $1 in
         --interface) interface=$2 ;;
         --python) python=$2 ;;
         --extra) extra=$2 ;;
+        --constraints) constraints=$2 ;;
         --wheelhouse) wheelhouse=$2 ;;
         --offloads) offloads=$2 ;;
         esac
@@ -58,11 +60,14 @@ done
 case $extra in cpu | gpu | none) ;; *) end $USAGE "--extra $extra, wanted cpu, gpu or none" ;; esac
 case $offloads in ask | off | keep) ;; *) end $USAGE "--offloads $offloads, wanted off or keep" ;; esac
 case $interface in *[!A-Za-z0-9_.:@-]*) end $USAGE "--interface $interface: no name of an interface" ;; esac
+[ -z "$constraints" ] || [ -f "$constraints" ] || end $USAGE "--constraints $constraints: no such file"
 [ -z "$wheelhouse" ] || [ -d "$wheelhouse" ] || end $USAGE "--wheelhouse $wheelhouse: no such folder"
 [ "$(id -u)" = 0 ] || end $NOT_ROOT "installing needs root: sudo deploy/install.sh"
 
 source=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 [ -f "$source/systemd/penstock.service" ] || end $USAGE "$source: not the folder of Penstock's sources"
+[ ! -e /usr/lib/systemd/system/penstock.service ] ||
+    end $FAILED "the package penstock is installed here: first apt-get remove penstock (configuration and state stay)"
 
 # --- what must be there ----------------------------------------------------------------------------------------------
 
@@ -120,6 +125,11 @@ build() {
     # shellcheck disable=SC2086 # one option or none
     "$python" -m venv $site "$environment" >"$scratch/log" 2>&1 || return 1
     set -- "$environment/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir
+    # The variable, unlike the option, also binds what compiles the core.
+    if [ -n "$constraints" ]; then
+        PIP_CONSTRAINT=$(readlink -f -- "$constraints")
+        export PIP_CONSTRAINT
+    fi
     wanted=penstock
     if [ -n "$wheelhouse" ]; then
         set -- "$@" --no-index --find-links "$wheelhouse"

@@ -8,18 +8,26 @@ wherever it runs. Whatever the engine raises, it raises before anything of the b
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
 
 from contracts.bundle import Bundle
 from contracts.classes import CLASSES
 from contracts.errors import BundleError
 from detection.calibration import Calibrator
 from detection.decide import Detection, Thresholds
-from detection.engine import Engine
-from detection.evidence import find_evidence, sightings
-from detection.explain import ColumnFall, Explainer
-from detection.incidents import Explain, Incidents, IncidentUpdate, SeverityRule
+from detection.engine import Engine, Scores
+from detection.evidence import Evidence, find_evidence, sightings
+from detection.explain import Explainer
+from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.rules import MacOf, Rules, Suppressor
+from detection.snapshot import Snapshot
+from detection.usual import Usual
 from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
+
+UNIFORM: Final = "uniform"
+"""What a manifest calls the attention of a network that has none."""
 
 
 class _Unchanged:
@@ -34,7 +42,8 @@ class Detector:
 
     `home_nets` and `never_ban` are CIDRs or addresses; an incident closes `incident_quiet_s` after its last detection.
     `id_salt` (the gateway's name, say) goes into every incident's and alert's id. `mac_of` gives the MAC of an address
-    as text, for rules that name one. Raises ValueError for a text that is no network.
+    as text, for rules that name one. With `usual`, incidents say what their device does otherwise; it decides nothing.
+    Raises ValueError for a text that is no network.
     """
 
     def __init__(
@@ -49,7 +58,9 @@ class Detector:
         calibrator: Calibrator | None = None,
         rules: Rules | None = None,
         mac_of: MacOf | None = None,
+        usual: Usual | None = None,
     ) -> None:
+        self._usual = usual
         self._rule = SeverityRule(home=HomeNets(home_nets), never_ban=HomeNets(never_ban))
         self._incidents = Incidents(rule=self._rule, quiet_s=incident_quiet_s, salt=id_salt)
         self._suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
@@ -98,6 +109,7 @@ class Detector:
         shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         explainer = Explainer(engine, bundle.manifest.benign_medians, score=bundle.manifest.score)
         self._engine, self._shipped, self._explainer = engine, shipped, explainer
+        self._manifest = bundle.manifest
         self._suppressor.use(bundle.manifest_sha256)
         self._calibrator = None
 
@@ -127,6 +139,8 @@ class Detector:
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep its incidents and what is held of it."""
         self._incidents.moved(old, new)
+        if self._usual is not None:
+            self._usual.moved(old, new)
         if self._calibrator is not None:
             self._calibrator.moved(old, new)
 
@@ -139,13 +153,15 @@ class Detector:
         self.detections += len(detections)
         if self._calibrator is not None:
             self._calibrator.observe(batch, scores)
+        if self._usual is not None:
+            self._usual.observe(batch, left_out={detection.row for detection in detections})
         updates = []
         for detection, evidence in zip(detections, found, strict=True):
             updates += self._told(self._incidents.advance(int(batch.due_us[detection.row])))
             for whole in sightings(batch, detection, evidence, home=self._rule.home):
                 sighting = self._suppressor.left_of(whole)
                 if sighting is not None:
-                    explain = self._explanation(batch, detection)
+                    explain = self._explanation(batch, scores, detection, evidence)
                     updates += self._told(self._incidents.add(sighting, explain))
                 elif self._calibrator is not None:
                     self._calibrator.set_aside(whole.device, whole.due_us)
@@ -170,15 +186,36 @@ class Detector:
                 self._calibrator.incident(update)
         return updates
 
-    def _explanation(self, batch: WindowBatch, detection: Detection) -> Explain:
+    def _explanation(self, batch: WindowBatch, scores: Scores, detection: Detection, evidence: Evidence) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""
         row = detection.row
         explainer = self._explainer
 
-        def explain() -> tuple[ColumnFall, ...]:
+        def explain() -> Explained:
+            snapshot = self._snapshot(batch, scores, row, evidence)
             try:
-                return explainer.top_columns(batch.values[row], batch.mask[row], class_index=detection.class_index)
+                columns = explainer.top_columns(batch.values[row], batch.mask[row], class_index=detection.class_index)
             except BundleError:  # half of the batch is counted by now; the next one will say it again
-                return ()
+                columns = ()
+            return Explained(columns, snapshot)
 
         return explain
+
+    def _snapshot(self, batch: WindowBatch, scores: Scores, row: int, evidence: Evidence) -> Snapshot:
+        """Return copies: a view would keep the whole batch alive."""
+        held, manifest = batch.mask[row] > 0, self._manifest
+        device = batch.device[row].tobytes()
+        return Snapshot(
+            device=device,
+            due_us=int(batch.due_us[row]),
+            bundle=f"{manifest.name} release {manifest.release}",
+            values=batch.values[row][held],
+            attention=None if manifest.attention == UNIFORM else scores.attention[row][held],
+            alone=evidence.alone[held],
+            made_it=evidence.made_it[held],
+            is_new=batch.is_new[row][held] > 0,
+            repeats=batch.repeats[row][held],
+            flows=batch.flows[row][held],
+            medians=np.asarray(manifest.benign_medians, np.float32),
+            usual=None if self._usual is None else self._usual.of(device),
+        )

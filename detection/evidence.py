@@ -35,10 +35,14 @@ AT_ONCE: Final = 16
 
 
 class Evidence(NamedTuple):
-    """The records of a window that made a detection, bool[W], and the embedding of each record alone, float32[W, E]."""
+    """The records of a window that made a detection, bool[W].
+
+    `embedding` float32[W, E] and `alone` float32[W] are what the network says of each record without the others.
+    """
 
     made_it: NDArray[np.bool_]
     embedding: NDArray[np.float32]
+    alone: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +104,7 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
     found = np.zeros(masks.shape, dtype=np.bool_)
     embedding = np.zeros((*masks.shape, scores.embedding.shape[1]), dtype=np.float32)
     embedding[which, place] = scores.embedding
+    score_alone = np.zeros(masks.shape, dtype=np.float32)
     for number, detection in enumerate(detections):
         own = which == number
         score = table[own, detection.class_index]
@@ -107,7 +112,8 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
         if detection.class_index != UNKNOWN:
             is_evidence &= ~is_benign[own]
         found[number, place[own]] = is_evidence
-    return [Evidence(*each) for each in zip(found, embedding, strict=True)]
+        score_alone[number, place[own]] = score
+    return [Evidence(*each) for each in zip(found, embedding, score_alone, strict=True)]
 
 
 def sightings(batch: WindowBatch, detection: Detection, evidence: Evidence, *, home: HomeNets) -> list[Sighting]:

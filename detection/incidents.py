@@ -11,12 +11,14 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from contracts.alert import derived_uuid7
 from contracts.classes import CLASSES
 from detection.evidence import Sighting
 from detection.explain import ColumnFall
 from detection.prints import Print, Prints
+from detection.snapshot import Snapshot
 from detection.suspicion import Suspicions
 from detection.tally import Parties, Tally, keep_newest
 from flowfeatures import HomeNets
@@ -31,7 +33,16 @@ EARNED_SEVERITY = 1
 CLOSED = "closed: "
 
 _Key = tuple[bytes, int]  # owner, class index
-Explain = Callable[[], tuple[ColumnFall, ...]]
+
+
+class Explained(NamedTuple):
+    """Why an incident opened: the columns its score fell most without, and the window it was seen in."""
+
+    columns: tuple[ColumnFall, ...] = ()
+    snapshot: Snapshot | None = None
+
+
+Explain = Callable[[], Explained]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +52,7 @@ class IncidentUpdate:
     `device` is the owner (16 address bytes), `update` counts the messages from 0, `reason` says why it spoke. Times
     are packet times: `opened_us` of the window that opened it, `at_us` of this message, `first_us` and `last_us` of
     its flows. `inside` (the attacker is a home device) and so `signature_id` are those of the opening message. `prints`
-    tell its evidence apart from other behaviour (`detection.prints`).
+    tell its evidence apart from other behaviour (`detection.prints`); `snapshot` comes with the first message only.
     """
 
     incident_id: str
@@ -63,6 +74,7 @@ class IncidentUpdate:
     parties: Parties
     columns: tuple[ColumnFall, ...]
     prints: tuple[Print, ...] = ()
+    snapshot: Snapshot | None = None
 
     @property
     def closed(self) -> bool:
@@ -281,22 +293,20 @@ class Incidents:
         known = (self._of_flow.get((sighting.class_index, each)) for each in sighting.records["flow_id"].tolist())
         return next((key for key in known if key in self._open), own)
 
-    def _open_new(
-        self, key: _Key, sightings: Sequence[Sighting], columns: tuple[ColumnFall, ...]
-    ) -> list[IncidentUpdate]:
+    def _open_new(self, key: _Key, sightings: Sequence[Sighting], explained: Explained) -> list[IncidentUpdate]:
         now_us = sightings[-1].due_us
         updates = []
         if len(self._open) >= MAX_OPEN:
             updates.append(self._close(next(iter(self._open)), "too many open", at_us=now_us))
         owner, class_index = key
         name = derived_uuid7(now_us, self._salt, self.opened, owner.hex(), class_index)
-        incident = _Incident(sightings, number=self.opened, name=name, rule=self._rule, columns=columns)
+        incident = _Incident(sightings, number=self.opened, name=name, rule=self._rule, columns=explained.columns)
         self.opened += 1
         self._open[key] = incident
         self._schedule(key)
         for sighting in sightings:
             self._remember_flows(key, sighting)
-        return [*updates, incident.speak("opened", at_us=now_us)]
+        return [*updates, replace(incident.speak("opened", at_us=now_us), snapshot=explained.snapshot)]
 
     def _remember_flows(self, key: _Key, sighting: Sighting) -> None:
         for flow_id in sighting.records["flow_id"].tolist():

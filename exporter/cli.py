@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from contracts.errors import DataMissing, MissingExtra, SchemaMismatch
 from contracts.program import Parser, folder, run_program
 from contracts.terminal import printable
+from training.commands import STUDY_EPOCHS
+from training.shapes import NAMES
 
 if TYPE_CHECKING:
     from contracts.bundle import Bundle
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
     from training.captures import CapturesBySide
 
 PROGRAM = "penstock-export"
+EPILOG = """\
+examples:
+  penstock-export keygen ./vendor                   # vendor (keep it) and vendor.pub (for trust.d of gateways)
+  penstock-export pack .cache/checkpoints/gru --release 3 --key ./vendor -o ./bundle-3
+  penstock-export check ./bundle-3 --checkpoint .cache/checkpoints/gru
+  penstock-export prune .cache/checkpoints/gru --keep 0.5 -o .cache/checkpoints/gru-half
+
+Where the gate refuses, nothing is written and every rule that was broken is named. docs/train.md has the rules.
+"""
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ROOT / "models" / "default"
 MAX_JSON_BYTES = 8 << 20
@@ -37,14 +48,21 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=PROGRAM, description="Turn a trained network into a bundle.")
+    parser = Parser(
+        prog=PROGRAM,
+        description="Turn a trained network into a bundle.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     pack = commands.add_parser("pack", help="write a bundle, if the gate lets it pass")
     pack.add_argument("checkpoint", type=folder, metavar="CHECKPOINT", help="folder written by fit or prune")
     pack.add_argument("-o", "--output", type=folder, default=DEFAULT, metavar="DIR")
     pack.add_argument("--release", type=int, required=True, metavar="N", help="monotonic number of this bundle")
     pack.add_argument("--key", type=Path, metavar="PATH", help="sign with this private key")
-    pack.add_argument("--baselines", type=Path, metavar="FILE.json", help="what penstock-train compare wrote")
+    pack.add_argument(
+        "--baselines", type=Path, metavar="FILE.json", help="what penstock-train networks or compare wrote"
+    )
     pack.add_argument("--pin", action="store_true", help="make this build trust the bundle (contracts/pinned.py)")
     _add_replaces(pack)
     pack.set_defaults(run=_pack)
@@ -61,6 +79,16 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--epochs", type=int, default=8, metavar="N", help="of teaching on (8)")
     prune.add_argument("--threads", type=int, default=1, metavar="N")
     prune.set_defaults(run=_prune)
+    compression = commands.add_parser("compression", help="what int8 storage and pruning cost, beside scratch")
+    compression.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    compression.add_argument(
+        "--networks", choices=NAMES, nargs="+", default=["gru", "conv_bilstm_small"], metavar="NAME"
+    )
+    compression.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    compression.add_argument("--epochs", type=int, default=STUDY_EPOCHS, metavar="N", help=f"({STUDY_EPOCHS})")
+    compression.add_argument("--threads", type=int, default=1, metavar="N")
+    compression.add_argument("--add", action="store_true", help="keep what the file already holds of other networks")
+    compression.set_defaults(run=_compression)
     keygen = commands.add_parser("keygen", help="write a private key and, as PATH.pub, what gateways trust")
     keygen.add_argument("path", type=Path, metavar="PATH")
     keygen.set_defaults(run=_keygen)
@@ -151,6 +179,13 @@ def _prune(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compression(arguments: argparse.Namespace) -> int:
+    _need("onnx", "onnxruntime", "torch")
+    from exporter.compression import run_command
+
+    return run_command(arguments)
+
+
 def _share(text: str) -> float:
     share = float(text)
     if not 0 < share < 1:
@@ -232,6 +267,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise DataMissing(f"{path}: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:
         raise DataMissing(f"{path}: not what penstock-train compare writes: {exc}") from exc
+    if isinstance(told, dict) and set(told) == {"runs", "models"}:  # what `networks` writes
+        told = told["models"]
     if not isinstance(told, dict) or not all(isinstance(each, dict) for each in told.values()):
         raise DataMissing(f"{path}: not what penstock-train compare writes: wanted an object of objects")
     return told

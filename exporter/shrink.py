@@ -89,7 +89,7 @@ def shrink(checkpoint: Checkpoint, sets: Sets, *, keep: float, seeds: Sequence[i
     for seed in seeds:
         whole.append(_fit(sets, replace(settings, seed=seed), start=original))
         pruned.append(_fit(sets, replace(settings, seed=seed), start=cut))
-        scratch.append(_fit(sets, replace(control_settings, seed=seed), start=_fresh(cut, seed)))
+        scratch.append(_fit(sets, replace(control_settings, seed=seed), start=fresh_like(cut, seed)))
     sides = (
         _side("whole", [original], sets, epochs=before_epochs),
         _side("pruned", [cut], sets, epochs=before_epochs),
@@ -146,7 +146,7 @@ def _fit(sets: Sets, settings: FitSettings, *, start: Network) -> Fitted:
     return fit(sets.by_side["train"], sets.by_side["validation"], settings, start=start)
 
 
-def _fresh(like: Network, seed: int) -> Network:
+def fresh_like(like: Network, seed: int) -> Network:
     """Return an untaught network of the same sizes and scaling."""
     torch.manual_seed(seed)
     sizes: dict[str, Any] = dict(like.described.sizes)

@@ -27,7 +27,8 @@ To read the code, begin with `meter.py`: it is the loop. Then go with a packet; 
                adds up (moments); lifetimes: when flows leave, and why (wheel)
     4 vector   vector: the columns of a record (columns, records: their names and layout)
     5 window   window: the last records of one device (homes, recent, batch)
-    beside     settings, errors, extras; addresses, community; table_columns, table_csv, table_pandas, table_parquet
+    beside     keep: the newest frames, copied; settings, errors, extras; addresses, community; table_columns,
+               table_csv, table_pandas, table_parquet
 
 A `.pxd` holds the structs of the `.pyx` beside it, and is often the better beginning. Knows no model, opens no socket.
 """

@@ -222,11 +222,11 @@ class Subscriber:
     heard: queue.SimpleQueue[MQTTMessage] = field(default_factory=queue.SimpleQueue)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[Subscriber]:
+    def listening(self, *, topics: str = "penstock/#") -> Iterator[Subscriber]:
         """Be subscribed while the block runs."""
         ready: queue.SimpleQueue[None] = queue.SimpleQueue()
         client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
-        client.on_connect = lambda *_: client.subscribe("penstock/#", qos=1)
+        client.on_connect = lambda *_: client.subscribe(topics, qos=1)
         client.on_subscribe = lambda *_: ready.put(None)
         client.on_message = lambda _client, _data, message: self.heard.put(message)
         if self.tls is not None:

@@ -20,6 +20,16 @@ from training.commands import add_commands
 from training.shapes import NAMES
 
 PROGRAM = "penstock-train"
+EPILOG = """\
+examples:
+  penstock-train evaluate --bundle models/default --captures lab/demo/ground_truth.json
+  penstock-train fit --network gru --seeds 1 2 3 -o .cache/checkpoints/gru
+  penstock-train report --bundle models/default -o report.json
+  penstock-train compare --networks gru conv_bilstm_small --ablate -o compare.json
+  penstock-train page --bundle models/default --compare compare.json -o out/page
+
+evaluate wants a runtime only, the rest the train extra. docs/train.md and docs/judging.md say what each answers.
+"""
 CHECKPOINTS = Path(__file__).resolve().parents[1] / ".cache" / "checkpoints"
 
 
@@ -34,7 +44,12 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog=PROGRAM, description="Teach and judge detectors.")
+    parser = Parser(
+        prog=PROGRAM,
+        description="Teach and judge detectors.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     fit = commands.add_parser("fit", help="teach a network on the captures of training/splits.toml")
     fit.add_argument("--network", choices=NAMES, default="gru", metavar="NAME", help=f"{', '.join(NAMES)} (gru)")

@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import MissingExtra
+from training.baselines import CLASSICAL
+from training.shapes import NAMES, PLAIN_NAMES
 
+STUDY_EPOCHS = 6
+ABLATED_PARTS = ("columns", "attention", "windows", "partials")
 PARTS = {
-    "compare": "penstock-train compare",
+    "compare": "penstock-train networks",
     "unknown": "penstock-train unknown",
     "devices": "penstock-train devices",
     "adversaries": "penstock-train adversaries",
@@ -42,6 +46,33 @@ def add_commands(commands: Any) -> None:
     adversaries.add_argument("--teach", action="store_true", help="also teach networks with and without evasions")
     _add_teaching(adversaries)
     adversaries.set_defaults(run=_runs("training.adversaries", needs=("onnxruntime",)))
+    _add_studies(commands)
+
+
+def _add_studies(commands: Any) -> None:
+    networks = commands.add_parser(
+        "networks", help="networks and classical learners through the detector, side by side"
+    )
+    networks.add_argument(
+        "--networks", choices=(*NAMES, *PLAIN_NAMES), nargs="*", default=list(NAMES), metavar="NAME",
+        help=f"of {', '.join((*NAMES, *PLAIN_NAMES))}",
+    )  # fmt: skip
+    networks.add_argument(
+        "--baselines", nargs="+", metavar="NAME", default=None, choices=(*CLASSICAL, "none"),
+        help=f"of {', '.join(CLASSICAL)} (all), or none",
+    )  # fmt: skip
+    ablations = commands.add_parser("ablations", help="the network without columns, attention, records, rows")
+    ablations.add_argument(
+        "--parts", choices=ABLATED_PARTS, nargs="+", default=list(ABLATED_PARTS), metavar="PART",
+        help=f"of {', '.join(ABLATED_PARTS)}",
+    )  # fmt: skip
+    ablations.add_argument("--lines", nargs="+", default=[], metavar="NAME", help="only these lines of the parts")
+    for study in (networks, ablations):
+        _add_teaching(study)
+        study.add_argument("--epochs", type=int, default=STUDY_EPOCHS, metavar="N", help=f"({STUDY_EPOCHS})")
+        study.add_argument("--add", action="store_true", help="keep what the file already holds of other models")
+    networks.set_defaults(run=_runs("training.networks_compared", needs=("torch", "sklearn")))
+    ablations.set_defaults(run=_runs("training.ablations", needs=("torch",)))
 
 
 def _add_page(commands: Any) -> None:

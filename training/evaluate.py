@@ -7,7 +7,7 @@ says (`after` and left-out windows count nowhere); what each key of a figure blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,32 +27,38 @@ from training.stream import LabelledStream
 
 __all__ = ["CaptureOutcome", "JudgedIncident", "auc", "evaluate", "figures", "report", "run_capture"]
 
+Stream = Callable[[GroundTruth], LabelledStream]
 
-def evaluate(bundle: Bundle, engine: Engine, truths: Sequence[GroundTruth]) -> list[CaptureOutcome]:
+
+def evaluate(
+    bundle: Bundle, engine: Engine, truths: Sequence[GroundTruth], *, stream: Stream = LabelledStream
+) -> list[CaptureOutcome]:
     """Return the outcome of each capture, with a progress bar. Raises what reading a capture raises."""
     outcomes = []
     with Progress("evaluate", len(truths)) as progress:
         for truth in truths:
-            outcomes.append(run_capture(bundle, engine, truth))
+            outcomes.append(run_capture(bundle, engine, truth, stream=stream))
             progress.step(note=truth.path.name)
     return outcomes
 
 
-def run_capture(bundle: Bundle, engine: Engine, truth: GroundTruth) -> CaptureOutcome:
-    """Return what a fresh detector makes of one capture."""
+def run_capture(
+    bundle: Bundle, engine: Engine, truth: GroundTruth, *, stream: Stream = LabelledStream
+) -> CaptureOutcome:
+    """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in ablations."""
     listening = _ListeningEngine(engine)
     detector = Detector(bundle, listening, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
     thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
-    stream = LabelledStream(truth)
+    windows = stream(truth)
     parts = []
-    for batch in stream:
+    for batch in windows:
         listening.heard = None
         detector.add(batch)
         scores = listening.heard if listening.heard is not None else engine.score(batch.values, batch.mask)
         parts.append(_judged_windows(batch.label, scores, thresholds))
     detector.close()
     label, detected, attack_score, unknown = (np.concatenate(each) for each in zip(_NO_WINDOWS, *parts, strict=True))
-    attacks = stream.attacks
+    attacks = windows.attacks
     return CaptureOutcome(
         truth=truth,
         label=label,
@@ -61,8 +67,8 @@ def run_capture(bundle: Bundle, engine: Engine, truth: GroundTruth) -> CaptureOu
         unknown_score=unknown,
         incidents=tuple(_judge_incident(incident, attacks) for incident in detector.incidents),
         first_attack_us={int(c): int(attacks["start_us"][attacks["label"] == c].min()) for c in set(attacks["label"])},
-        days=stream.days,
-        truncated=stream.truncated,
+        days=windows.days,
+        truncated=windows.truncated,
     )
 
 

@@ -225,7 +225,8 @@ def _leakage(told: Mapping[str, Any]) -> str:
 
 
 def _baselines(told: Mapping[str, Any]) -> str:
-    sides = list(next(iter(told.values())))
+    told = told.get("models", told)  # `networks` writes its runs beside them
+    sides = [side for side, block in next(iter(told.values())).items() if isinstance(block, Mapping)]
     lines = [_row(["model", *(f"{side}: TPR / FPR / AUC" for side in sides)]), "|---" + "|--:" * len(sides) + "|"]
     for model, by_side in told.items():
         cells = [" / ".join(_number(by_side[side][key]) for key in ("tpr", "fpr", "auc")) for side in sides]

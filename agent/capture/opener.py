@@ -1,4 +1,4 @@
-"""Two ways to turn a filter's text into a program and to open a plain socket: with Scapy, or without.
+"""Two ways to turn a filter's text into a program and open a plain socket, with Scapy or without; packets in words.
 
 The only module that imports Scapy (GPL-2.0-only), and only the submodules it calls, when it calls them: `scapy.all`
 costs 2.2 s and 63 MB. Without Scapy everything works but filters and the portable source. The trap: Scapy remembers
@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.util
 import logging
 import re
+import struct
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from agent.capture.bpf import Program
@@ -18,6 +20,16 @@ from contracts.errors import MissingExtra, MissingTool, UsageError
 DLT: Final = {1: 1, 101: 12}
 """LINKTYPE_ number -> the number libpcap's compiler knows the same frames by."""
 
+STUMBLES: Final = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    OSError,
+    struct.error,
+    RecursionError,
+)
 LONGEST_FILTER: Final = 4096
 """Characters. As many took up to 3.5 s to compile, and the time grows with the cube of the length."""
 
@@ -93,6 +105,32 @@ class ScapyOpener:
         conf.ifaces.reload()
         log_runtime.setLevel(logging.ERROR)  # it warns of the class it falls back on, which nobody asks for
         return conf.L2listen(iface=interface, promisc=promiscuous)
+
+
+def dissected(frames: Sequence[bytes], *, link_type: int) -> list[str]:
+    """Return each frame in Scapy's words, `Ether / IP / TCP ...`. Raises MissingExtra without Scapy.
+
+    Only layers that were asked for here are known; what Scapy stumbles over is told by its length.
+    """
+    if not importlib.util.find_spec("scapy"):
+        raise MissingExtra("the packets' words come from Scapy, which is not installed: pip install scapy")
+    import scapy.layers.dhcp
+    import scapy.layers.dns
+    import scapy.layers.inet
+    import scapy.layers.inet6
+    import scapy.layers.l2
+    import scapy.layers.ntp  # noqa: F401
+    from scapy.config import conf
+    from scapy.packet import Raw
+
+    kind = conf.l2types.num2layer.get(DLT.get(link_type, link_type), Raw)
+    found = []
+    for octets in frames:
+        try:
+            found.append(str(kind(octets).summary()))
+        except STUMBLES:
+            found.append(f"{len(octets)} octets that Scapy cannot read")
+    return found
 
 
 def find_opener() -> Opener:

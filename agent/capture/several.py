@@ -24,6 +24,7 @@ from agent.capture.source import Counts, LiveSource
 from agent.capture.twins import Twins
 from flowfeatures import FlowMeter
 from flowfeatures.frames import FrameBlock
+from flowfeatures.keep import KeptFrames
 
 BLOCKS_A_ROUND: Final = 16  # of 4,096 frames: a flood on one interface must not keep the others waiting
 ROUND_US: Final = 50_000  # shared out among interfaces: on a slow machine so many blocks would take seconds
@@ -45,6 +46,8 @@ class Point:
     left: Callable[[NDArray[np.void]], None] = lambda _: None
     """Called with all that leaves this meter, twins of other interfaces among it."""
     block: FrameBlock = field(default_factory=FrameBlock)
+    kept: KeptFrames | None = None
+    """Where the newest frames are copied to, if anywhere."""
 
     def accounting(self) -> Accounting:
         """Return the accounts of this interface as of now, windows left out."""
@@ -164,6 +167,8 @@ class Several:
 
 def _metered(point: Point) -> Iterator[NDArray[np.void]]:
     point.in_hand = point.block.count
+    if point.kept is not None:
+        point.kept.keep(point.block)
     yield from point.meter.add(point.block)
     point.in_hand = 0
 

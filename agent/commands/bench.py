@@ -19,9 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from agent.config import conf_d_of, default_file, load_config
+from agent.config.watching import ScoringSection
 from agent.console.outfile import WholeFile, printing
-from agent.measure.advice import Advice, advise
-from agent.measure.device import fingerprint, moment
+from agent.measure.advice import SHARE_OF_DEADLINE, Advice, advise
+from agent.measure.device import clock_words, fingerprint, moment
 from agent.measure.plot import can_plot, draw
 from agent.measure.timing import Contender, Floats, Result, measure
 from agent.monitoring.board import Board
@@ -36,12 +37,12 @@ from detection.tensorrt_client import TensorrtEngine, probe_windows
 EPILOG = """\
 examples:
   penstock bench
-  penstock bench -o ./on-this-board
+  penstock bench -o ./on-this-board    # bench.json and, with matplotlib, bench.png
+  penstock bench --batch 1 --json | jq '.results[] | {engine, p99_ms}'
   sudo penstock bench --apply          # write the recommended settings into conf.d/50-bench.toml
 """
 BATCHES: Final = (1, 4, 16, 64, 256)
 CALLS: Final = 1000
-DEADLINE_MS: Final = 50
 CONF_NAME: Final = "50-bench.toml"
 ELSEWHERE: Final = frozenset({"AzureExecutionProvider"})  # scores on another machine
 NOT_MEASURED: Final = "not measured"
@@ -60,18 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", type=folder, metavar="DIR", help="write bench.json there, and bench.png with matplotlib")
     add("--json", action="store_true", help="print one JSON object")
     add("--apply", action="store_true", help=f"write the recommended settings into conf.d/{CONF_NAME}")
-    config_help = "settings that --apply adds to (default /etc/penstock/agent.toml)"
+    config_help = "whose deadline counts, and what --apply adds to (default /etc/penstock/agent.toml)"
     add("--config", type=Path, metavar="FILE", help=config_help)
     add("--root", type=folder, default=Path("/"), metavar="DIR", help="where proc, sys and etc stand (default /)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, say what was seen, and return the exit code."""
-    config_file = _config_file(args) if args.apply else None
+    config_file, deadline_ms = _settings(args)
     bundle = default_bundle() if args.bundle is None else load_bundle(args.bundle)
     if bundle.unsigned:
         complain(f"{args.bundle}: unsigned, used because it was named")
-    content, results, advice = measured(bundle, args)
+    content, results, advice = measured(bundle, args, deadline_ms=deadline_ms)
     with printing() as stream:
         if args.json:
             stream.write(json.dumps(content, indent=2) + "\n")
@@ -79,14 +80,17 @@ def run(args: argparse.Namespace) -> int:
             stream.writelines(line + "\n" for line in lines(content, results, advice))
     if args.output is not None:
         _write(args.output, content, results)
-    if config_file is not None:
+    if args.apply:
+        assert config_file is not None
         if advice is None:
             raise UsageError("bench --apply: nothing was measured that scoring.engine could be set to")
         apply(config_file, advice)
     return 0
 
 
-def measured(bundle: Bundle, args: argparse.Namespace) -> tuple[dict[str, Any], list[Result], Advice | None]:
+def measured(
+    bundle: Bundle, args: argparse.Namespace, *, deadline_ms: int
+) -> tuple[dict[str, Any], list[Result], Advice | None]:
     """Return everything as one JSON object, the results, and what they speak for."""
     batches = sorted(set(args.batch or BATCHES))
     device = fingerprint(args.root)
@@ -101,12 +105,13 @@ def measured(bundle: Bundle, args: argparse.Namespace) -> tuple[dict[str, Any], 
     _progress("")
     after = moment(args.root)
     results += [Result(engine=name, batch=0, trouble=why) for name, why in absent.items()]
-    advice = advise(results, deadline_ms=DEADLINE_MS)
+    advice = advise(results, deadline_ms=deadline_ms)
     manifest = bundle.manifest
     content = {
         "device": device,
         "before": before,
         "after": after,
+        "deadline_ms": deadline_ms,
         "seconds": round(time.monotonic() - began_s, 3),
         "bundle": {
             "name": manifest.name,
@@ -176,13 +181,15 @@ def lines(content: dict[str, Any], results: list[Result], advice: Advice | None)
         cells = [_cell(each.p50_ms, 3), _cell(each.p99_ms, 3), _cell(each.p999_ms, 3)]
         row = f"{each.engine:<24}{each.batch:>6}" + "".join(f"{cell:>10}" for cell in cells)
         told.append(f"{row}{_cell(each.windows_per_s, 0):>12}{_cell(energy, 3) if energy else NOT_MEASURED:>14}")
-    told += ["", f"temperatures: {_range(before, after, 'temperatures_celsius', 'C')}"]
+    told += ["", f"clocks: {clock_words(device) or 'not told'}"]
+    told += [f"temperatures: {_range(before, after, 'temperatures_celsius', 'C')}"]
     told.append(f"power: {_range(before, after, 'power_watts', 'W')}")
     told.append(f"not in it: {content['not_in_it']}")
     load = max(before["load_1min"] or 0.0, after["load_1min"] or 0.0)
     if load > (device["cores"] or 1) + 1:  # one of it is this program
         told.append(f"the machine was busy (load {load:.1f} on {device['cores']} cores): measure again when it is not")
     told.append("no recommendation" if advice is None else f"recommended: {advice.reason}")
+    told.append(f"a window may wait {content['deadline_ms']} ms (scoring.deadline_ms), half of it for its scores")
     if advice is not None and advice.is_slow:
         told.append("no batch leaves half the deadline free: raise scoring.deadline_ms, or take a smaller network")
     return [printable(each) for each in told]
@@ -229,18 +236,37 @@ def _write(directory: Path, content: dict[str, Any], results: list[Result]) -> N
         complain("no bench.png without matplotlib: pip install 'penstock[plot]'")
         return
     device = content["device"]
-    title = f"{content['bundle']['name']} on {device['board'] or device['processor'] or device['architecture']}"
+    named = device["board"] or device["processor"] or device["architecture"]
+    before, after = content["before"], content["after"]
+    title, limit_ms = f"{content['bundle']['name']} on {named}", SHARE_OF_DEADLINE * content["deadline_ms"]
+    conditions = [
+        f"mode {device['power_mode'] or 'not told'}; clocks: {clock_words(device) or 'not told'}",
+        f"temperatures: {_range(before, after, 'temperatures_celsius', 'C')}",
+        f"power: {_range(before, after, 'power_watts', 'W')}",
+        f"not in it: {content['not_in_it']}",
+    ]
     with WholeFile(str(directory / "bench.png")) as file:
-        file.octets.write(draw(results, title=f"{title}; not in it: {content['not_in_it']}"))
+        file.octets.write(draw(results, title=title, limit_ms=limit_ms, conditions=conditions))
         file.commit()
 
 
-def _config_file(args: argparse.Namespace) -> Path:
+def _settings(args: argparse.Namespace) -> tuple[Path | None, int]:
+    """Return the configuration's file and the deadline it sets, which is the default where no agent is configured.
+
+    Raises ConfigError where a file that was named, or that --apply writes beside, does not hold.
+    """
     file = default_file() if args.config is None else args.config.absolute()
-    if file is None:
+    if file is None and args.apply:
         raise UsageError("bench --apply: no /etc/penstock/agent.toml, wanted --config FILE")
-    load_config(file, conf_d=conf_d_of(file), environ=os.environ, overrides={})
-    return Path(file)
+    try:
+        if file is not None:
+            config = load_config(file, conf_d=conf_d_of(file), environ=os.environ, overrides={})
+            return file, config.scoring.deadline_ms
+    except ConfigError as exc:
+        if args.apply or args.config is not None:
+            raise
+        complain(f"{exc}; measured against the default deadline")
+    return None, ScoringSection().deadline_ms
 
 
 def _windows(bundle: Bundle, *, most: int) -> tuple[Floats, Floats]:

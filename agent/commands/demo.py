@@ -23,17 +23,20 @@ from contracts.classes import NAMES
 from contracts.errors import DataMissing
 from contracts.ground_truth import GroundTruth
 from contracts.matching import Condition, RecordView
+from contracts.terminal import printable
 from detection.incidents import IncidentUpdate
 from flowfeatures import DEFAULT_HOME_NETS, address_text
 
 EVE_FILE = "eve.json"
+RECORD_FILE = "incidents.db"
 FOUND_OTHERWISE = 1
 ENDS = ("attacker", "victim")
 MAX_NAMED = 3
 
 EPILOG = f"""\
-Alerts are written to {EVE_FILE} in the current directory. The exit code is {FOUND_OTHERWISE} where an attack of the
-ground truth was not found, or something was found that is none.
+Alerts are written to {EVE_FILE} in the current directory, what `penstock explain --record {RECORD_FILE}` tells of them
+beside it. The exit code is {FOUND_OTHERWISE} where an attack of the ground truth was not found, or something was found
+that is none. An attack that was found may have been called something else as well: that is told, and is no false alarm.
 
 examples:
   penstock demo
@@ -56,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     eve_help = "write alerts as EVE JSON lines (default %(default)s); - is stdout"
     parser.add_argument("--eve", default=EVE_FILE, metavar="FILE", help=eve_help)
+    record_help = "write what `penstock explain` tells of incidents (default %(default)s)"
+    parser.add_argument("--record", type=Path, default=Path(RECORD_FILE), metavar="FILE", help=record_help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         home_nets=truth.home_nets or DEFAULT_HOME_NETS,
         eve=args.eve,
         also_read=(truth_path,),
+        record=args.record,
     )
     outcome = replay(settings)
     with printing() as stdout:
@@ -74,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
         write_report(outcome, stream)
         if outcome.exit_code:
             return outcome.exit_code
-        return 0 if write_verdict(truth, outcome.incidents, stream) else FOUND_OTHERWISE
+        is_right = write_verdict(truth, outcome.incidents, stream)
+        write_why(args.record, outcome.incidents, stream)
+        return 0 if is_right else FOUND_OTHERWISE
 
 
 def demo_folder() -> Path:
@@ -95,11 +103,26 @@ def write_verdict(truth: GroundTruth, incidents: list[IncidentUpdate], stream: T
         stream.write(f"  {_verdict(attack)}\n")
     explained = {incident.incident_id for attack in attacks for incident in attack.incidents}
     others = [incident for incident in incidents if incident.incident_id not in explained]
+    false = 0
     for incident in others:
+        same = next((each for each in attacks if each.incidents and _is_between(each.condition, incident)), None)
+        if same is not None:
+            name = NAMES[same.condition.class_index]
+            stream.write(f"  also    {incident.class_name}: said of the same {name} by {same.attacker}\n")
+            continue
+        false += 1
         stream.write(paint(f"  false alarm: {incident.class_name} at {address_text(incident.device)}", RED) + "\n")
-    if not others:
+    if not false:
         stream.write("  nothing else was raised\n")
-    return not others and all(attack.incidents for attack in attacks)
+    return not false and all(attack.incidents for attack in attacks)
+
+
+def write_why(record: Path, incidents: list[IncidentUpdate], stream: TextIO) -> None:
+    """Say how to ask why."""
+    if incidents:
+        stream.write("\nwhy, of each:\n")
+    for incident in incidents:
+        stream.write(printable(f"  penstock explain {incident.incident_id} --record {record}") + "\n")
 
 
 def attacks_of(truth: GroundTruth, incidents: list[IncidentUpdate]) -> list[Attack]:
@@ -121,11 +144,14 @@ def _named(hosts: list[str] | None) -> str:
 
 def _is_it(condition: Condition, incident: IncidentUpdate) -> bool:
     """Return whether an incident is an attack: its class, its time, and its attacker and victim the right way round."""
+    return incident.class_index == condition.class_index and _is_between(condition, incident)
+
+
+def _is_between(condition: Condition, incident: IncidentUpdate) -> bool:
+    """Return whether an incident is of an attack's time and ends, whatever it is called."""
     flow = RecordView(np.array([incident.parties.flow]))
-    return (
-        incident.class_index == condition.class_index
-        and bool(condition.match(flow)[0])
-        and bool(condition.attacker.hold(flow, "src")[0] and condition.victim.hold(flow, "dst")[0])
+    return bool(condition.match(flow)[0]) and bool(
+        condition.attacker.hold(flow, "src")[0] and condition.victim.hold(flow, "dst")[0]
     )
 
 

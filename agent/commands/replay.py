@@ -7,11 +7,13 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.alerts import AlertWriter
 from agent.capture.replay import CaptureFiles
+from agent.console.apart import SIDE_FILES
 from agent.console.outfile import STDOUT, cannot_write, printing
 from agent.console.outgoing import Outgoing
 from agent.console.pace import Pace
@@ -21,12 +23,15 @@ from agent.options.alerts import add_alert_arguments, bundle_of, check_alert_arg
 from agent.options.mqtt import mqtt_files, mqtt_settings
 from agent.options.values import seconds, speed
 from agent.pipeline import Pipeline
+from agent.state.incident_record import IncidentRecord
 from agent.stopping import StopRequest
 from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.bundle import Bundle
 from contracts.errors import BundleError, OutputError, UsageError
 from detection.detector import Detector
+from detection.incidents import IncidentUpdate
 from detection.onnx_engine import OnnxEngine
+from detection.usual import Usual
 from flowfeatures import DEFAULT_HOME_NETS, DeviceWindows, FlowMeter, FlowSettings, HomeNets
 
 MQTT_WAIT_S = 30.0
@@ -62,6 +67,7 @@ class ReplaySettings:
     gateway: str = GATEWAY
     speed: float | None = None
     also_read: tuple[Path, ...] = ()
+    record: Path | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--speed", type=speed, metavar="max|FACTOR", help=speed_help)
     wait_help = "seconds to go on connecting and sending after the last packet (default %(default)g)"
     add("--mqtt-wait", type=seconds, default=MQTT_WAIT_S, metavar="S", help=wait_help)
+    add("--record", type=Path, metavar="FILE", help="write what `penstock explain` tells of incidents (SQLite)")
     add_alert_arguments(parser, gateway_name=GATEWAY)
 
 
@@ -95,6 +102,7 @@ def settings_of(args: argparse.Namespace) -> ReplaySettings:
         gateway=args.gateway,
         speed=args.speed,
         also_read=mqtt_files(args),
+        record=args.record,
     )
 
 
@@ -119,10 +127,14 @@ def replay(settings: ReplaySettings) -> Outcome:
     stopwatch = Stopwatch()
     bundle = bundle_of(settings.bundle)
     outputs = outputs_apart_from(bundle, eve=settings.eve, outbox=settings.outbox)
+    record = None if settings.record is None else IncidentRecord(settings.record, keeps_all_ages=True)
+    if record is not None:
+        for suffix in ("", *SIDE_FILES):
+            outputs.add("--record", f"{record.path}{suffix}")
     outputs.keep_from([*settings.captures, *settings.also_read])
     detector = _detector(settings, bundle, stopwatch)
     pace = _pace(settings, stop=stop, stopwatch=stopwatch)
-    captures = CaptureFiles(settings.captures, stop=stop, pace=pace, begun=lambda: _empty(settings.eve))
+    captures = CaptureFiles(settings.captures, stop=stop, pace=pace, begun=lambda: _empty(settings.eve, record))
     eve = EveFile(settings.eve, append=True) if settings.eve else None
     bounds = TEMPORARY if settings.outbox is None else None
     with Delivery(eve=eve, mqtt=settings.mqtt, outbox=settings.outbox, bounds=bounds) as delivery:
@@ -135,6 +147,7 @@ def replay(settings: ReplaySettings) -> Outcome:
             publish=outgoing.publish,
             stopwatch=stopwatch,
             wait_for=pace.wait_for,
+            told=_recording(record, bundle),
         )
         with stop:  # not before: opening a pipe nobody reads must still end with the first Ctrl-C
             try:
@@ -144,6 +157,10 @@ def replay(settings: ReplaySettings) -> Outcome:
             with stopwatch.stage("waiting"):
                 outgoing.drain(settings.mqtt_wait_s)
     outgoing.settle()
+    if record is not None:
+        record.close()
+        if record.failed:
+            outgoing.remember(OutputError(record.trouble))
     return Outcome(
         captures=settings.captures,
         bundle=bundle,
@@ -155,8 +172,16 @@ def replay(settings: ReplaySettings) -> Outcome:
     )
 
 
-def _empty(eve: str | None) -> None:
-    """Take the alerts of an earlier run out of eve.json: there is a capture to read, so these are not all there are."""
+def _recording(record: IncidentRecord | None, bundle: Bundle) -> Callable[[IncidentUpdate], None]:
+    if record is None:
+        return lambda _: None
+    return lambda update: record.add(update, bundle_sha256=bundle.manifest_sha256)
+
+
+def _empty(eve: str | None, record: IncidentRecord | None) -> None:
+    """Take what an earlier run found out of its files: there is a capture to read, so these are not all there are."""
+    if record is not None:
+        record.begin_anew()
     if eve is None or eve == STDOUT or not os.path.isfile(eve):
         return
     try:
@@ -180,4 +205,5 @@ def _detector(settings: ReplaySettings, bundle: Bundle, stopwatch: Stopwatch) ->
         never_ban=settings.never_ban,
         home_nets=settings.home_nets,
         id_salt=f"{settings.gateway} {bundle.manifest_sha256}",
+        usual=None if settings.record is None else Usual(),
     )

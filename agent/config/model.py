@@ -24,6 +24,7 @@ from agent.config.telling import (
 from agent.config.watching import (
     CaptureSection,
     DataSection,
+    EvidenceSection,
     GatewaySection,
     JudgementSection,
     ScoringSection,
@@ -47,6 +48,7 @@ class AgentConfig(Section):
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     status: StatusSection = Field(default_factory=StatusSection)
     data: DataSection = Field(default_factory=DataSection)
+    evidence: EvidenceSection = Field(default_factory=EvidenceSection)
 
     @property
     def outbox_path(self) -> Path:

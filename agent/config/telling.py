@@ -14,10 +14,12 @@ from agent.config.values import (
     AlertFormat,
     BrokerUrl,
     Facility,
+    HostNames,
     Listen,
     SecretFile,
     SyslogAddress,
     Text,
+    host_and_port,
     is_loopback,
 )
 
@@ -100,9 +102,22 @@ class MqttSection(Section):
     in_flight: int = Field(20, ge=1, le=1000, description="Alerts sent and not yet acknowledged, at most.")
     format: AlertFormat = Field("eve", description="Format of the messages.")
     keep_alive_s: int = Field(30, ge=5, le=3600, description="Seconds of silence after which the broker is asked.")
+    feedback: bool = Field(
+        False, description="Take verdicts from the broker; its access rules must say who may give them."
+    )
     reconnect_max_s: float = Field(
         60.0, ge=1, le=3600, description="The longest wait between two attempts to connect; they are spread at random."
     )
+    home_assistant: bool = Field(
+        False,
+        description="Introduce this gateway to Home Assistant (MQTT discovery); the broker's rights must allow it.",
+    )
+
+    @model_validator(mode="after")
+    def _discovery_fits(self) -> MqttSection:
+        if self.home_assistant and self.format != "eve":
+            raise Conflict("home_assistant", f"true with format {self.format}", 'format = "eve", which it reads')
+        return self
 
     @model_validator(mode="after")
     def _protection_fits(self) -> MqttSection:
@@ -166,6 +181,18 @@ class MetricsSection(Section):
         json_schema_extra=RESTART,
     )
 
+    page: bool = Field(
+        False,
+        description="Also serve a page for people at / (docs/page.md): devices, addresses, incidents.",
+        json_schema_extra=RESTART,
+    )
+    page_hosts: HostNames = Field(
+        (),
+        description="Names the page may be asked for by, beside localhost and the address it listens on.",
+        examples=[["cellar.lan"]],
+        json_schema_extra=RESTART,
+    )
+
     @model_validator(mode="after")
     def _belongs_together(self) -> MetricsSection:
         if self.username is not None and ":" in self.username:
@@ -175,6 +202,10 @@ class MetricsSection(Section):
             raise Conflict(key, "unset", "username and password_file, or neither")
         if self.key_file is not None and self.cert_file is None:
             raise Conflict("key_file", repr(str(self.key_file)), "no key without its cert_file")
+        is_shut = self.username is not None and self.cert_file is not None
+        if self.page and not is_shut and not is_loopback(host_and_port(self.listen)[0]):
+            wanted = "a username, a password_file and a cert_file, since the page shows addresses, or false"
+            raise Conflict("page", f"true, seen from {self.listen}", wanted)
         return self
 
 

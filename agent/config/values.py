@@ -156,6 +156,10 @@ HomeNetworks: TypeAlias = Annotated[
 Listen: TypeAlias = Annotated[
     str, BeforeValidator(_listen), Wanted('an address and a port, as "127.0.0.1:9744" or "[::1]:9744"')
 ]
+HostName: TypeAlias = Annotated[str, _matching(HOST), Wanted("the name or address of a host, without a port")]
+HostNames: TypeAlias = Annotated[
+    tuple[HostName, ...], BeforeValidator(_tuple), Wanted('a list of hosts, as ["cellar.lan"]')
+]
 BrokerUrl: TypeAlias = Annotated[
     str, BeforeValidator(_mqtt_url), Wanted("mqtt://host[:port] or mqtts://host[:port], nothing after it")
 ]

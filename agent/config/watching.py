@@ -160,6 +160,36 @@ class JudgementSection(Section):
     )
 
 
+class EvidenceSection(Section):
+    """The packets of incidents, kept on this machine for `penstock explain` (docs/explain.md). Off: no packet is."""
+
+    enabled: bool = Field(False, description="Keep them.", json_schema_extra=RESTART)
+    memory_bytes: int = Field(
+        16 << 20,
+        ge=1 << 20,
+        le=1 << 30,
+        description="Octets of memory for the newest frames, shared out among the interfaces.",
+        json_schema_extra=RESTART,
+    )
+    packets: int = Field(
+        256,
+        ge=1,
+        le=512,
+        description="Packets kept of an incident, the newest when it opens.",
+        json_schema_extra=RESTART,
+    )
+    max_bytes: int = Field(
+        64 << 20,
+        ge=1 << 16,
+        le=1 << 40,
+        description="Octets of their files in state_dir/evidence; beyond it the oldest go.",
+        json_schema_extra=RESTART,
+    )
+    max_age_s: float = Field(
+        604_800.0, ge=60, le=31_536_000, description="Seconds a file is kept.", json_schema_extra=RESTART
+    )
+
+
 class SilenceSection(Section):
     """When it is an alarm that nothing is seen. 0 switches an alarm off."""
 

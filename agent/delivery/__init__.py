@@ -4,6 +4,7 @@ from agent.delivery.broker import MqttSettings
 from agent.delivery.delivery import Delivery
 from agent.delivery.eve import EveFile
 from agent.delivery.eve_sink import EveSink
+from agent.delivery.inbox import Incoming, Subscription
 from agent.delivery.outbox import Bounds, Outbox
 from agent.delivery.protection import read_password, secret_file
 from agent.delivery.sink import Sink
@@ -16,10 +17,12 @@ __all__ = [
     "Delivery",
     "EveFile",
     "EveSink",
+    "Incoming",
     "MqttSettings",
     "Outbox",
     "Sink",
     "StdoutSink",
+    "Subscription",
     "SyslogSettings",
     "SyslogSink",
     "read_password",

@@ -55,6 +55,7 @@ class MqttSettings:
     format: str = "eve"  # one of contracts.formats
     password_file: Path | None = None
     tls_files: TlsFiles | None = None
+    announcements: tuple[tuple[str, bytes], ...] = ()  # topic and text, retained, said once per connection
 
     @classmethod
     def from_url(

@@ -60,6 +60,14 @@ class EveFile:
                 os.ftruncate(self._fd, before)
             raise self._error(exc) from exc
 
+    def sync(self) -> None:
+        """Force what was written to disk, where it is a file. Raises OutputError where the disk did not take it."""
+        if self._is_regular:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as exc:
+                raise self._error(exc) from exc
+
     @property
     def size_bytes(self) -> int:
         """How long the file is now, whoever wrote into it."""

@@ -8,18 +8,23 @@ paho holds locks of its own while it calls them, and would wait for us for ever 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import struct
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt import MQTTException
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.delivery.broker import MqttSettings, alert_topic
 from agent.delivery.clock import is_clock_synchronised
+from agent.delivery.inbox import Inbox, Incoming
 from agent.delivery.outbox import Letter
 from contracts.formats import FORMATS
 
@@ -27,7 +32,6 @@ ONLINE: Final = b"online"
 OFFLINE: Final = b"offline"
 UNSUPPORTED_VERSION: Final = 0x84
 UNSYNCHRONISED: Final = ("clock", "unsynchronised")  # user property: we did not know the time of day
-MAX_PACKET_BYTES: Final = 1 << 16  # of what a broker may send us; we subscribe to nothing, so a hundred bytes are many
 # What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
 FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
 
@@ -63,28 +67,47 @@ Event: TypeAlias = Accepted | Acknowledged | Ended
 
 
 class _Client(Client):
-    """paho's client, less its trust in lengths: it would set aside whatever a packet announces, up to 256 MiB."""
+    """paho's client, less its trust in a broker: it would set aside whatever a packet announces, up to 256 MiB.
+
+    And its thread would end without a word at a packet that does not hold together.
+    """
+
+    inbox: Inbox
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_PACKET_BYTES:
+        if bufsize > self.inbox.packet_bytes:
+            self.inbox.choke()
             raise ConnectionError(f"a packet of {bufsize} bytes")  # paho ends the connection
         return super()._sock_recv(bufsize)
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        try:
+            return super()._packet_handle()
+        except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):
+            self.inbox.refuse("malformed")
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 class Connection:
     """One client of paho. `tell` is called from its thread, must not wait, and gets exactly one Ended, at the end."""
 
-    def __init__(self, settings: MqttSettings, *, is_version_5: bool, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, settings: MqttSettings, *, is_version_5: bool, tell: Callable[[Event], None], inbox: Inbox | None = None
+    ) -> None:
         self.is_version_5 = is_version_5
         self._settings = settings
         self._tell = tell
         self._last_word = (0, "")
+        self._inbox = inbox or Inbox()
+        self._mentioned: set[int] = set()  # numbers of what was sent at QoS 0, which paho reports like a PUBACK
+        self._mentioning = threading.Lock()
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=settings.client_id,
             protocol=MQTTProtocolVersion.MQTTv5 if is_version_5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
+        self._client.inbox = self._inbox
         self._client.connect_timeout = settings.connect_timeout_s
         self._client.max_inflight_messages_set(0)  # the sender's window is the only one
         if settings.user is not None:
@@ -100,13 +123,15 @@ class Connection:
         )
         self._client.on_connect = self._on_connect
         self._client.on_publish = self._on_publish
+        self._client.on_message = self._on_message
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_disconnect = self._on_disconnect
 
     def open(self) -> None:
         """Reach the broker and ask to be let in; the answer comes as an event. Raises OSError, of it ssl.SSLError."""
         properties = self._properties(PacketTypes.CONNECT)
         if properties is not None:
-            properties.MaximumPacketSize = MAX_PACKET_BYTES
+            properties.MaximumPacketSize = self._inbox.packet_bytes
         place = self._settings.host, self._settings.port
         self._client.connect(*place, keepalive=self._settings.keep_alive_s, properties=properties)
         link = self._client.socket()
@@ -121,6 +146,8 @@ class Connection:
         Raises ValueError for one that MQTT cannot carry: a wildcard in its topic, a payload beyond 256 MiB, a format
         that nobody knows.
         """
+        if letter.topic:
+            return self._send_opaque(letter)
         form = FORMATS.get(letter.format)
         if form is None:
             raise ValueError(f"format {letter.format!r}")
@@ -138,10 +165,24 @@ class Connection:
         topic = alert_topic(letter.gateway, letter.attack_class)
         return self._publish(topic, letter.payload, is_retained=False, properties=properties)
 
+    def _send_opaque(self, letter: Letter) -> int | None:
+        properties = self._properties(PacketTypes.PUBLISH)
+        if properties is not None:
+            properties.ContentType = letter.format
+            properties.MessageExpiryInterval = self._settings.expiry_s
+        return self._publish(letter.topic, letter.payload, is_retained=False, properties=properties)
+
     def say(self, availability: bytes) -> int | None:
         """Publish our availability, retained; return as `send` does."""
         properties = self._text_properties(PacketTypes.PUBLISH)
         return self._publish(self._settings.availability_topic, availability, is_retained=True, properties=properties)
+
+    def announce(self, topic: str, text: bytes) -> int | None:
+        """Publish JSON under a topic, retained; return as `send` does."""
+        properties = self._text_properties(PacketTypes.PUBLISH)
+        if properties is not None:
+            properties.ContentType = "application/json"
+        return self._publish(topic, text, is_retained=True, properties=properties)
 
     def tell_status(self, status: bytes) -> int | None:
         """Publish how we are, retained; return as `send` does. Raises ValueError as `send` does."""
@@ -149,6 +190,23 @@ class Connection:
         if properties is not None and status.startswith(b"{"):
             properties.ContentType = "application/json"
         return self._publish(self._settings.status_topic, status, is_retained=True, properties=properties)
+
+    def subscribe(self, topic_filters: Sequence[str]) -> None:
+        """Ask for what others publish, at QoS 1; what comes goes to the inbox."""
+        if self.is_version_5:
+            options = SubscribeOptions(qos=1, noLocal=True)
+            self._client.subscribe([(each, options) for each in topic_filters])
+        else:
+            self._client.subscribe([(each, 1) for each in topic_filters])
+
+    def unsubscribe(self, topic_filters: Sequence[str]) -> None:
+        """Want no more of it."""
+        self._client.unsubscribe(list(topic_filters))
+
+    def mention(self, topic: str, payload: bytes) -> None:
+        """Publish at most once, at QoS 0: nobody waits for it, and a broker that refuses it refuses nothing else."""
+        with self._mentioning:
+            self._mentioned.add(self._client.publish(topic, payload, qos=0).mid)
 
     def close(self) -> None:
         """Take leave, without the last will. What is not acknowledged by then is not delivered."""
@@ -176,12 +234,32 @@ class Connection:
         if code.is_failure:
             self._last_word = (code.value, str(code))
         else:
+            self._inbox.connected(self)
             self._tell(Accepted(self, getattr(properties, "ReceiveMaximum", 65_535)))
 
     def _on_publish(
         self, _client: Client, _data: Any, number: int, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self._tell(Acknowledged(self, number, code.value, str(code)))
+        with self._mentioning:
+            is_mentioned = number in self._mentioned
+            self._mentioned.discard(number)
+        if not is_mentioned:
+            self._tell(Acknowledged(self, number, code.value, str(code)))
+
+    def _on_subscribe(
+        self, _client: Client, _data: Any, _number: int, codes: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        for code in codes:
+            if code.is_failure:
+                self._inbox.deny(str(code))
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            self._inbox.refuse("malformed")
+            return
+        self._inbox.take(Incoming(topic, bytes(message.payload), _properties_of(message), bool(message.retain)))
 
     def _on_disconnect(
         self, _client: Client, _data: Any, flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None
@@ -189,3 +267,14 @@ class Connection:
         if flags.is_disconnect_packet_from_server:
             self._last_word = (code.value, str(code))
         self._tell(Ended(self, *self._last_word))
+
+
+def _properties_of(message: MQTTMessage) -> dict[str, str]:
+    """Return what a message says of itself; MQTT 5's own names cannot be forged by a user property."""
+    given = message.properties
+    found = {str(name): str(value) for name, value in getattr(given, "UserProperty", [])}
+    for name in ("ContentType", "ResponseTopic"):
+        found.pop(name, None)
+        if hasattr(given, name):
+            found[name] = str(getattr(given, name))
+    return found

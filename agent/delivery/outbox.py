@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 from agent.delivery.clock import CLOCK_SET_US
 from contracts.errors import OutboxError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 APPLICATION_ID: Final = 0x50454E53  # "PENS", so that another program's database is not taken for ours
 REASONS: Final = ("rows", "bytes", "age", "unsendable", "damaged")  # why a letter left without the broker's word
 MOST_ASIDE: Final = 3  # files set aside that are kept
@@ -42,7 +42,8 @@ CREATE TABLE alerts (
     alert_id TEXT NOT NULL,
     payload BLOB NOT NULL,
     format TEXT NOT NULL DEFAULT 'eve',
-    is_timed INTEGER NOT NULL DEFAULT 1
+    is_timed INTEGER NOT NULL DEFAULT 1,
+    topic TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX alerts_by_worth ON alerts (severity DESC, id);
 """
@@ -52,6 +53,7 @@ _MIGRATIONS: Final = {
 ALTER TABLE alerts ADD COLUMN format TEXT NOT NULL DEFAULT 'eve';
 ALTER TABLE alerts ADD COLUMN is_timed INTEGER NOT NULL DEFAULT 1;
 """,
+    2: "ALTER TABLE alerts ADD COLUMN topic TEXT NOT NULL DEFAULT '';",
 }
 
 
@@ -59,7 +61,11 @@ _log = logging.getLogger(__name__)
 
 
 class Letter(NamedTuple):
-    """One alert as it will be sent. `is_timed` says that the gateway knew the time of day when it was written."""
+    """One alert as it will be sent. `is_timed` says that the gateway knew the time of day when it was written.
+
+    With a `topic` it is an opaque message that goes there: then `format` is its content type, and `alert_id` its name,
+    which stands in the outbox once.
+    """
 
     severity: int
     gateway: str
@@ -68,6 +74,7 @@ class Letter(NamedTuple):
     payload: bytes
     format: str = "eve"
     is_timed: bool = True
+    topic: str = ""
 
 
 class _Unreadable(Exception):
@@ -217,7 +224,7 @@ class Outbox:
     def after(self, number: int, limit: int) -> list[tuple[int, Letter]]:
         """Return up to `limit` letters with ids above `number`, oldest first."""
         query = (
-            "SELECT id, severity, gateway, class, alert_id, payload, format, is_timed FROM alerts"
+            "SELECT id, severity, gateway, class, alert_id, payload, format, is_timed, topic FROM alerts"
             " WHERE id > ? ORDER BY id LIMIT ?"
         )
         try:
@@ -318,13 +325,20 @@ class Outbox:
 
     def _insert(self, letters: Sequence[Letter]) -> None:
         now_us = self._clock_us()
+        opaque = {each.alert_id: each for each in letters if each.topic and not self._has(each.alert_id)}
+        letters = [*(each for each in letters if not each.topic), *opaque.values()]
         self._db.executemany(
-            "INSERT INTO alerts (added_us, severity, gateway, class, alert_id, payload, format, is_timed)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO alerts (added_us, severity, gateway, class, alert_id, payload, format, is_timed, topic)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((now_us, *letter) for letter in letters),
         )
         self._rows += len(letters)
         self._bytes += sum(len(letter.payload) for letter in letters)
+
+    def _has(self, name: str) -> bool:
+        """Tell whether an opaque message waits here already; it costs a look at every row, and they are rare."""
+        asked = "SELECT 1 FROM alerts WHERE alert_id = ? AND topic != ''"
+        return self._db.execute(asked, (name,)).fetchone() is not None
 
     def _remove(self, number: int) -> int:
         size = self._db.execute("SELECT length(payload) FROM alerts WHERE id = ?", (number,)).fetchone()

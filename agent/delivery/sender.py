@@ -21,6 +21,7 @@ from typing import Final, Literal, Protocol
 
 from agent.delivery.backoff import Backoff
 from agent.delivery.broker import MqttSettings, alert_topic
+from agent.delivery.inbox import Inbox
 from agent.delivery.mqtt import (
     FINAL_CODES,
     OFFLINE,
@@ -59,11 +60,15 @@ class Letters(Protocol):
 
 @dataclass
 class InFlight:
-    """What was sent and is not yet acknowledged: id on disk (0: not a letter), its topic, when it was sent."""
+    """What was sent and is not yet acknowledged: id on disk (0: not a letter), its topic, when it was sent.
+
+    `is_vital`: where the broker refuses it, alerts wait too.
+    """
 
     number: int
     topic: str
     sent_s: float
+    is_vital: bool = True
 
 
 class Sender(threading.Thread):
@@ -83,8 +88,10 @@ class Sender(threading.Thread):
         unsendable: Callable[[int], None],
         changed: Callable[[], None],
         clock_s: Callable[[], float] = time.monotonic,
+        inbox: Inbox | None = None,
     ) -> None:
         super().__init__(name="penstock-mqtt", daemon=True)
+        self._inbox = inbox
         self.reason = f"{settings.place}: not reached yet"
         self.refused = False
         self.is_online = False
@@ -182,7 +189,7 @@ class Sender(threading.Thread):
         return connection
 
     def _attempt(self, *, is_version_5: bool) -> tuple[Connection | None, Ended | None]:
-        connection = Connection(self._settings, is_version_5=is_version_5, tell=self._events.put)
+        connection = Connection(self._settings, is_version_5=is_version_5, tell=self._events.put, inbox=self._inbox)
         try:
             connection.open()
         except ssl.SSLError as exc:
@@ -220,6 +227,8 @@ class Sender(threading.Thread):
         last = 0
         try:
             self._note_sent(in_flight, connection.say(ONLINE), 0, self._settings.availability_topic)
+            for topic, text in self._settings.announcements:
+                self._note_sent(in_flight, connection.announce(topic, text), 0, topic, is_vital=False)
             while not self._is_leaving:
                 self._renew_status(connection, in_flight)
                 last, is_stuck = self._fill(connection, in_flight, last)
@@ -244,10 +253,12 @@ class Sender(threading.Thread):
         self._told_status = b""
         self._ahead.clear()
 
-    def _note_sent(self, in_flight: dict[int, InFlight], sent: int | None, number: int, topic: str) -> None:
+    def _note_sent(
+        self, in_flight: dict[int, InFlight], sent: int | None, number: int, topic: str, *, is_vital: bool = True
+    ) -> None:
         """Remember what waits for its PUBACK; where the connection just went, its end is in the queue."""
         if sent is not None:
-            in_flight[sent] = InFlight(number, topic, self._clock_s())
+            in_flight[sent] = InFlight(number, topic, self._clock_s(), is_vital)
 
     def _renew_status(self, connection: Connection, in_flight: dict[int, InFlight]) -> None:
         status = self._status
@@ -279,7 +290,8 @@ class Sender(threading.Thread):
                 continue
             if sent is None:
                 break
-            self._note_sent(in_flight, sent, number, alert_topic(letter.gateway, letter.attack_class))
+            topic = letter.topic or alert_topic(letter.gateway, letter.attack_class)
+            self._note_sent(in_flight, sent, number, topic)
             self.resent += number <= self._highest_sent
             self._highest_sent = max(self._highest_sent, number)
         return last, False
@@ -290,6 +302,9 @@ class Sender(threading.Thread):
         if sent is None:
             self._note(f"an acknowledgement of message {event.number}, which was not sent")
             return False
+        if event.code >= 0x80 and not sent.is_vital:
+            _log.warning("mqtt: %s: %s", sent.topic, event.said)
+            return True
         if event.code >= 0x80:
             self._note(f"{sent.topic}: {event.said}", is_final=event.code in FINAL_CODES)
             return False

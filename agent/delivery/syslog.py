@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, get_args
 
 from agent.delivery.protection import place_text, tls_context
-from agent.delivery.queued import QueuedSink
+from agent.delivery.queued import Outlet, QueuedSink
 from contracts.alert import Alert
 from contracts.ecs import rfc3339_text
 from contracts.errors import UsageError
@@ -43,7 +43,7 @@ SEVERITIES: Final = {1: 2, 2: 4, 3: 5}  # ours -> critical, warning, notice
 
 @dataclass(frozen=True, kw_only=True)
 class SyslogSettings:
-    """Where to and how. `host` is a path for `unix`; `hostname` is what messages say they come from."""
+    """Where to and how. `host` is a path for `unix`; messages come from `hostname`, or the alert's if empty."""
 
     host: str
     port: int
@@ -94,6 +94,11 @@ class SyslogSettings:
         return self.host if self.transport == "unix" else place_text(self.host, self.port)
 
 
+def syslog_outlet(settings: SyslogSettings) -> Outlet:
+    """Return what sends to one server at once, for who would rather wait than lose."""
+    return _Line(settings)
+
+
 class SyslogSink(QueuedSink):
     """Sends alerts to one server, in order, from a thread of its own."""
 
@@ -105,7 +110,7 @@ def syslog_message(alert: Alert, settings: SyslogSettings) -> bytes:
     """Return an alert as RFC 5424 writes it: header, the state of the clock, and the line of the format."""
     priority = settings.facility * 8 + SEVERITIES[alert.severity]
     is_synced = int(alert.clock == "synchronised")
-    header = f"<{priority}>1 {rfc3339_text(alert.timestamp_us)} {settings.hostname} penstock - alert"
+    header = f"<{priority}>1 {rfc3339_text(alert.timestamp_us)} {settings.hostname or alert.host} penstock - alert"
     quality = f'[timeQuality tzKnown="1" isSynced="{is_synced}"]'
     return f"{header} {quality} {FORMATS[settings.format].render(alert)}".encode()
 

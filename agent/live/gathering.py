@@ -17,7 +17,6 @@ from agent.capture.source import Counts
 from agent.live.judging import Judging
 from agent.live.pipeline import LivePipeline
 from agent.monitoring.facts import (
-    LATENCY_EDGES_S,
     RECENT,
     AgentFacts,
     BundleFacts,
@@ -25,12 +24,12 @@ from agent.monitoring.facts import (
     Counted,
     EngineFacts,
     FlowFacts,
-    Histogram,
     IncidentFacts,
     InterfaceFacts,
     RecentIncident,
     WindowFacts,
 )
+from agent.monitoring.histogram import LATENCY_EDGES_S, Histogram
 from contracts.bundle import DEFAULT_DIR
 from contracts.classes import NAMES
 from detection.incidents import IncidentUpdate
@@ -185,7 +184,10 @@ class Gathering:
             last_us=update.last_us,
             is_open=not update.closed,
             score=update.score,
+            threshold=update.threshold,
             flows=update.flows,
+            is_spoofable=update.parties.spoofable,
+            columns=tuple((column, fall) for column, fall in update.columns),
         )
 
     def _bundle(self) -> BundleFacts:

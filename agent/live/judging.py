@@ -15,7 +15,7 @@ from agent.bundles.swap import BundleSwap
 from agent.bundles.trial import Served
 from agent.config import AgentConfig
 from agent.live.reload import Commit
-from agent.monitoring.facts import Histogram
+from agent.monitoring.histogram import Histogram
 from agent.options.engine import engine_of
 from agent.state.rules import RULES_FILE, RulesFile
 from agent.state.saved import StateFile
@@ -28,6 +28,7 @@ from detection.detector import Detector
 from detection.engine import Engine
 from detection.rules import Rules
 from detection.state import StateRefused
+from detection.usual import Usual
 
 CALIBRATION: Final = "calibration.json"
 
@@ -81,6 +82,7 @@ class Judging:
             calibrator=self._first_calibrator(bundle),
             rules=self.rules,
             mac_of=mac_of,
+            usual=Usual(),
         )
         self._rules_trouble = ""
 

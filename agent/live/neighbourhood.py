@@ -23,7 +23,7 @@ from agent.live.crowd import Crowd
 from agent.live.gathering import counted
 from agent.live.never_ban import own_infrastructure
 from agent.live.silence import RecordTally, SilenceAlarms, SilenceSettings
-from agent.monitoring.facts import DeviceFacts, SilenceFacts
+from agent.monitoring.facts import HEARD, DeviceFacts, HeardDevice, SilenceFacts
 from agent.state.saved import StateFile
 from contracts.errors import DataMissing, PenstockError
 from contracts.terminal import complain
@@ -148,6 +148,7 @@ class Neighbourhood:
     def facts(self) -> DeviceFacts:
         """Return the numbers of devices as they are now."""
         facts = self.devices.facts()
+        behind_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000  # from the clock of devices to that of people
         return DeviceFacts(
             devices=facts.devices,
             addresses=facts.addresses,
@@ -157,6 +158,10 @@ class Neighbourhood:
             frames=facts.frames,
             refused=counted(facts.refused),
             dropped=facts.dropped,
+            heard=tuple(
+                HeardDevice(mac=who.mac, name=who.name or "", addresses=addresses, heard_us=last_us + behind_us)
+                for who, addresses, last_us in self.devices.heard_last(HEARD)
+            ),
         )
 
     def saving(self) -> Callable[[], object]:

@@ -25,6 +25,7 @@ from agent.delivery import (
     secret_file,
 )
 from agent.delivery.behind import Behind
+from agent.delivery.home_assistant import discovery, discovery_topic
 from agent.live.reload import Commit
 from agent.options.mqtt import PASSWORD_VARIABLE
 from contracts.errors import ConfigError, UsageError
@@ -79,7 +80,9 @@ def mqtt_of(config: AgentConfig, *, environ: Mapping[str, str] = os.environ) -> 
         max_backoff_s=mqtt.reconnect_max_s,
         format=mqtt.format,
     )
-    return replace(settings, keep_alive_s=mqtt.keep_alive_s)
+    known = discovery(settings.gateway, availability_topic=settings.availability_topic)
+    announcements = ((discovery_topic(settings.gateway), known),) if mqtt.home_assistant else ()
+    return replace(settings, keep_alive_s=mqtt.keep_alive_s, announcements=announcements)
 
 
 def check_outputs(config: AgentConfig, *, state_dir: Path | None) -> None:

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from agent.commands.feedback import IncidentRecord
+from agent.state.incident_record import RECORD_FILE, IncidentRecord
 from detection.incidents import IncidentUpdate
 
 MOST_WAITING: Final = 4096
 END_S: Final = 1.0
-RECORD_FILE: Final = "incidents.db"
 
 
 class Recorder:

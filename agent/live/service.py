@@ -32,8 +32,10 @@ from agent.console.outgoing import Outgoing
 from agent.delivery import Delivery
 from agent.delivery.clock import is_clock_synchronised
 from agent.live.chores import Aside, Chores
+from agent.live.evidence import Evidence
 from agent.live.gathering import Gathering
 from agent.live.judging import Judging
+from agent.live.mail import Mail
 from agent.live.neighbourhood import Neighbourhood
 from agent.live.notify import Notifier
 from agent.live.outlets import bounds_of, check_outputs, mqtt_of, new_outlets, sinks_of
@@ -41,9 +43,11 @@ from agent.live.overload import WaitingWindows
 from agent.live.pipeline import LivePipeline
 from agent.live.recorder import Recorder
 from agent.live.reload import Commit, Reload
+from agent.live.verdicts import Verdicts
 from agent.monitoring.facts import FactsBoard
 from agent.monitoring.servers import Servers, status_text
 from agent.options.engine import told
+from agent.state.evidence_files import trim
 from agent.state.retention import sweep
 from agent.state.saved import make_folder
 from agent.stopping import HangUp, StopRequest
@@ -143,6 +147,7 @@ class Service:
         config = self.config
         if self._state_dir is not None:
             make_folder(self._state_dir)
+        self.evidence = opened.enter_context(Evidence(config, state_dir=self._state_dir))
         self.interfaces = opened.enter_context(Several([self._point(name) for name in config.capture.interfaces]))
         if not any(self._is_there(point) for point in self.interfaces.points):
             raise absent(config.capture.interfaces[0])
@@ -178,6 +183,11 @@ class Service:
             )
         )
         self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(self.config.mqtt.url))
+        self.mail = Mail(self.delivery)
+        self.verdicts = opened.enter_context(
+            Verdicts(self._state_dir, gateway=config.gateway.id, answer=self.delivery.inbox.answer)
+        )
+        self._ask_for_mail(config)
         self.outgoing = Outgoing(self.delivery, stop=StopRequest())  # of its own: a stop must not cut the last alerts
         self.record = opened.enter_context(Recorder(self._state_dir))
         self.pipeline = LivePipeline(
@@ -207,7 +217,7 @@ class Service:
         )
         flows = FlowSettings(partials=True, max_flows=max(1, capture.max_flows // len(capture.interfaces)))
         meter = FlowMeter(flows, flow_id_key=secrets.token_bytes(16))
-        return Point(interface=name, source=PatientSource(settings), meter=meter)
+        return Point(interface=name, source=PatientSource(settings), meter=meter, kept=self.evidence.ring())
 
     @staticmethod
     def _is_there(point: Point) -> bool:
@@ -233,8 +243,13 @@ class Service:
 
     # -- between two turns --------------------------------------------------------------------------------------
 
+    def _ask_for_mail(self, config: AgentConfig) -> None:
+        """Subscribe to what the settings want of the broker."""
+        self.mail.ask("verdicts", self.verdicts.subscriptions(is_wanted=config.mqtt.feedback), self.verdicts.take)
+
     def _each_second(self) -> None:
         self.judging.look()
+        self.mail.hand_out()
         self.delivery.tick()
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
@@ -248,6 +263,8 @@ class Service:
             last_reload=self.reload.last,
             watchdog_feeds=self.notifier.feeds,
             delivery=self.delivery.facts(),
+            verdicts=tuple(self.verdicts.results.items()),
+            evidence=self.evidence.counts,
             silences=self.around.silences(),
             devices=self.around.facts(),
             board=self.servers.board_facts,
@@ -281,6 +298,7 @@ class Service:
     def _told(self, update: IncidentUpdate) -> None:
         self.gathering.told(update)
         sha256 = self.judging.serving.bundle.manifest_sha256
+        self.evidence.told(update)
         self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
 
     def _renamed(self, bundle: Bundle) -> None:
@@ -295,14 +313,13 @@ class Service:
         """Delete what has grown old, in a thread of its own."""
         if self._state_dir is not None:
             state_dir, config = self._state_dir, self.config
-            self._sweeping.do(
-                lambda: sweep(
-                    state_dir,
-                    eve=config.eve.path,
-                    days=config.data.retention_days,
-                    aside_files=config.data.aside_files,
-                )
-            )
+
+            def both() -> None:
+                days, aside_files = config.data.retention_days, config.data.aside_files
+                sweep(state_dir, eve=config.eve.path, days=days, aside_files=aside_files)
+                trim(state_dir, max_bytes=config.evidence.max_bytes, max_age_s=config.evidence.max_age_s)
+
+            self._sweeping.do(both)
 
     # -- new settings -------------------------------------------------------------------------------------------
 
@@ -329,7 +346,13 @@ class Service:
 
     def _new_outlets(self, before: AgentConfig, after: AgentConfig) -> Commit:
         check_outputs(after, state_dir=self._state_dir)
-        return new_outlets(self.delivery, before, after, self._environ)
+        outlets = new_outlets(self.delivery, before, after, self._environ)
+
+        def commit() -> None:
+            outlets()
+            self._ask_for_mail(after)
+
+        return commit
 
     # -- the end ------------------------------------------------------------------------------------------------
 

@@ -48,8 +48,9 @@ def advise(results: Sequence[Result], *, deadline_ms: float) -> Advice | None:
     assert result.p99_ms is not None
     assert result.windows_per_s is not None
     room = "more than" if is_slow else "within"
+    windows = f"{result.batch} window{'s' if result.batch > 1 else ''}"
     reason = (
-        f"{result.engine}, {result.batch} windows at once: 99 % of calls {room} {limit_ms:g} ms "
+        f"{result.engine}, {windows} at once: 99 % of calls {room} {limit_ms:g} ms "
         f"({result.p99_ms:.2f} ms), {result.windows_per_s:,.0f} windows/s"
     )
     return Advice(result.engine, result.batch, reason, is_slow)

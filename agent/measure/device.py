@@ -14,7 +14,6 @@ from contracts.terminal import printable
 
 PACKAGES: Final = ("penstock", "numpy", "onnxruntime", "onnxruntime-gpu")
 MAX_POLICIES: Final = 64
-MAX_NAME: Final = 64
 
 
 def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
@@ -23,7 +22,7 @@ def fingerprint(root: Path = Path("/")) -> dict[str, Any]:
     policies = sorted(root.glob("sys/devices/system/cpu/cpufreq/policy*"))[:MAX_POLICIES]
     gpus = [path for pattern in ("*gpu*", "*ga10b*", "*gv11b*") for path in root.glob(f"sys/class/devfreq/{pattern}")]
     return {
-        "board": _text(root / "proc/device-tree/model").strip("\n")[:MAX_NAME] or None,
+        "board": facts.model or None,
         "l4t": facts.l4t or None,
         "power_mode": facts.power_mode or None,
         "processor": _processor(root),
@@ -47,6 +46,21 @@ def moment(root: Path = Path("/")) -> dict[str, Any]:
         "power_watts": {each.name: each.value for each in facts.power_watts} or None,
         "load_1min": None if load is None else float(load[0]),
     }
+
+
+def clock_words(device: dict[str, Any]) -> str:
+    """Return the clocks of a fingerprint in words, alike processors once; empty where none is told."""
+    words = []
+    for kind in ("cpu", "gpu"):
+        for each in device[f"{kind}_clocks"] or ():
+            mhz = each["mhz"]
+            span = "locked" if each["locked"] else f"{_mhz(mhz['least'])} .. {_mhz(mhz['most'])}"
+            words.append(f"{kind} {_mhz(mhz['now'])} MHz ({span}, {each['governor'] or 'no governor'})")
+    return ", ".join(dict.fromkeys(words))
+
+
+def _mhz(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}"
 
 
 def _clock(folder: Path, prefix: str) -> dict[str, Any]:

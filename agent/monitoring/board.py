@@ -23,6 +23,7 @@ EVERY_S: Final = 10.0
 MAX_READ_BYTES: Final = 4096
 MAX_SENSORS: Final = 64
 MAX_NAME: Final = 32
+MAX_MODEL: Final = 128  # boards are called at length, kits more so
 CELSIUS: Final = (-60.0, 200.0)  # a zone that is off says -256
 UNUSED_RAIL: Final = "NC"
 RAILS: Final = ("1", "2", "3", "4", "5", "6")  # on the Orin, 7 is a sum of others
@@ -52,7 +53,7 @@ class Board:
         """Return what the sensors say now."""
         status = self._text("proc/self/status") or ""
         return BoardFacts(
-            model=_name(self._model) if self._model else "",
+            model=printable(self._model[:MAX_MODEL]),
             l4t=self._l4t,
             power_mode=self._power_mode(),
             temperatures_celsius=_distinct(self._temperatures()),

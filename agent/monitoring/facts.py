@@ -9,73 +9,23 @@ none. Trap: on the way of a packet or window nothing here is built: plain ints a
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-INFERENCE_EDGES_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.021, 0.05, 0.1, 0.25, 1.0)
-"""21 ms is what the literature's gateways take for one inference; the edge shows on which side of it this one is."""
-LATENCY_EDGES_S: Final = (0.005, 0.021, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-DISK_EDGES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.021, 0.05, 0.1, 0.5, 2.5)
+from agent.monitoring.histogram import DISK_EDGES_S, LATENCY_EDGES_S, HistogramFacts
+from agent.monitoring.history import History
+
 RATE_OVER_S: Final = 10
 """Rates are means over so many posts: one a second, so about as many seconds."""
 RECENT: Final = 20
 """Incidents shown to a person."""
+HEARD: Final = 48
+"""Devices shown to a person."""
 
 Counted: TypeAlias = tuple[tuple[str, int], ...]
 """What was counted by name, in a fixed order: reasons, classes, stages."""
-
-
-@dataclass(frozen=True)
-class HistogramFacts:
-    """Observations by size: `counts` has one number per edge (at most that large), and one for what is larger."""
-
-    edges_s: tuple[float, ...] = INFERENCE_EDGES_S
-    counts: tuple[int, ...] = ()
-    sum_s: float = 0.0
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts)
-
-    def quantile_s(self, share: float) -> float | None:
-        """Return the edge below which that share of the observations lies; None without any, or beyond all edges."""
-        reached, wanted = 0, share * self.total
-        for edge_s, count in zip(self.edges_s, self.counts, strict=False):
-            reached += count
-            if count and reached >= wanted:
-                return edge_s
-        return None
-
-
-class Histogram:
-    """Counts observations in plain ints; one thread observes, any may take `facts()`.
-
-    >>> histogram = Histogram((0.01, 0.1))
-    >>> for seconds in (0.01, 0.05, 7.0):
-    ...     histogram.observe(seconds)
-    >>> histogram.facts().counts
-    (1, 1, 1)
-    """
-
-    __slots__ = ("_counts", "_edges_s", "_sum_s")
-
-    def __init__(self, edges_s: Sequence[float] = INFERENCE_EDGES_S) -> None:
-        self._edges_s = tuple(edges_s)
-        self._counts = [0] * (len(self._edges_s) + 1)
-        self._sum_s = 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one observation; what is no time (negative after a clock was set back) counts as 0."""
-        seconds = max(0.0, seconds)
-        self._counts[bisect_left(self._edges_s, seconds)] += 1
-        self._sum_s += seconds
-
-    def facts(self) -> HistogramFacts:
-        """Return what was observed so far."""
-        return HistogramFacts(self._edges_s, tuple(self._counts), self._sum_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +111,11 @@ class RecentIncident:
     last_us: int = 0
     is_open: bool = False
     score: float = 0.0
+    threshold: float = 0.0
     flows: int = 0
+    is_spoofable: bool = False
+    columns: tuple[tuple[str, float], ...] = ()
+    """What its score rests on: columns, and by how much it falls without them (`detection.explain`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,6 +184,9 @@ class DeliveryFacts:
     resent: int = 0
     dropped: Counted = ()
     """Alerts that left without the broker's word, by reason: rows, bytes, age, unsendable, unwritten."""
+    received: int = 0
+    refused: Counted = ()
+    """Messages of the broker that were not taken, by reason: topic, size, malformed, full, packet."""
     commit: HistogramFacts = field(default_factory=lambda: HistogramFacts(DISK_EDGES_S))
     acknowledge: HistogramFacts = field(default_factory=lambda: HistogramFacts(LATENCY_EDGES_S))
     sinks: tuple[SinkFacts, ...] = ()
@@ -266,6 +223,16 @@ class SilenceFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeardDevice:
+    """A device as a person reads it; nothing of it is proven, all of it was said on the wire."""
+
+    mac: str
+    name: str = ""
+    addresses: tuple[str, ...] = ()
+    heard_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceFacts:
     """The devices of the home networks and what their own frames (DHCP, mDNS, ARP, ND) say of them."""
 
@@ -279,6 +246,8 @@ class DeviceFacts:
     refused: Counted = ()
     """Frames that did not hold together, by reason."""
     dropped: int = 0
+    heard: tuple[HeardDevice, ...] = ()
+    """Those heard last, newest first; at most HEARD."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +300,10 @@ class AgentFacts:
     incidents: IncidentFacts = field(default_factory=IncidentFacts)
     calibration: CalibrationFacts = field(default_factory=CalibrationFacts)
     delivery: DeliveryFacts = field(default_factory=DeliveryFacts)
+    verdicts: Counted = ()
+    """Verdicts of the broker, by what came of them (`agent.live.verdicts`)."""
+    evidence: Counted = ()
+    """Incidents whose packets were wanted: written, left_out (too many at once), failed; empty where it is off."""
     bundle: BundleFacts = field(default_factory=BundleFacts)
     silences: tuple[SilenceFacts, ...] = ()
     devices: DeviceFacts = field(default_factory=DeviceFacts)
@@ -354,6 +327,7 @@ class FactsBoard:
         self._now_s = now_s
         self._posts: deque[tuple[float, AgentFacts]] = deque(maxlen=RATE_OVER_S + 1)
         self._latest = AgentFacts()
+        self.history = History()
 
     @property
     def latest(self) -> AgentFacts:
@@ -366,7 +340,9 @@ class FactsBoard:
 
     def post(self, facts: AgentFacts) -> None:
         """Let these be the newest facts."""
-        self._posts.append((self._now_s(), facts))
+        now_s = self._now_s()
+        self._posts.append((now_s, facts))
+        self.history.add(now_s, facts)
         self._latest = facts
 
     def rate(self, count: Callable[[AgentFacts], float]) -> float:

@@ -141,5 +141,7 @@ def parse(head: bytes) -> Request:
         name, colon, value = line.partition(":")
         if not colon or not re.fullmatch(r"[!-9;-~]+", name):
             raise Malformed("a header without a name")
+        if name.lower() == "host" and "host" in headers:
+            raise Malformed("two Host headers")
         headers[name.lower()] = value.strip()
     return Request(first[1], first[2].partition("?")[0], headers)

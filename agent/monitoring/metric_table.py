@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from agent.monitoring.facts import AgentFacts, Counted, HistogramFacts, InterfaceFacts, SinkFacts
+from agent.monitoring.facts import AgentFacts, Counted, InterfaceFacts, SinkFacts
+from agent.monitoring.histogram import HistogramFacts
 
 Value: TypeAlias = float | HistogramFacts
 Sample: TypeAlias = tuple[tuple[str, ...], Value]
@@ -188,6 +189,9 @@ def _judging() -> Iterator[MetricRow]:
     yield _gauge("penstock_incidents_open", "Incidents open now.", lambda f: f.incidents.open)
     yield _counted("penstock_incidents_total", "Incidents opened.", "class", lambda f: f.incidents.opened)
     yield _counted("penstock_alerts_total", "Alerts made.", "severity", lambda f: f.incidents.alerts)
+    yield _counted(
+        "penstock_evidence_total", "Incidents whose packets were wanted, by result.", "result", lambda f: f.evidence
+    )
     yield MetricRow(
         "gauge", "penstock_calibration_state", "1 for the state that thresholds are in, else 0.", ("state",),
         lambda f: [((state,), f.calibration.state == state) for state in STATES],
@@ -255,6 +259,13 @@ def _delivery() -> Iterator[MetricRow]:
     )
     yield _histogram("penstock_outbox_commit_seconds", "Time to put alerts on disk.", lambda f: f.delivery.commit)
     yield _histogram("penstock_acknowledge_seconds", "From sending to PUBACK.", lambda f: f.delivery.acknowledge)
+    yield _counter("penstock_messages_received_total", "Messages taken from the broker.", lambda f: f.delivery.received)
+    yield _counted(
+        "penstock_messages_refused_total", "Messages of the broker not taken.", "reason", lambda f: f.delivery.refused
+    )
+    yield _counted(
+        "penstock_verdicts_total", "Verdicts over MQTT, by what came of them.", "result", lambda f: f.verdicts
+    )
     yield _sink("counter", "penstock_sink_written_total", "Alerts a sink took.", lambda s: s.written)
     yield _sink("counter", "penstock_sink_failed_total", "Alerts a sink could not take.", lambda s: s.failed)
     yield _sink("gauge", "penstock_sink_waiting_alerts", "Alerts waiting for a sink.", lambda s: s.waiting)

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, Final
 from agent.config import read_secret
 from agent.config.certificates import server_context
 from agent.config.values import host_and_port
-from agent.monitoring.facts import AgentFacts, FactsBoard, HistogramFacts
+from agent.monitoring.facts import AgentFacts, FactsBoard
+from agent.monitoring.histogram import HistogramFacts
 from agent.monitoring.listener import Answer, Listener, Request
 from agent.monitoring.metric_table import MetricRow, rows
+from agent.monitoring.page import LocalPage, hosts_of
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -44,6 +46,9 @@ class MetricsSettings:
     password: str | None = field(default=None, repr=False)
     cert_file: Path | None = None
     key_file: Path | None = None
+    page: bool = False
+    """Whether the page for people is served beside (`agent.monitoring.page`)."""
+    page_hosts: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, section: MetricsSection, *, environ: Mapping[str, str]) -> MetricsSettings:
@@ -55,6 +60,8 @@ class MetricsSettings:
             password=None if named is None else read_secret(named, environ=environ),
             cert_file=section.cert_file,
             key_file=section.key_file,
+            page=section.page,
+            page_hosts=section.page_hosts,
         )
 
 
@@ -83,12 +90,17 @@ class FactsCollector:
 
 
 class MetricsServer:
-    """Serves `/metrics`. `start` raises ListenError where the address is taken, ConfigError for a bad certificate."""
+    """Serves `/metrics`, and the local page where it is wanted.
+
+    `start` raises ListenError where the address is taken; ConfigError for a bad certificate comes before.
+    """
 
     def __init__(self, board: FactsBoard, settings: MetricsSettings) -> None:
         self._board = board
         self._made: tuple[tuple[AgentFacts, int] | None, bytes] = (None, b"")
         self._digest = _digest(settings)
+        hosts = hosts_of(settings.listen, settings.page_hosts)
+        self._local_page = LocalPage(board, hosts=hosts) if settings.page else None
         self._registry = _registry_of(FactsCollector(board, requests=lambda: self.listener.results))
         self.listener = Listener(
             *host_and_port(settings.listen), answer=self._answer, tls=_context(settings), name="penstock-metrics"
@@ -109,6 +121,8 @@ class MetricsServer:
             return Answer.text(401, "who are you?", ("WWW-Authenticate", 'Basic realm="penstock"'))
         if request.method not in ("GET", "HEAD"):
             return Answer.text(405, "only GET", ("Allow", "GET, HEAD"))
+        if self._local_page is not None and (answer := self._local_page.answer(request)) is not None:
+            return answer
         if request.path == "/":
             return Answer.text(200, f"penstock: metrics stand at {PATH}")
         if request.path != PATH:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Final, TextIO
 
 from agent.console.terminal import BOLD, DIM, RED, YELLOW, Paint
-from agent.monitoring.facts import AgentFacts, DeliveryFacts, HistogramFacts, InterfaceFacts
+from agent.monitoring.facts import AgentFacts, DeliveryFacts, InterfaceFacts
+from agent.monitoring.histogram import HistogramFacts
 from agent.monitoring.status_server import StatusReport
 from contracts.terminal import printable
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from agent.delivery import MqttSettings, read_password
+from agent.delivery import MqttSettings
 from contracts.alert import is_gateway_id
 from contracts.errors import UsageError
 
@@ -20,10 +20,10 @@ def gateway(text: str) -> str:
     return text
 
 
-def add_mqtt_arguments(parser: argparse.ArgumentParser) -> None:
+def add_mqtt_arguments(parser: argparse.ArgumentParser, *, purpose: str = "send alerts here") -> None:
     """Add where the broker is and how to be let in."""
     add = parser.add_argument
-    add("--mqtt", metavar="URL", help="send alerts here: mqtt://[USER@]HOST[:PORT], or mqtts:// with TLS")
+    add("--mqtt", metavar="URL", help=f"{purpose}: mqtt://[USER@]HOST[:PORT], or mqtts:// with TLS")
     add("--mqtt-ca", type=Path, metavar="FILE", help="certificates that may have signed the broker's")
     add("--mqtt-cert", type=Path, metavar="FILE", help="our certificate, where the broker wants one")
     add("--mqtt-key", type=Path, metavar="FILE", help="its key")
@@ -33,8 +33,13 @@ def add_mqtt_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mqtt-allow-plaintext", action="store_true", help=plaintext_help)
 
 
-def mqtt_settings(args: argparse.Namespace) -> MqttSettings | None:
-    """Return how to reach the broker; None where none was asked for. Raises UsageError."""
+def mqtt_settings(
+    args: argparse.Namespace, *, client_id: str | None = None, max_backoff_s: float = 2.0
+) -> MqttSettings | None:
+    """Return how to reach the broker; None where none was asked for. Raises UsageError.
+
+    `client_id`: who is no gateway, and only listens.
+    """
     if args.mqtt is None:
         return None
     if args.mqtt_cert is None and args.mqtt_key is not None:
@@ -42,12 +47,15 @@ def mqtt_settings(args: argparse.Namespace) -> MqttSettings | None:
     file = args.mqtt_password_file
     return MqttSettings.from_url(
         args.mqtt,
-        gateway=args.gateway,
-        password=read_password(file) if file else os.environ.get(PASSWORD_VARIABLE),
+        gateway=args.gateway if client_id is None else client_id,
+        client_id=client_id,
+        password=None if file else os.environ.get(PASSWORD_VARIABLE),
+        password_file=file,
         allow_plaintext=args.mqtt_allow_plaintext,
         ca=args.mqtt_ca,
         cert=args.mqtt_cert,
         key=args.mqtt_key,
+        max_backoff_s=max_backoff_s,
     )
 
 

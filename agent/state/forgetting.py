@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agent.state.audit import AUDIT_FILE, AuditLog
+from agent.state.evidence_files import files_of
 from agent.state.retention import rotated, set_aside
 from contracts.errors import DataMissing, OutputError, UsageError
 from contracts.files import open_regular
@@ -29,7 +31,8 @@ from flowfeatures import address_bytes
 
 MAC: Final = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
 MAX_STATE_BYTES: Final = 64 << 20
-TABLES: Final = {"alerts": "payload", "incidents": "content"}
+IPV4_IN_IPV6: Final = bytes(10) + b"\xff\xff"
+TABLES: Final = {"alerts": "payload", "incidents": "content", "explanations": "content"}
 """Table of a database of ours -> the column that says what a row is about."""
 
 
@@ -39,6 +42,13 @@ class Identity:
 
     addresses: frozenset[str]
     macs: frozenset[str]
+
+    def octets(self) -> re.Pattern[str]:
+        """Return what finds the device in packets, read as latin-1; that may be one too many, for octets are short."""
+        mapped = [address_bytes(address) for address in sorted(self.addresses)]
+        short = [each[12:] if each.startswith(IPV4_IN_IPV6) else each for each in mapped]
+        macs = [bytes.fromhex(mac.replace(":", "")) for mac in sorted(self.macs)]
+        return re.compile("|".join(re.escape(each.decode("latin-1")) for each in [*short, *macs]), re.DOTALL)
 
     def pattern(self) -> re.Pattern[str]:
         """Return what finds the device in a text, and nothing that only begins or ends like it."""
@@ -86,6 +96,7 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
     Raises UsageError where an agent is running, which would write it all anew, OutputError where a disk takes nothing.
     """
     pattern = identity.pattern()
+    octets = identity.octets()
     with _alone(state_dir, outbox, is_rehearsal=is_rehearsal):
         found = []
         databases = dict.fromkeys([outbox, state_dir / "incidents.db"])
@@ -94,9 +105,11 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
         for path in databases:
             if path.exists():
                 found.append(_from_database(path, pattern, is_rehearsal=is_rehearsal))
-        for path in [] if eve is None else [eve, *rotated(eve)]:
+        lines = AuditLog(state_dir / AUDIT_FILE).files
+        for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
+        found += [_whole(path, octets, is_rehearsal=is_rehearsal) for path in files_of(state_dir)]
         for folder in dict.fromkeys([state_dir, outbox.parent]):
             found += [_whole(path, pattern, is_rehearsal=is_rehearsal) for path in set_aside(folder)]
     return [each for each in found if each.count or each.unread]
@@ -212,8 +225,8 @@ def _from_database(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) 
                 for table, column in TABLES.items()
                 if table in tables
             )
-            if "messages" in tables and not is_rehearsal:
-                db.execute("DELETE FROM messages WHERE incident_id NOT IN (SELECT incident_id FROM incidents)")
+            for table in {"messages", "explanations"} & tables if not is_rehearsal else ():
+                db.execute(f"DELETE FROM {table} WHERE incident_id NOT IN (SELECT incident_id FROM incidents)")
             db.commit()
             if count and not is_rehearsal:
                 db.execute("VACUUM")
@@ -225,7 +238,7 @@ def _from_database(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) 
 
 def _rows(db: sqlite3.Connection, table: str, column: str, pattern: re.Pattern[str], *, is_rehearsal: bool) -> int:
     db.execute("PRAGMA secure_delete = ON")
-    key = "incident_id" if table == "incidents" else "rowid"
+    key = "rowid" if table == "alerts" else "incident_id"
     found = []
     for number, content in db.execute(f"SELECT {key}, {column} FROM {table}"):
         text = content.decode(errors="replace") if isinstance(content, bytes) else str(content)

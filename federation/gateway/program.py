@@ -42,6 +42,11 @@ RULES_FILE: Final = "rules.json"
 MAX_RULES_BYTES: Final = 4 << 20
 LOW_PRIORITY: Final = 10
 
+DESCRIPTION = """\
+Learn from this gateway's windows, once, and end. A timer unit starts it; it opens no socket.
+
+The exit code is also 0 where nothing was to be learnt or the gate refused: that is told, and is no failure.
+"""
 EPILOG = """\
 Nothing leaves but what the report says: an update of some hundred octets in DIR/federation/out, which the agent sends.
 With --dry-run nothing is written. docs/federation.md says what is learnt from.
@@ -54,13 +59,13 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
+    with contextlib.suppress(OSError):
+        os.nice(LOW_PRIORITY)
     return run_program(NAME, lambda: run(_parser().parse_args(argv)))
 
 
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
-    with contextlib.suppress(OSError):
-        os.nice(LOW_PRIORITY)
     report = _report(args, root=root, now_us=time.time_ns() // 1000)
     if args.json:
         print(json.dumps(asdict(report), indent=1, sort_keys=True, allow_nan=False))
@@ -177,7 +182,9 @@ def _verdicts(path: Path) -> Mapping[str, Verdict]:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog=NAME, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog=NAME, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--state-dir", type=folder, default=STATE_DIR, metavar="DIR", help="default %(default)s")
     parser.add_argument("--bundle", type=folder, metavar="DIR", help="the bundle in use (default: the shipped one)")
     parser.add_argument("--trust", type=folder, default=TRUST_DIR, metavar="DIR", help="keys of bundles (%(default)s)")

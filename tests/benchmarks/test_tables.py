@@ -117,5 +117,19 @@ def test_kept_results_of_two_commands_meet_on_one_page(tmp_path: Path, capsys: p
     assert (tmp_path / "results" / "nsl-kdd-random-confusion.png").stat().st_size > 1000
 
 
+def test_the_forest_over_the_most_seeds_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train = str(written(tmp_path / "train.txt", seed=0))
+    folder = tmp_path / "results"
+
+    stood = []
+    for seeds in ("1", "2", "1"):
+        result = ran(capsys, "--train", train, "--model", "naive bayes", "--seeds", seeds)
+        table_pages.keep(result, name="nsl-kdd", marks=nsl_kdd.MARKS, folder=folder)
+        kept = json.loads((folder / "nsl-kdd.json").read_text())
+        stood.append(len(kept["random"]["models"]["random forest"]["runs"]))
+
+    assert stood == [1, 2, 2]
+
+
 def test_paths_of_this_machine_do_not_stand_in_a_result(tmp_path: Path):
     assert tables._shown(str(tmp_path / "KDDTrain+.txt")) == "KDDTrain+.txt"

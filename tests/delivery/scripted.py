@@ -35,6 +35,7 @@ class Session:
     version: int
     link: socket.socket = field(repr=False)
     connect: bytes = field(default=b"", repr=False)
+    subscribes: int = 0
 
     def acknowledge(self, number: int, code: int = 0) -> None:
         """Send a PUBACK."""
@@ -111,6 +112,8 @@ class ScriptedBroker:
                     code = self._acknowledge(heard)
                     if code is not None:
                         session.acknowledge(heard.number, code)
+                elif kind >> 4 == 8 and session is not None:
+                    session.subscribes += 1
                 elif kind >> 4 == 14:
                     self.farewells += 1
                     return

@@ -1,17 +1,26 @@
 """The broker sample in deploy/mosquitto, with nothing changed but paths and the port, on a real mosquitto."""
 
+import json
 import os
 import pwd
 import queue
 import re
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from agent.delivery import Delivery, MqttSettings
+from agent.live.mail import Mail
+from agent.live.verdicts import Verdicts
+from agent.state.audit import AUDIT_FILE, AuditLog
+from agent.state.rules import RULES_FILE, RulesFile
+from tests.agent.commands.test_feedback import recorded
 from tests.alerts import make_alert
 from tests.broker import PATIENCE_S
 from tests.delivery.certificates import Authority
@@ -74,9 +83,12 @@ class Party:
         self._client.connect("127.0.0.1", sample.port)
         self._client.loop_start()
 
-    def publish(self, topic, payload="x", *, retain=False):
+    def publish(self, topic, payload="x", *, retain=False, answer_to=None):
         """Return the broker's code: 0x87 where the ACL says no."""
-        self._client.publish(topic, payload, qos=1, retain=retain)
+        properties = Properties(PacketTypes.PUBLISH)
+        if answer_to is not None:
+            properties.ResponseTopic = answer_to
+        self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         return self._answers.get(timeout=PATIENCE_S)
 
     def subscribe(self, topic):
@@ -164,6 +176,40 @@ def test_whoever_reads_alerts_writes_none(party):
         assert party(name).publish("penstock/v1/cellar/alert/scan") == NOT_AUTHORIZED
     assert party("analyst").publish("penstock/v1/cellar/feedback") in {0, 0x10}
     assert party("siem").publish("penstock/v1/cellar/feedback") == NOT_AUTHORIZED
+
+
+def test_an_analysts_verdict_is_applied_and_answered_and_anybody_elses_never_arrives(
+    sample, authority, party, tmp_path
+):
+    update = recorded(tmp_path / "state")
+    said = json.dumps({"alert_id": update.alert_id, "verdict": "benign", "operator": "ada"})
+    with (
+        Delivery(mqtt=settings(sample, authority, "cellar")) as delivery,
+        Verdicts(tmp_path / "state", gateway="cellar", answer=delivery.inbox.answer) as verdicts,
+    ):
+        mail = Mail(delivery)
+        mail.ask("verdicts", verdicts.subscriptions(is_wanted=True), verdicts.take)
+        analyst = party("analyst")
+        assert analyst.subscribe("penstock/v1/+/answer/+") == 1
+        for name in ("siem", "aggregator", "attic", "cellar"):
+            assert party(name).publish("penstock/v1/cellar/feedback", said) == NOT_AUTHORIZED
+
+        def counted():
+            # A subscription takes effect some time after a connection: said until it arrives, then it is a replay.
+            analyst.publish("penstock/v1/cellar/feedback", said, answer_to="penstock/v1/cellar/answer/ada")
+            mail.hand_out()
+            return verdicts.results["applied"]
+
+        until_s = time.monotonic() + PATIENCE_S
+        while not counted():
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        answer = json.loads(analyst.next().payload)
+
+    rules = RulesFile(tmp_path / "state" / RULES_FILE).current()
+    (entry,) = AuditLog(tmp_path / "state" / AUDIT_FILE).entries()
+    assert (answer["result"], len(rules), verdicts.results["applied"]) == ("applied", 1, 1)
+    assert (entry.operator, entry.by, entry.verdict) == ("ada", "mqtt", "benign")
 
 
 def test_an_agent_that_calls_itself_by_another_name_is_refused_by_topic(sample, authority):

@@ -150,17 +150,17 @@ def test_another_programs_database_is_not_taken_for_an_outbox(path):
         db.execute("CREATE TABLE t (x)")
     db.close()
 
-    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 2"):
+    with pytest.raises(OutboxError, match="is another program's database, wanted an outbox of format 3"):
         Outbox(path)
 
 
 def test_an_outbox_of_a_later_format_says_which(path):
     Outbox(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     db.close()
 
-    with pytest.raises(OutboxError, match="is format 3, wanted an outbox of format 2"):
+    with pytest.raises(OutboxError, match="is format 4, wanted an outbox of format 3"):
         Outbox(path)
 
 
@@ -313,6 +313,16 @@ def test_a_file_of_format_1_is_brought_to_this_one_with_what_is_in_it(path):
     ]
     outbox.close()
     assert [each.format for _, each in Outbox(path).after(0, 9)] == ["eve", "cef"]
+
+
+def test_a_file_of_format_2_is_brought_to_this_one_with_what_is_in_it(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(FORMAT_1 + _MIGRATIONS[1] + "PRAGMA user_version = 2;")
+
+    outbox = Outbox(path)
+    outbox.apply(added=[letter("new")._replace(topic="penstock/v1/replay/update/1")])
+
+    assert [each.topic for _, each in outbox.after(0, 9)] == ["", "penstock/v1/replay/update/1"]
 
 
 def test_a_migration_that_is_cut_off_leaves_the_old_format(path, monkeypatch):

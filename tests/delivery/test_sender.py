@@ -323,6 +323,6 @@ def test_an_outbox_that_cannot_be_written_is_named_and_nothing_is_forgotten(tmp_
         with pytest.raises(OutboxError, match="the disk is full"):
             delivery.publish(make_alert(1))
         with delivery._changed:
-            assert delivery._changed.wait_for(lambda: delivery._trouble is None, PATIENCE_S)
+            assert delivery._changed.wait_for(lambda: delivery._committer.trouble is None, PATIENCE_S)
         assert delivery.drain(PATIENCE_S) == 0
         assert delivery.delivered == 2

@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from agent.delivery import Bounds, Delivery, MqttSettings, Outbox, secret_file
-from agent.delivery import delivery as deliveries
+from agent.delivery import Bounds, Delivery, MqttSettings, Outbox, committer, secret_file
 from agent.delivery import mqtt as connections
 from contracts.errors import OutboxError, UsageError
 from contracts.formats import FORMATS
@@ -245,7 +244,7 @@ def test_a_disk_with_room_for_a_few_alerts_takes_a_few_at_a_time(tmp_path, monke
         return real(self, **changes)
 
     monkeypatch.setattr(Outbox, "apply", apply)
-    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    monkeypatch.setattr(committer, "RETRY_S", 0.01)
     with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=tmp_path / "o.db") as delivery:
         for number in range(200):
             delivery.take(make_alert(number))
@@ -406,7 +405,7 @@ def test_a_bare_name_is_a_credential_of_systemd(name, environ, path):
 
 
 def test_an_outbox_that_cannot_be_opened_at_the_start_is_opened_when_it_can(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    monkeypatch.setattr(committer, "RETRY_S", 0.01)
     path = tmp_path / "mounted later" / "o.db"
     with ScriptedBroker() as broker, Delivery(mqtt=settings(broker.port), outbox=path, sets_aside=True) as delivery:
         for number in range(5):
@@ -423,7 +422,7 @@ def test_an_outbox_that_cannot_be_opened_at_the_start_is_opened_when_it_can(tmp_
 
 
 def test_what_an_outbox_held_before_goes_out_once_it_can_be_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(deliveries, "RETRY_S", 0.01)
+    monkeypatch.setattr(committer, "RETRY_S", 0.01)
     with Delivery(mqtt=settings(free_port()), outbox=tmp_path / "o.db") as delivery:
         delivery.take(make_alert())
     real, failures = Outbox.__init__, [1, 2]

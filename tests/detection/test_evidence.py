@@ -20,7 +20,7 @@ def detection(name: str = "scan", row: int = 0) -> Detection:
 
 def everything_of(batch) -> Evidence:
     """Return every record of the first window as evidence."""
-    return Evidence(batch.mask[0] > 0, np.zeros((batch.mask.shape[1], 4), np.float32))
+    return Evidence(batch.mask[0] > 0, np.zeros((batch.mask.shape[1], 4), np.float32), batch.mask[0])
 
 
 def evidence_of(*rows: Row) -> list[bool]:

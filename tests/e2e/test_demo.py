@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,41 @@ def test_the_demo_capture_is_not_in_the_training_data():
     (truth,) = ground_truth.load(demo_folder() / "ground_truth.json")
 
     assert str(truth.entry.model_extra["seed"]) not in (ROOT / "training" / "splits.toml").read_text()
+
+
+def test_each_of_its_incidents_can_be_explained(penstock: Run, attacks, tmp_path: Path):
+    done = penstock("demo")
+    asked = [line.split() for line in done.stdout.splitlines() if line.startswith("  penstock explain ")]
+
+    explained = [penstock(*words[1:]) for words in asked]
+
+    assert len(asked) == len(attacks)
+    for (name, attacker, victim), told in zip(attacks, explained, strict=True):
+        assert (told.returncode, told.stderr) == (0, "")
+        first, *_ = told.stdout.splitlines()
+        assert re.fullmatch(rf"{name}: {re.escape(attacker)}( \(\+\d+\))? -> {re.escape(victim)}( \(\+\d+\))?", first)
+        assert "what the network looked at" in told.stdout
+        assert "farthest outside what this device does otherwise" in told.stdout
+
+
+def test_eve_json_is_the_same_with_and_without_a_record(penstock: Run, capture: Path, bundle: Path, tmp_path: Path):
+    common = ("replay", capture, "--bundle", bundle)
+    penstock(*common, "--eve", "with.json", "--record", "incidents.db")
+    penstock(*common, "--eve", "without.json")
+
+    octets = (tmp_path / "with.json").read_bytes()
+    assert octets == (tmp_path / "without.json").read_bytes() != b""
+    listed = penstock("explain", "--record", "incidents.db", "--json").stdout.splitlines()
+    assert {json.loads(line)["incident_id"] for line in listed} == {
+        json.loads(line)["alert"]["context"]["penstock"]["incident_id"] for line in octets.splitlines()
+    }
+
+
+def test_a_record_overwrites_nothing_that_is_read_or_is_none(penstock: Run, capture: Path, tmp_path: Path):
+    (tmp_path / "letter.txt").write_text("dear diary")
+
+    onto_capture = penstock("replay", capture, "--record", capture)
+    onto_letter = penstock("replay", capture, "--record", "letter.txt")
+
+    assert (onto_capture.returncode, onto_letter.returncode) == (64, 73)
+    assert (tmp_path / "letter.txt").read_text() == "dear diary"

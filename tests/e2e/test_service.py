@@ -367,3 +367,28 @@ def test_importing_the_agent_loads_neither_torch_nor_scikit_learn():
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_an_incident_can_be_explained_with_its_packets_and_without_the_agent(wire: Wire, home: Home):
+    home.settle(more="[evidence]\nenabled = true\nmemory_bytes = 1048576")
+    home.start()
+    scan(wire)
+    until(lambda: list((home.folder / "state" / "evidence").glob("*.pcap")))
+    incident_id = home.alerts()[0]["alert"]["context"]["penstock"]["incident_id"]
+    home.end()
+
+    told = home.penstock("explain", incident_id, "--state-dir", f"{home.folder}/state")
+
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.startswith("scan: ")
+    assert "what the network looked at" in told.stdout
+    assert re.search(rf"its packets: \d+ were kept.*Ether / IP / TCP .*{re.escape(CAMERA)}", told.stdout, re.DOTALL)
+
+
+def test_without_evidence_no_packet_is_kept(wire: Wire, home: Home):
+    home.start()
+    scan(wire)
+    until(home.alerts)
+    home.end()
+
+    assert not (home.folder / "state" / "evidence").exists()

@@ -137,6 +137,14 @@ def test_a_replaced_bundle_of_another_schema_cannot_be_compared_and_is_told(save
     assert load_bundle(tmp_path / "b").manifest.release == 1
 
 
+def test_baselines_are_read_as_either_command_writes_them(tmp_path):
+    models = {"random forest, seed 1": {"test": {"tpr": 0.5, "fpr": 0.0, "auc": 0.9}}}
+    (tmp_path / "compare.json").write_text(json.dumps(models))
+    (tmp_path / "networks.json").write_text(json.dumps({"runs": [{}], "models": models}))
+
+    assert cli._read_json(tmp_path / "compare.json") == cli._read_json(tmp_path / "networks.json") == models
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"gru": 1}'])
 def test_baselines_that_are_none_are_told(saved, tmp_path, capsys, no_captures, content):
     (tmp_path / "compare.json").write_text(content)

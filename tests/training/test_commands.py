@@ -14,6 +14,8 @@ LINES = {
     "page": ["--bundle", "models/default", "-o", "out", "--unknown", "u.json"],
     "unknown": ["-o", "out.json", "--seeds", "4", "5"],
     "devices": ["-o", "out.json"],
+    "networks": ["-o", "out.json", "--networks", "gru", "dnn", "--baselines", "none", "--add"],
+    "ablations": ["-o", "out.json", "--parts", "windows", "--epochs", "2"],
     "adversaries": ["--bundle", "models/default", "-o", "out.json", "--teach"],
 }
 
@@ -50,3 +52,10 @@ def test_every_part_of_a_page_can_be_named():
 
     assert all(hasattr(arguments, part) for part in PARTS)
     assert str(arguments.unknown) == "u.json"
+
+
+def test_a_study_may_leave_the_networks_out():
+    parser = Parser(prog="penstock-train")
+    add_commands(parser.add_subparsers(dest="command", required=True))
+
+    assert parser.parse_args(["networks", "-o", "out.json", "--networks"]).networks == []

@@ -82,6 +82,19 @@ def lines(path: Path, curves: Mapping[str, Mapping[str, float | None]], *, title
     _save(figure, path)
 
 
+def points(path: Path, values: Mapping[str, tuple[float, float]], *, title: str, across: str, up: str) -> None:
+    """Draw one named point per (x, y)."""
+    figure, axes = _axes(title)
+    for number, (name, (x, y)) in enumerate(values.items()):
+        axes.plot([x], [y], "o", color=f"C{number % 10}")
+        axes.annotate(name, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axes.set(xlabel=across, ylabel=up)
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
 def heat(
     path: Path, values: Array, *, rows: Sequence[str], columns: Sequence[str], title: str, is_written: bool = False
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.commands import bench
+from agent.commands import bench, check_config
+from agent.config import AgentConfig
 from agent.measure.advice import advise
 from agent.measure.device import fingerprint, moment
 from agent.measure.plot import can_plot
@@ -57,6 +59,17 @@ ORIN = {
 }
 NANO = {
     "proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",
+    "etc/nv_tegra_release": "# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref, EABI: aarch64",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_governor": "schedutil\n",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq": "921600\n",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_min_freq": "102000\n",
+    "sys/devices/system/cpu/cpufreq/policy0/scaling_max_freq": "1479000\n",
+    "sys/class/devfreq/57000000.gpu/cur_freq": "76800000\n",
+    "sys/class/devfreq/57000000.gpu/min_freq": "76800000\n",
+    "sys/class/devfreq/57000000.gpu/max_freq": "921600000\n",
+    "sys/class/devfreq/57000000.gpu/governor": "nvhost_podgov\n",
+    "sys/class/thermal/thermal_zone1/type": "CPU-therm\n",
+    "sys/class/thermal/thermal_zone1/temp": "41500\n",
     "var/lib/nvpmodel/status": "pmode:0000 fmode:quiet",
     "etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n",
     "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/rail_name_0": "POM_5V_IN\n",
@@ -262,9 +275,59 @@ def test_a_nano_shows_its_rail_and_mode_and_another_machine_says_not_measured(
 
     assert "NVIDIA Jetson Nano Developer Kit" in nano
     assert "mode MAXN" in nano
+    assert "clocks: cpu 922 MHz (102 .. 1,479, schedutil), gpu 77 MHz (77 .. 922, nvhost_podgov)" in nano
+    assert "temperatures: CPU-therm 41.5 .. 41.5 C" in nano
+    assert re.search(r"^cpu +1 .* [\d.]+$", nano, re.MULTILINE)  # mJ a window
+    assert re.search(r"^cpu +1 .* not measured$", other, re.MULTILINE)
+    assert "clocks: not told" in other
     assert "power: POM_5V_IN 2.8 .. 2.8 W" in nano
     assert "power: not measured" in other
     assert "temperatures: not measured" in other
+
+
+def test_an_orin_shows_rails_mode_and_clocks_with_energy_per_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    kit = {"proc/device-tree/model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"}
+
+    bench_of("--root", str(plant(tmp_path, ORIN | kit)))
+    orin = capsys.readouterr().out
+
+    assert orin.startswith("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super, ")
+    assert "mode 25W, governor schedutil" in orin
+    assert "clocks: cpu 1,510 MHz (locked, schedutil), gpu 306 MHz (306 .. 1,020, nvhost_podgov)" in orin
+    assert "power: VDD_IN 4.5 .. 4.5 W, VDD_CPU_GPU_CV 1.0 .. 1.0 W" in orin
+    assert re.search(r"^cpu +1 .* [\d.]+$", orin, re.MULTILINE)
+
+
+def test_the_configured_deadline_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = tmp_path / "agent.toml"
+    file.write_text('[capture]\ninterfaces = ["lo"]\n[scoring]\ndeadline_ms = 200\n')
+
+    bench_of("--json", "--config", str(file))
+    told = json.loads(capsys.readouterr().out)
+
+    assert told["deadline_ms"] == 200
+    assert re.search(r"99 % of calls (within|more than) 100 ms", told["advice"]["reason"])
+
+
+def test_without_a_configuration_the_default_deadline_counts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    default = AgentConfig.model_validate({"capture": {"interfaces": ["lo"]}}).scoring.deadline_ms
+    wrong = tmp_path / "agent.toml"
+    wrong.write_text("[x]\n")
+
+    monkeypatch.setattr(bench, "default_file", lambda: None)
+    bench_of("--json")
+    none = capsys.readouterr()
+    monkeypatch.setattr(bench, "default_file", lambda: wrong)
+    bench_of("--json")
+    broken = capsys.readouterr()
+    named = bench_of("--json", "--config", str(wrong))
+
+    assert json.loads(none.out)["deadline_ms"] == json.loads(broken.out)["deadline_ms"] == default
+    assert "measured against the default deadline" in broken.err
+    assert none.err == ""
+    assert named == ConfigError.exit_code
 
 
 def test_files_are_written_whole_and_the_picture_where_it_can_be_drawn(tmp_path: Path):
@@ -286,7 +349,12 @@ def test_apply_writes_settings_that_hold(tmp_path: Path, capsys: pytest.CaptureF
     written = tmp_path / "conf.d/50-bench.toml"
     assert written.read_text().splitlines()[1:] == ["[scoring]", 'engine = "cpu"', "batch_windows = 1"]
     assert written.stat().st_mode & 0o777 == 0o644
-    assert "systemctl restart penstock" in capsys.readouterr().err
+    assert "systemctl restart penstock" in capsys.readouterr().err  # and what bench printed is read away
+    parser = Parser(prog="penstock check-config")
+    check_config.add_arguments(parser)
+    checked = run_program("penstock", lambda: check_config.run(parser.parse_args([str(file), "--json"])))
+    assert checked == 0
+    assert json.loads(capsys.readouterr().out)["config"]["scoring"]["batch_windows"] == 1
 
 
 def test_apply_without_a_configuration_or_with_a_wrong_one_measures_nothing(tmp_path: Path):

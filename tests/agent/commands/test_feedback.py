@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sqlite3
 
 import pytest
 
 from agent.commands import feedback
-from agent.commands.feedback import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
+from agent.state import incident_record
+from agent.state.incident_record import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
 from agent.state.rules import RULES_FILE, RulesFile
-from contracts.errors import DataMissing
+from contracts.errors import DataMissing, UsageError
 from detection.detector import Detector
 from detection.state import StateRefused
 from tests.detection.test_rules import EmbeddingEngine, opened, window
@@ -29,6 +31,12 @@ def feedback_command(folder, alert_id, verdict):
     parser = argparse.ArgumentParser()
     feedback.add_arguments(parser)
     return feedback.run(parser.parse_args([alert_id, verdict, "--state-dir", str(folder)]))
+
+
+def parsed(words):
+    parser = argparse.ArgumentParser()
+    feedback.add_arguments(parser)
+    return parser.parse_args(words)
 
 
 def recorded(folder):
@@ -69,6 +77,35 @@ def test_the_incident_id_does_as_well_and_a_second_verdict_replaces_the_first(tm
     assert (len(rules), dict(rules.verdicts)) == (0, {update.incident_id: "malicious"})
 
 
+@pytest.mark.usefixtures("clock")
+def test_the_log_shows_who_said_what_and_what_came_of_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SUDO_USER", "ada")
+    update = recorded(tmp_path)
+    feedback_command(tmp_path, update.alert_id, "benign")
+    with pytest.raises(DataMissing):
+        feedback_command(tmp_path, "nobody\x1b[2J", "malicious")
+    capsys.readouterr()
+
+    assert feedback.run(parsed(["--log", "--state-dir", str(tmp_path)])) == 0
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.search(rf"ada \(command\)  benign: scan at \S+ \({update.alert_id}\): benign; rule b-\w+ keeps", first)
+    assert "malicious: nobody" in second
+    assert ": refused: " in second
+    assert "\x1b" not in second
+
+
+def test_the_log_of_nothing_says_so(tmp_path, capsys):
+    assert feedback.run(parsed(["--log", "--state-dir", str(tmp_path)])) == 0
+    assert capsys.readouterr().out == "no verdict was given yet\n"
+
+
+@pytest.mark.parametrize("words", [[], ["x"], ["x", "benign", "--log"]])
+def test_half_a_command_line_is_refused(tmp_path, words):
+    with pytest.raises(UsageError):
+        feedback.run(parsed([*words, "--state-dir", str(tmp_path)]))
+
+
 def test_an_id_nobody_knows_is_told(tmp_path):
     with pytest.raises(DataMissing, match="no incident was recorded"):
         feedback_command(tmp_path, "x", "benign")
@@ -78,7 +115,7 @@ def test_an_id_nobody_knows_is_told(tmp_path):
 
 
 def test_the_record_is_bounded_and_forgets_the_oldest(tmp_path, monkeypatch):
-    monkeypatch.setattr(feedback, "MAX_INCIDENTS", 10)
+    monkeypatch.setattr(incident_record, "MAX_INCIDENTS", 10)
     made, record = Detector(make_bundle(), EmbeddingEngine()), IncidentRecord(tmp_path / RECORD_FILE)
     names = []
     for n in range(2 * TRIM_EVERY):

@@ -56,11 +56,16 @@ def state(tmp_path: Path) -> Path:
     with sqlite3.connect(tmp_path / "incidents.db") as db:
         db.execute("CREATE TABLE incidents (incident_id TEXT PRIMARY KEY, at_us INTEGER, content TEXT) WITHOUT ROWID")
         db.execute("CREATE TABLE messages (alert_id TEXT PRIMARY KEY, incident_id TEXT) WITHOUT ROWID")
-        for name, device in (("i-1", DEVICE), ("i-2", OTHER)):
+        db.execute("CREATE TABLE explanations (incident_id TEXT PRIMARY KEY, content TEXT) WITHOUT ROWID")
+        for name, device in (("i-1", DEVICE), ("i-2", OTHER), ("i-3", OTHER)):
+            peer = json.dumps({"flows": [{"src": address_bytes(DEVICE if name != "i-3" else OTHER).hex()}]})
+            db.execute("INSERT INTO explanations VALUES (?, ?)", (name, peer))
             content = json.dumps({"device": address_bytes(device).hex(), "note": "x" * 4000})
             db.execute("INSERT INTO incidents VALUES (?, 0, ?)", (name, content))
             db.execute("INSERT INTO messages VALUES (?, ?)", (f"a-{name}", name))
     db.close()
+    with (tmp_path / "verdicts.log").open("w") as log:
+        log.writelines(f'{{"device":"{device}"}}\n' for device in (OTHER, DEVICE))
     (tmp_path / "log").mkdir()
     lines = [eve_line(DEVICE, MAC), eve_line(OTHER, OTHER_MAC), eve_line(DEVICE, MAC, inside=True)]
     (tmp_path / "log" / "eve.json").write_text("\n".join(lines) + "\n")
@@ -96,7 +101,8 @@ WHOLE = {
     "devices.json": 1,
     "rules.json": 2,
     "outbox.db": 2,
-    "incidents.db": 1,
+    "incidents.db": 3,
+    "verdicts.log": 1,
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
@@ -126,7 +132,8 @@ def test_what_does_not_name_it_stays(state: Path):
     with Outbox_(state / "outbox.db") as outbox:
         assert [letter.alert_id for _, letter in outbox.after(0, 10)] == ["id-1"]
     with sqlite3.connect(state / "incidents.db") as db:
-        assert db.execute("SELECT alert_id FROM messages").fetchall() == [("a-i-2",)]
+        assert db.execute("SELECT alert_id FROM messages").fetchall() == [("a-i-2",), ("a-i-3",)]
+        assert db.execute("SELECT incident_id FROM explanations").fetchall() == [("i-3",)]
     db.close()
 
 

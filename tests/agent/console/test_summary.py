@@ -21,7 +21,7 @@ def outcome(*, opened: int = 0, evicted_flows: int = 0, evicted_devices: int = 0
         alerts_made=9,
     )
     delivery = Delivery()
-    delivery._dropped_unwritten = dropped
+    delivery._committer.dropped_unwritten = dropped
     return Outcome(
         captures=[Path("c.pcap")],
         bundle=make_bundle(),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from agent.monitoring.facts import (
-    DISK_EDGES_S,
-    LATENCY_EDGES_S,
     AgentFacts,
     BoardFacts,
     BundleFacts,
@@ -13,7 +11,6 @@ from agent.monitoring.facts import (
     DeviceFacts,
     EngineFacts,
     FlowFacts,
-    HistogramFacts,
     IncidentFacts,
     InterfaceFacts,
     Reading,
@@ -22,6 +19,7 @@ from agent.monitoring.facts import (
     SinkFacts,
     WindowFacts,
 )
+from agent.monitoring.histogram import DISK_EDGES_S, LATENCY_EDGES_S, HistogramFacts
 
 START_US = 1_790_000_000_000_000
 MAC = "02:00:00:aa:bb:cc"
@@ -135,6 +133,8 @@ def full_facts() -> AgentFacts:
             delivered=900,
             resent=3,
             dropped=(("rows", 2), ("age", 1)),
+            received=5,
+            refused=(("full", 3), ("topic", 1)),
             commit=HistogramFacts(DISK_EDGES_S, (0, 1, 50, 20, 5, 1, 0, 0, 0, 0), 0.4),
             acknowledge=HistogramFacts(LATENCY_EDGES_S, (10, 40, 5, 1, 0, 0, 0, 0, 0, 0, 0, 0), 0.9),
             sinks=(
@@ -163,6 +163,8 @@ def full_facts() -> AgentFacts:
         devices=DeviceFacts(
             devices=21, addresses=25, named=17, moves=2, takeovers=1, frames=400, refused=(("dns_loop", 1),), dropped=3
         ),
+        verdicts=(("applied", 2), ("replayed", 1)),
+        evidence=(("written", 4), ("left_out", 1), ("failed", 0)),
         clock_steps=1,
         wire_to_alert=HistogramFacts(LATENCY_EDGES_S, (0, 0, 2, 3, 3, 1, 0, 0, 0, 0, 0, 0), 2.5),
         stage_seconds=(("flows", 12.5), ("windows", 1.25), ("inference", 3.0)),

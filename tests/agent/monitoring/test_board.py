@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.monitoring.board import MAX_SENSORS, Board, BoardWatch
+from agent.monitoring.board import MAX_MODEL, MAX_SENSORS, Board, BoardWatch
 
 NANO = {
     "proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",
@@ -161,3 +161,15 @@ def test_a_watch_shows_what_it_saw_last_and_ends_when_told(plant):
 
     assert watch.latest.l4t == "R32.7.1"
     assert not watch._thread.is_alive()
+
+
+def test_a_long_name_of_a_board_is_kept_whole_and_one_without_an_end_is_not(plant):
+    kit = "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
+
+    whole = Board(plant({"proc/device-tree/model": f"{kit}\0"})).look().model
+    cut = Board(plant({"proc/device-tree/model": "x" * 4096})).look().model
+    hostile = Board(plant({"proc/device-tree/model": "a\x1b[2Jb\0"})).look().model
+
+    assert whole == kit
+    assert len(cut) == MAX_MODEL
+    assert hostile == "a\\x1b[2Jb"

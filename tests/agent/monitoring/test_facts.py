@@ -7,15 +7,11 @@ import dataclasses
 import pytest
 
 from agent.monitoring.facts import (
-    DISK_EDGES_S,
-    INFERENCE_EDGES_S,
-    LATENCY_EDGES_S,
     AgentFacts,
     FactsBoard,
     FlowFacts,
-    Histogram,
-    HistogramFacts,
 )
+from agent.monitoring.histogram import DISK_EDGES_S, INFERENCE_EDGES_S, LATENCY_EDGES_S, Histogram, HistogramFacts
 
 
 class Clock:

@@ -1,0 +1,109 @@
+"""The page to read first says what the results beside it say, and nothing of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results_page
+from benchmarks.results_page import PAGES, Results, page
+from benchmarks.table_pages import FOLDER
+
+SIDE = {
+    "tpr": 0.4375, "fpr": 0.00125, "auc": 0.9, "attacks_alerted": 9, "false_incidents_per_day": 0.0625,
+    "false_incidents_per_day_upper_bound": 0.25, "benign_captures": {"false_incidents_per_day_median": 0.0},
+}  # fmt: skip
+
+
+def mean(value, sd=None):
+    return {"mean": value, "sd": sd}
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    return tmp_path
+
+
+def write(folder, name, told):
+    (folder / f"{name}.json").write_text(json.dumps(told))
+
+
+def test_what_was_not_measured_is_said_to_be(folder):
+    text = page(Results(folder))
+
+    assert text.count("not measured") > 10
+    assert "`penstock-train networks` writes networks.json" in text
+    assert "NOT MET" not in text
+
+
+def test_a_papers_figure_stands_beside_ours_with_its_spread_and_the_forests(folder):
+    accuracy = {"detection": {"own": {"accuracy": mean(0.9912, 0.0004)}}}
+    forest = {"detection": {"own": {"accuracy": mean(0.9955)}}}
+    models = {
+        "cnn_self_attention": {"summary": accuracy, "runs": [{}, {}]},
+        "random forest": {"summary": forest, "runs": [{}]},
+    }
+    write(folder, "nsl-kdd", {"random": {"models": models, "marks": []}})
+
+    assert "| A | `cnn_self_attention` | 2 | accuracy | 0.985 | 0.9912 ± 0.0004 | 0.9955 |" in page(Results(folder))
+
+
+def test_models_of_several_seeds_are_one_line_and_the_shipped_bundle_stands_below(folder):
+    models = {
+        f"gru, seed {seed}": {"test": SIDE, "evaluation": SIDE | {"tpr": tpr}} for seed, tpr in ((1, 0.4), (2, 0.5))
+    }
+    write(folder, "networks", {"models": models})
+    write(folder, results_page.report_name(), {"sides": {side: {"total": SIDE} for side in ("test", "evaluation")}})
+    text = page(Results(folder))
+
+    assert "| gru | 2 | 0.4375 | 0.00125 | 0.45 |" in text
+    assert "as it ships** | 1 | 0.4375 |" in text
+    assert "| shipped bundle, captures of others: TPR over windows | 0.95 | 0.438 | NOT MET |" in text
+    assert "| 0.06 (below 0.25) | met |" in text
+
+
+def test_an_aim_of_false_incidents_is_met_by_its_bound_not_by_its_count(folder):
+    loud = SIDE | {"false_incidents_per_day": 0.5, "false_incidents_per_day_upper_bound": 1.5}
+    write(folder, results_page.report_name(), {"sides": {side: {"total": loud} for side in ("test", "evaluation")}})
+
+    assert "| 0.50 (below 1.50) | NOT MET |" in page(Results(folder))
+
+
+def test_what_was_missed_is_told_by_capture_the_most_first(folder):
+    sources = {
+        "found.pcap": {"windows_attack": 10, "tpr": 1.0, "attacks": 1, "attacks_alerted": 1},
+        "few.pcap": {"windows_attack": 10, "tpr": 0.5, "attacks": 1, "attacks_alerted": 1},
+        "many.pcap": {"windows_attack": 4000, "tpr": 0.25, "attacks": 1, "attacks_alerted": 0},
+        "quiet": {"windows_attack": 0, "tpr": None, "attacks": 0, "attacks_alerted": 0},
+    }
+    whole = {"test": {"total": SIDE}, "evaluation": {"total": SIDE, "sources": sources}}
+    write(folder, results_page.report_name(), {"sides": whole})
+
+    lines = [line for line in page(Results(folder)).splitlines() if ".pcap" in line]
+    assert lines == ["| many.pcap | 4,000 | 3,000 | 0 of 1 |", "| few.pcap | 10 | 5 | 1 of 1 |"]
+
+
+def test_the_command_writes_the_page_where_it_is_told(folder, capsys):
+    assert results_page.main(["--folder", str(folder)]) == 0
+
+    assert (folder / "README.md").read_text().startswith("# What was measured")
+    assert capsys.readouterr().out == f"{folder / 'README.md'}\n"
+
+
+def test_the_committed_page_tells_the_committed_figures():
+    committed, made = ((FOLDER / "README.md").read_text(), page(Results(FOLDER)))
+
+    assert committed.split("## Pages")[0] == made.split("## Pages")[0]
+
+
+def test_every_page_of_results_is_listed_the_unknown_ones_by_their_heading(folder):
+    (folder / "networks.md").write_text("# x")
+    (folder / "cats.md").write_text("# How cats sleep\n")
+    (folder / "README.md").write_text("# old")
+
+    listed = re.findall(r"- \[([\w-]+\.md)\]\(\1\): (.+)", page(Results(folder)))
+
+    assert listed == [("networks.md", dict(PAGES)["networks.md"]), ("cats.md", "How cats sleep")]

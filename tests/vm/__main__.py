@@ -1,0 +1,118 @@
+"""`make vm`: boots a Debian per way of installing, lets it live through it, and prints and writes what was seen.
+
+Wants root (debootstrap), QEMU, and the package (`make deb`), whose wheels deploy/install.sh uses too. Nothing of this
+machine changes but the folder of work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.vm.machine import CannotRun, boot, call, debian, need
+from tests.vm.page import faults, page, rows_of, table
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HERE: Final = Path(__file__).parent
+LIVES: Final = {"install": "deploy/install.sh", "deb": "The package"}
+SOMETHING_FAILED: Final = 1
+CANNOT_RUN: Final = 69
+
+
+def main() -> int:
+    """Run the lives asked for and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__.splitlines()[0])
+    parser.add_argument("lives", nargs="*", metavar="LIFE", help=f"{', '.join(LIVES)} (default: both)")
+    parser.add_argument("--deb", type=Path, metavar="FILE", help="default: the newest build/penstock_*_amd64.deb")
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache/vm", metavar="DIR")
+    parser.add_argument("--within", type=float, default=5400, metavar="S", help="how long a life may take (5400)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write the page of results there")
+    args = parser.parse_args()
+    try:
+        need("qemu-system-x86_64", "debootstrap", "mke2fs", "dpkg-deb")
+        package = args.deb or newest_package()
+        args.work.mkdir(parents=True, exist_ok=True)
+        debian(args.work)
+        said = {each: live(each, package=package, work=args.work, within_s=args.within) for each in args.lives or LIVES}
+    except CannotRun as exc:
+        print(f"vm: {exc}", file=sys.stderr)
+        return CANNOT_RUN
+    wrong = []
+    for each, text in said.items():
+        print(f"{LIVES[each]}\n" + "\n".join(table(rows_of(text))))
+        wrong += [f"{each}: {fault}" for fault in faults(rows_of(text), said=text)]
+    print("\n".join(wrong) or "every check holds")
+    if args.page:
+        args.page.write_text(page({LIVES[each]: text for each, text in said.items()}, facts=facts(args.work, package)))
+    return SOMETHING_FAILED if wrong else 0
+
+
+def newest_package() -> Path:
+    """Return the package built last."""
+    found = sorted((ROOT / "build").glob("penstock_*_amd64.deb"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise CannotRun("no build/penstock_*_amd64.deb: make deb")
+    return found[-1]
+
+
+def live(name: str, *, package: Path, work: Path, within_s: float) -> str:
+    """Let a guest live through one way of installing, and return what it printed."""
+    payload = work / name
+    shutil.rmtree(payload, ignore_errors=True)
+    payload.mkdir()
+    shutil.copy(HERE / "guest.sh", payload / "guest.sh")
+    shutil.copy(HERE / f"life_{name}.sh", payload / "script.sh")
+    if name == "deb":
+        shutil.copy(package, payload / "this.deb")
+        next_package(package, work=work, into=payload / "next.deb")
+    else:
+        call(["dpkg-deb", "-x", str(package), str(work / "unpacked")], within_s=300)
+        shutil.move(work / "unpacked/usr/lib/penstock/wheels", payload / "wheels")
+        shutil.rmtree(work / "unpacked")
+        for folder in ("deploy", "systemd", "docs"):
+            left_out = shutil.ignore_patterns("results", "*.png", "__pycache__")
+            shutil.copytree(ROOT / folder, payload / "source" / folder, ignore=left_out)
+    started = time.monotonic()
+    said = boot(work, payload=payload, within_s=within_s)
+    shutil.rmtree(payload)
+    (work / f"{name}.txt").write_text(said)
+    print(f"{LIVES[name]}: {time.monotonic() - started:,.0f} s", file=sys.stderr)
+    return said
+
+
+def next_package(package: Path, *, work: Path, into: Path) -> None:
+    """Pack the same files under a later version, with a line more in the configuration file."""
+    tree = work / "next-version"
+    shutil.rmtree(tree, ignore_errors=True)
+    call(["dpkg-deb", "-R", str(package), str(tree)], within_s=300)
+    control = tree / "DEBIAN/control"
+    control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 1:", 1))
+    with open(tree / "etc/penstock/agent.toml", "a") as file:
+        file.write("# A line of the next version.\n")
+    call(["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(into)], within_s=300)
+    shutil.rmtree(tree)
+
+
+def facts(work: Path, package: Path) -> dict[str, str]:
+    """Return where this was seen."""
+    emulator = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "guest": f"{(work / 'debian.txt').read_text()}, systemd as PID 1, {platform.machine()}",
+        "emulator": emulator.splitlines()[0],
+        "package": f"`{package.name}`, {package.stat().st_size / 1e6:.1f} MB",
+        "commit": commit.stdout.strip() or "not told",
+        "not in it": "time: the guest's clock is not the host's, so nothing here says how long anything takes",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The arm64 package on an aarch64 Debian without a board: `python -m tests.vm.aarch64 PACKAGE`.
+
+Programs of the other processor run by qemu-user, registered in a binfmt_misc of its own in a user namespace, so that
+this machine stays as it is (Linux 6.7 or later). The packages of the guest are unpacked and not configured, which would
+take an hour: dpkg is told to believe that they are there. It is far slower than a board: function, never time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from tests.vm.machine import SUITE, CannotRun, call, need
+from tests.vm.page import faults, rows_of, table
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HERE: Final = Path(__file__).parent
+INCLUDED: Final = ("python3", "libstdc++6", "libgcc-s1", "init-system-helpers")
+EMULATOR: Final = "/usr/bin/qemu-aarch64-static"
+# The ELF header of a program for aarch64, and which of its octets count; F: the emulator is opened once, here.
+MAGIC: Final = (
+    r":aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:"
+    r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:"
+    rf"{EMULATOR}:F"
+)
+TESTED: Final = (
+    *(f"tests/flowfeatures/test_{name}.py" for name in ("packet", "vector")),
+    *(f"tests/contracts/test_{name}.py" for name in ("bundle", "bundle_refusals", "classes", "ground_truth", "trust")),
+)
+
+
+def main() -> int:
+    """Install, test and remove, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.vm.aarch64", description=__doc__.splitlines()[0])
+    parser.add_argument("package", type=Path, metavar="DEB")
+    parser.add_argument("--work", type=Path, default=ROOT / ".cache/vm", metavar="DIR")
+    parser.add_argument("--within", type=float, default=5400, metavar="S", help="how long it may take (5400)")
+    parser.add_argument("--expected", type=Path, metavar="FILE", help="eve.json of the demo, made on this machine")
+    args = parser.parse_args()
+    try:
+        need("debootstrap", "dpkg-deb", "unshare", EMULATOR)
+        said = live(args.package, work=args.work.resolve(), within_s=args.within, expected=args.expected)
+    except CannotRun as exc:
+        print(f"aarch64: {exc}", file=sys.stderr)
+        return 69
+    wrong = faults(rows_of(said), said=said)
+    print("\n".join([*table(rows_of(said)), *wrong]))
+    return 1 if wrong else 0
+
+
+def unpacked(work: Path) -> Path:
+    """Return a folder with an aarch64 Debian's files, none of its packages configured."""
+    root = work / "arm64"
+    if (root / "unpacked").exists():
+        return root
+    shutil.rmtree(root, ignore_errors=True)
+    command = ["debootstrap", "--arch=arm64", "--foreign", "--variant=minbase", f"--include={','.join(INCLUDED)}"]
+    call([*command, SUITE, str(root)], within_s=3600)
+    finish(root)
+    return root
+
+
+def finish(root: Path) -> None:
+    """Unpack what debootstrap's first stage only fetched, and write what configuring would have."""
+    for package in sorted(root.glob("var/cache/apt/archives/*.deb")):
+        call(["dpkg-deb", "-x", str(package), str(root)], within_s=300)
+        package.unlink()
+    for name in ("passwd", "group"):
+        shutil.copy(root / f"usr/share/base-passwd/{name}.master", root / "etc" / name)
+    for folder in ("mnt", "opt", "tmp", "var/lib/dpkg/info", "var/lib/dpkg/updates"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/status").touch()
+    (root / "usr/bin/awk").unlink(missing_ok=True)
+    (root / "usr/bin/awk").symlink_to("mawk")
+    (root / "unpacked").touch()
+
+
+def live(package: Path, *, work: Path, within_s: float, expected: Path | None) -> str:
+    """Let the package live in the guest, and return what was printed."""
+    root = unpacked(work)
+    payload = root / "mnt"
+    shutil.copy(package, payload / "this.deb")
+    shutil.copy(HERE / "guest.sh", payload / "guest.sh")
+    shutil.copy(HERE / "life_aarch64.sh", payload / "script.sh")
+    for folder in ("tests", "docs"):
+        shutil.rmtree(payload / folder, ignore_errors=True)
+        shutil.copytree(ROOT / folder, payload / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (payload / "pyproject.toml").write_text(
+        re.sub(r"^addopts = .*$", 'addopts = "-q --import-mode=importlib -p no:cacheprovider"',
+               (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
+    )  # fmt: skip
+    if expected is not None:
+        shutil.copy(expected, payload / "expected.json")
+    wheels = payload / "test-wheels"
+    wheels.mkdir(exist_ok=True)
+    fetch = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--dest", str(wheels)]
+    # Pure Python, all of them: the same wheels for every processor.
+    fetch += ["--only-binary=:all:", "--platform=any", "--python-version=3.11", "pytest>=8", "hypothesis>=6.100,<6.150"]
+    call(fetch, within_s=600)
+    begin = (
+        f"mount -t binfmt_misc none {work} && printf '%s' '{MAGIC}' >{work}/register && "
+        f"mount -t proc proc {root}/proc && mount --rbind /dev {root}/dev && "
+        f"exec chroot {root} /bin/sh /mnt/script.sh {' '.join(TESTED)}"
+    )
+    mapped = ["--map-users=0,0,65536", "--map-groups=0,0,65536"]
+    command = ["unshare", "--user", *mapped, "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", begin]
+    with open(work / "aarch64.said", "w") as file:
+        run = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, timeout=within_s, check=False)
+    said = (work / "aarch64.said").read_text(errors="replace")
+    if run.returncode != 0 and not rows_of(said):
+        raise CannotRun(said[-600:])
+    return said
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""What the guest printed, as rows, and the page made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+OK = "ok"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check: its name, whether it held, and what was seen."""
+
+    name: str
+    state: str
+    seen: str
+
+
+def rows_of(said: str) -> list[Row]:
+    """Return the checks among the lines of the guest."""
+    split = (line.rstrip("\r").split("\t") for line in said.splitlines())
+    return [Row(cells[1], cells[2], cells[3]) for cells in split if len(cells) == 4 and cells[0] == "ROW"]
+
+
+def doctor_of(said: str) -> list[str]:
+    """Return what `penstock doctor` printed in the guest."""
+    marked = (line.rstrip("\r").partition("\t") for line in said.splitlines())
+    return [rest for mark, _, rest in marked if mark == "DOCTOR"]
+
+
+def faults(rows: Sequence[Row], *, said: str) -> list[str]:
+    """Return what is wrong with a run: checks that did not hold, and an end that was never reached."""
+    found = [f"{row.name}: {row.seen}" for row in rows if row.state != OK]
+    if not any(line.rstrip("\r").endswith(" s: end") for line in said.splitlines()):
+        found.append(f"the run broke off after {rows[-1].name if rows else 'nothing'}")
+    return found
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Give the rows as lines for a terminal."""
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        yield f"{row.state:<4}{row.name:<{width}}  {row.seen}"
+
+
+def page(lives: Mapping[str, str], *, facts: Mapping[str, str]) -> str:
+    """Return the page of results for what each life printed."""
+    parts = ["# Installed, killed, upgraded, removed\n"]
+    parts.append(
+        "Written by `make vm`: a Debian made by debootstrap boots in QEMU without KVM, its clock counting instructions,"
+        " and each way of installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
+    )
+    parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
+    for name, said in lives.items():
+        rows = rows_of(said)
+        held = sum(row.state == OK for row in rows)
+        parts.append(f"## {name}\n\n{held} of {len(rows)} checks hold.\n")
+        cells = [f"| {row.name} | {row.state} | {escaped(row.seen)} |" for row in rows]
+        parts.append("\n".join(["| check | | seen |", "| --- | --- | --- |", *cells]) + "\n")
+        if doctor := doctor_of(said):
+            parts.append("`penstock doctor` there:\n\n```\n" + "\n".join(doctor) + "\n```\n")
+    return "\n".join(parts)
+
+
+def escaped(text: str) -> str:
+    """Return a text that breaks no table."""
+    return text.replace("|", "\\|")

@@ -1,0 +1,63 @@
+"""What a guest printed becomes rows; a check that failed and a run that broke off are told, whatever else held."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.vm.page import Row, doctor_of, faults, page, rows_of, table
+
+HERE = Path(__file__).parent
+SAID = (
+    "0 s: install\r\nROW\tservice active\tok\tactive\r\nchatter\tof\tothers\n"
+    "ROW\texposure\tBAD\t9.6 | bad\nDOCTOR\tok    clock\n3 s: end\n"
+)
+
+
+def test_rows_are_read_among_everything_else_a_machine_prints():
+    assert rows_of(SAID) == [Row("service active", "ok", "active"), Row("exposure", "BAD", "9.6 | bad")]
+    assert doctor_of(SAID) == ["ok    clock"]
+
+
+def test_a_check_that_did_not_hold_is_a_fault_and_so_is_an_end_never_reached():
+    whole, broken_off = SAID, SAID.replace("3 s: end\n", "")
+
+    assert faults(rows_of(whole), said=whole) == ["exposure: 9.6 | bad"]
+    assert faults(rows_of(broken_off), said=broken_off)[1:] == ["the run broke off after exposure"]
+
+
+def test_a_guest_that_said_nothing_did_not_succeed():
+    assert faults([], said="") == ["the run broke off after nothing"]
+
+
+def test_the_table_and_the_page_show_every_row_and_how_many_held():
+    shown = page({"The package": SAID}, facts={"guest": "Debian"})
+
+    assert list(table(rows_of(SAID)))[1] == "BAD exposure        9.6 | bad"
+    assert "1 of 2 checks hold." in shown
+    assert "| exposure | BAD | 9.6 \\| bad |" in shown
+
+
+@pytest.mark.parametrize("script", sorted(HERE.glob("*.sh")), ids=lambda path: path.name)
+def test_shellcheck_has_nothing_to_say(script: Path):
+    checker = shutil.which("shellcheck")
+    if checker is None:
+        pytest.skip("no shellcheck")
+
+    # SC1091: guest.sh stands elsewhere in the guest. SC2034: its variables are used by what sources it.
+    command = [checker, "-s", "sh", "-e", "SC1091,SC2034", script]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize("life", ["life_install.sh", "life_deb.sh"])
+def test_each_life_goes_through_every_part_and_says_its_end(life: str):
+    parts = ("serving", "judged ", "examined", "reloaded", "credential", "killed", "whole_packets", "note end")
+
+    text = (HERE / life).read_text()
+
+    assert [part for part in parts if f"\n{part}" not in text] == []
