@@ -56,7 +56,7 @@ def _prepare(folder: Path, *, mode: str) -> None:
     bundle, now_us = default_bundle(), time.time_ns() // 1000
     values, lengths, device, label = _windows()
     mask = (np.arange(values.shape[1])[None, :] < lengths[:, None]).astype(np.float32)
-    thresholds = Thresholds(bundle.manifest.thresholds)
+    thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     scores = OnnxEngine(bundle).score(values, mask)
     margin = thresholds.margins(scores).known
     calm = np.flatnonzero((label == BENIGN) & (margin < -3.0))
