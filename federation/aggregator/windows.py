@@ -60,7 +60,7 @@ def server_windows(
         label = np.concatenate([each.label for each in windows]) if windows else np.zeros(0, np.int64)
         if not (label == BENIGN).any() or not (label > BENIGN).any():
             raise ConfigError(f"windows.{name}: its captures show no attack, or nothing benign; wanted both")
-        thresholds = Thresholds(bundle.manifest.thresholds)
+        thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         sets[name] = HoldOut(_embedding(windows, engine), label, thresholds)
         shown = _spread(windows)
     assert shown is not None

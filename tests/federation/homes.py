@@ -192,7 +192,7 @@ def uploads() -> Windows:
     values[:, :, heavy] *= 100
     mask = (np.arange(values.shape[1])[None] < windows.lengths[:, None]).astype(np.float32)
     scores = engine().score(values, mask)
-    margin = Thresholds(bundle().manifest.thresholds).margins(scores).known
+    margin = shipped_thresholds().margins(scores).known
     called = scores.probabilities[:, 1:].argmax(axis=1) + 1
     seen = Windows(values, windows.lengths, windows.device, windows.label, scores.embedding, margin)
     return seen.where((margin > 0) & (called == NAMES.index("exfiltration")))

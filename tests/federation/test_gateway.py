@@ -390,7 +390,9 @@ def test_a_stolen_verdict_leaves_only_as_far_as_no_anchor_is_unlearnt(home: Path
 
     report = json.loads(capsys.readouterr().out)
     assert report["share_of_step"] <= 0.25
-    assert report["judged_benign_over_after"] == report["judged_benign_over_before"] > 100
+    before, after = report["judged_benign_over_before"], report["judged_benign_over_after"]
+    assert before > 100
+    assert before - after <= 0.02 * before  # of the windows the account called benign
     assert report["after"]["anchors_over"] == report["before"]["anchors_over"] > 100
 
 

@@ -19,14 +19,13 @@ from contracts.bundle import default_bundle
 from contracts.head import head_of, read_head
 from contracts.trust import read_public_key
 from contracts.update import UpdateHeader, pack_update, read_call
-from detection.decide import Thresholds
 from exporter.sign import make_key
 from federation.aggregator.windows import ServerWindows, server_windows
 from federation.verdict import is_over
 from tests.broker import Broker
 from tests.delivery.certificates import Authority
 from tests.federation import homes
-from tests.federation.homes import DEMO, FALSE_ALARM, Windows, attacks, fill, uploads
+from tests.federation.homes import DEMO, FALSE_ALARM, Windows, attacks, fill, shipped_thresholds, uploads
 from tests.federation.street import FLEET, House, Townhall, calm, copy_state, until
 from tests.mosquitto_sample import as_sample
 from training.variants import Variant, make_variant
@@ -283,7 +282,7 @@ def test_what_three_of_five_mark_benign_is_gone_on_the_sixth_after_the_roll_out(
     until(lambda: sixth.serving.manifest.release == released, pump=street.pump, what="the sixth")
 
     assert "adopted" in states
-    thresholds = Thresholds(default_bundle().manifest.thresholds)
+    thresholds = shipped_thresholds()
     head, shipped = read_head(sixth.serving.model), read_head(default_bundle().model)
     assert is_over(shipped, alarm.embedding, thresholds).all()
     assert not is_over(head, alarm.embedding, thresholds).any()
@@ -360,7 +359,7 @@ def test_three_private_rounds_with_a_drop_out_and_kills_in_every_state(street: S
     assert "adopted" in states
     ((octets,),) = townhall.asked("SELECT head FROM fleet")
     head, shipped = head_of(np.frombuffer(octets, "<f4").astype(np.float32)), read_head(default_bundle().model)
-    assert not is_over(head, alarm.embedding, Thresholds(default_bundle().manifest.thresholds)).any()
+    assert not is_over(head, alarm.embedding, shipped_thresholds()).any()
     judging = street.windows().judging
     assert judging.found(head)["attacks"][0] >= judging.found(shipped)["attacks"][0]
     accepted = [each["kind"] for each in townhall.audit() if each["what"] == "accepted"]
