@@ -37,9 +37,9 @@ from benchmarks.harness import Spread
 from benchmarks.memory import cpu_s
 
 RATE_PER_S = 20_000
-WARM_S, EVERY_S, SCANS = 3.0, 3.0, 4
+WARM_S, EVERY_S, SCANS = 2.0, 2.5, 4
 PORTS, PROBES_PER_S = 200, 100
-POLL_S, MARGIN_S = 0.002, 3.0
+POLL_S, MARGIN_S = 0.002, 2.0
 MODULE = "benchmarks.finetune_beside"
 SCANNER = 0xCB007109  # 203.0.113.9
 FIRST_TARGET = 0xC0A8C80A  # 192.168.200.10: none of the busy devices

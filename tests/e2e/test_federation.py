@@ -157,10 +157,10 @@ def open_round(broker: Broker) -> None:
     """Put a signed call and its anchors on the broker."""
     from tests.federation.test_gateway import anchors  # builds them from the demo's windows
 
-    now_us = time.time_ns() // 1000
+    now_us, head = time.time_ns() // 1000, homes.read_head(homes.bundle().model)
     told = homes.pack_call(
-        homes.call_header(kept=363, opened_us=now_us - 1, deadline_us=now_us + DAY_US),
-        homes.read_head(homes.bundle().model),
+        homes.call_header(kept=head.flat.size, opened_us=now_us - 1, deadline_us=now_us + DAY_US),
+        head,
         KEY,
     )
     sha256 = homes.bundle().manifest_sha256

@@ -337,7 +337,7 @@ def test_without_options_and_without_an_agent_it_says_what_is_wanted(home: Path)
 def test_drift_is_a_reason_to_learn_and_the_wish_for_the_run_is_gone(home: Path, capsys: pytest.CaptureFixture[str]):
     finetune(home)
     for path in (home / "federation" / "in").glob("*.call"):
-        path.write_bytes(call_of(KEY, kept=363, round=2)[0])
+        path.write_bytes(call_of(KEY, kept=PARAMETERS, round=2)[0])
     capsys.readouterr()
     given = ["--state-dir", str(home), "--aggregators", str(home.parent / "aggregators"), "--fleet", FLEET,
              "--gateway", "attic", "--json"]  # fmt: skip
