@@ -45,7 +45,7 @@ SCANNER = 0xCB007109  # 203.0.113.9
 FIRST_TARGET = 0xC0A8C80A  # 192.168.200.10: none of the busy devices
 PROTO_AT, OFFSET_AT, FLAGS_AT, TCP = 23, 46, 47, 6
 SYN, RST_ACK = 0x02, 0x14
-AGENT_NICE, TRAINER_NICE = -5, 15  # as the units say
+NICE = {"agent": -5, "trainer": 15}  # as the units say
 LOW_PRIORITY = ("ionice", "-c", "3", "chrt", "--batch", "0")
 CAPTION = "penstock run at 20 kpps on a veth pair, alone and with penstock-finetune learning beside it at low priority"
 
@@ -109,7 +109,7 @@ def training(folder: Path | None, *, shift: int) -> Iterator[Trained]:
     if folder is None:
         yield done
         return
-    command = ["nice", "-n", str(TRAINER_NICE + shift), *LOW_PRIORITY, sys.executable, "-m", MODULE, "train"]
+    command = ["nice", "-n", str(NICE["trainer"] + shift), *LOW_PRIORITY, sys.executable, "-m", MODULE, "train"]
     with subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, text=True, env=_environment()) as trainer:
         try:
             yield done
@@ -210,7 +210,7 @@ def _text(address: int) -> str:
 @contextlib.contextmanager
 def _agent(cable: Cable, folder: Path, *, shift: int) -> Iterator[subprocess.Popen[str]]:
     options = ["--interface", cable.far, "--home-net", "192.168.0.0/16", "--eve", f"{folder}/eve.json"]
-    command = ["nice", "-n", str(AGENT_NICE + shift), *cable.python(cable.far, "agent.cli", "run", *options)]
+    command = ["nice", "-n", str(NICE["agent"] + shift), *cable.python(cable.far, "agent.cli", "run", *options)]
     agent = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     try:
         assert agent.stderr is not None
@@ -271,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "caption": CAPTION,
         "machine": harness.fingerprint(["numpy", "onnxruntime"]),
         "rate_per_s": RATE_PER_S,
-        "nice": {"agent": AGENT_NICE + args.shift, "trainer": TRAINER_NICE + args.shift},
+        "nice": {name: os.nice(0) + own + args.shift for name, own in NICE.items()},
         "sides": measured(runs=args.runs, shift=args.shift),
     }
     harness.write_json(result, harness.result_path("finetune_beside", "json", keep=args.keep))
