@@ -285,6 +285,7 @@ PAGES: Final = (
     ("compression.md", "int8 storage, pruning, the same size from scratch"),
     ("nsl-kdd.md", "NSL-KDD: the papers' protocol, attack kinds left out"),
     ("cicids2017.md", "CICIDS2017 in both formats: random, by time, attack kinds left out"),
+    ("gru-release-3.md", "what release 3 finds, beside release 2, and where it fails"),
     ("gru-release-2.md", "what release 2 found, and where it failed"),
     ("gru-release-2-report.md", "the report of release 2"),
     ("gru-release-3-candidates.md", "what was tried since, and why it does not ship"),
