@@ -18,9 +18,9 @@ examples:
   sudo penstock forget 192.168.1.23 --dry-run
   sudo systemctl stop penstock && sudo penstock forget aa:bb:cc:dd:ee:ff; sudo systemctl start penstock
 
-DEVICE is an address, a MAC, or the name that `penstock status` shows: one leads to the others. State, rules, incidents,
-waiting alerts, eve.json and its rotated files lose what names it. What was sent before (broker, SIEM, the journal) and
-backups are not reached. A device that is still on the network is seen anew.
+DEVICE is an address, a MAC, or the name that `penstock status` shows: one leads to the others. State, rules, verdicts,
+incidents with their packets, waiting alerts, eve.json and its rotated files lose what names it. What was sent before
+(broker, SIEM, the journal) and backups are not reached. A device that is still on the network is seen anew.
 """
 STATE_DIR = Path("/var/lib/penstock")
 

@@ -72,6 +72,7 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "log" / "eve.json.1").write_text(lines[0] + "\n")
     (tmp_path / "outbox.db.aside-1").write_text(f"something {MAC} something")
     (tmp_path / "rules.json.aside").write_text(OTHER)
+    (tmp_path / "incidents.db.damaged").write_text(f"torn {MAC} torn")
     return tmp_path
 
 
@@ -106,6 +107,7 @@ WHOLE = {
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
+    "incidents.db.damaged": 1,
 }
 
 
