@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "c4ca439fed272cc956170cfba790d3f334303f958dac6cb83bfacc1a61980257"
+DEFAULT_MANIFEST_SHA256: Final[str] = "ae4b9a5a665207ffa02b69cbee7b51d18c46e512ff87acf84b9528de2a853c36"

@@ -282,8 +282,13 @@ def predict(network: Network, windows: WindowSet) -> NDArray[np.float32]:
     """Return class probabilities float32[N, C] of raw windows."""
     found = np.zeros((len(windows), len(HEAD_NAMES)), np.float32)
     mask = windows.mask
-    with torch.no_grad():
-        for start in range(0, len(windows), 2048):
-            part = slice(start, start + 2048)
-            found[part] = network(torch.from_numpy(windows.values[part]), torch.from_numpy(mask[part])).numpy()
+    for start in range(0, len(windows), 2048):
+        part = slice(start, start + 2048)
+        found[part] = probabilities_of(network, windows.values[part], mask[part])
     return found
+
+
+def probabilities_of(network: Network, values: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return class probabilities float32[B, C] of raw windows float32[B, W, F] with their mask."""
+    with torch.no_grad():
+        return np.asarray(network(torch.from_numpy(values), torch.from_numpy(mask)).numpy(), np.float32)

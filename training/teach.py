@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
+from training.choosing import benign_probabilities
 from training.datasets import WindowSet, gather
 from training.evaluate import auc
-from training.fit import FitSettings, Fitted, fit, predict
+from training.fit import FitSettings, Fitted, fit, predict, probabilities_of
 from training.splits import TEACHING_SIDES, Splits
 from training.thresholds import Chosen, choose, detected
 from training.unknown_teach import unknown_of
@@ -47,8 +49,9 @@ def teach(
             raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
     fitted = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
     kept = min(fitted, key=lambda each: each.validation_loss)
+    choices = [choose(benign_probabilities(partial(probabilities_of, each.network), captures)) for each in fitted]
+    chosen = choices[fitted.index(kept)]
     plain = plain_benign(captures, sets["validation"])
-    chosen = choose(_probabilities(kept, plain))
     unknown_arrays, unknown_facts, unknown_threshold = unknown_of(kept.network, sets["train"], plain)
     facts = {
         "schema_id": SCHEMA_ID,
@@ -58,7 +61,7 @@ def teach(
         "history": kept.history,
         "benign_medians": [float(value) for value in kept.benign_medians],
         "data": data_used(captures, splits, sets["train"]),
-        "figures": _figures_of(fitted, kept, sets, plain=plain),
+        "figures": _figures_of(fitted, kept, sets, choices=choices),
         "training_commit": training_commit(),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         **chosen.facts(),
@@ -85,10 +88,6 @@ def plain_benign(captures: CapturesBySide, windows: WindowSet) -> dict[str, Wind
     sources = np.array([source_of.get(name, "") for name in windows.groups])[windows.group]
     benign = windows.label == BENIGN
     return {source: windows.where(benign & (sources == source)) for source in sorted(set(source_of.values()))}
-
-
-def _probabilities(fitted: Fitted, windows: dict[str, WindowSet]) -> dict[str, NDArray[np.float32]]:
-    return {source: predict(fitted.network, each) for source, each in windows.items()}
 
 
 def data_used(captures: CapturesBySide, splits: Splits, train: WindowSet) -> list[dict[str, Any]]:
@@ -120,17 +119,17 @@ def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64],
 
 
 def _figures_of(
-    fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet], *, plain: dict[str, WindowSet]
+    fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet], *, choices: Sequence[Chosen]
 ) -> dict[str, Any]:
     """Return the kept network's figures per side, with the spread of tpr and auc over all seeds."""
     figures: dict[str, Any] = {}
     for side in FIGURE_SIDES:
         if not len(sets[side]):
             continue
-        per_seed = []
-        for each in fitted:
-            chosen = choose(_probabilities(each, plain))
-            per_seed.append(window_figures(predict(each.network, sets[side]), sets[side].label, chosen))
+        per_seed = [
+            window_figures(predict(each.network, sets[side]), sets[side].label, chosen)
+            for each, chosen in zip(fitted, choices, strict=True)
+        ]
         own = per_seed[list(fitted).index(kept)]
         spread = {
             f"{name}_{word}_of_seeds": pick(values)

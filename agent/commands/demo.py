@@ -33,7 +33,8 @@ MAX_NAMED = 3
 
 EPILOG = f"""\
 Alerts are written to {EVE_FILE} in the current directory. The exit code is {FOUND_OTHERWISE} where an attack of the
-ground truth was not found, or something was found that is none.
+ground truth was not found, or something was found that is none. An attack that was found may have been called
+something else as well: that is told, and is no false alarm.
 
 examples:
   penstock demo
@@ -95,11 +96,18 @@ def write_verdict(truth: GroundTruth, incidents: list[IncidentUpdate], stream: T
         stream.write(f"  {_verdict(attack)}\n")
     explained = {incident.incident_id for attack in attacks for incident in attack.incidents}
     others = [incident for incident in incidents if incident.incident_id not in explained]
+    false = 0
     for incident in others:
+        same = next((each for each in attacks if each.incidents and _is_between(each.condition, incident)), None)
+        if same is not None:
+            name = NAMES[same.condition.class_index]
+            stream.write(f"  also    {incident.class_name}: said of the same {name} by {same.attacker}\n")
+            continue
+        false += 1
         stream.write(paint(f"  false alarm: {incident.class_name} at {address_text(incident.device)}", RED) + "\n")
-    if not others:
+    if not false:
         stream.write("  nothing else was raised\n")
-    return not others and all(attack.incidents for attack in attacks)
+    return not false and all(attack.incidents for attack in attacks)
 
 
 def attacks_of(truth: GroundTruth, incidents: list[IncidentUpdate]) -> list[Attack]:
@@ -121,11 +129,14 @@ def _named(hosts: list[str] | None) -> str:
 
 def _is_it(condition: Condition, incident: IncidentUpdate) -> bool:
     """Return whether an incident is an attack: its class, its time, and its attacker and victim the right way round."""
+    return incident.class_index == condition.class_index and _is_between(condition, incident)
+
+
+def _is_between(condition: Condition, incident: IncidentUpdate) -> bool:
+    """Return whether an incident is of an attack's time and ends, whatever it is called."""
     flow = RecordView(np.array([incident.parties.flow]))
-    return (
-        incident.class_index == condition.class_index
-        and bool(condition.match(flow)[0])
-        and bool(condition.attacker.hold(flow, "src")[0] and condition.victim.hold(flow, "dst")[0])
+    return bool(condition.match(flow)[0]) and bool(
+        condition.attacker.hold(flow, "src")[0] and condition.victim.hold(flow, "dst")[0]
     )
 
 

@@ -111,7 +111,8 @@ def finetune(
     report = Report(round=None if call is None else call.header.round)
     base = read_head(bundle.model) if call is None else call.head
     examples = gather(book, verdicts, engine, window=bundle.manifest.window, now_us=now_us, anchors=anchors)
-    trained = train(base, examples, Thresholds(bundle.manifest.thresholds), report, settings)
+    thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+    trained = train(base, examples, thresholds, report, settings)
     if trained.head is None:
         report.outcome, report.why = "refused", trained.why
         return report

@@ -57,13 +57,13 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
+    with contextlib.suppress(OSError):
+        os.nice(LOW_PRIORITY)
     return run_program(NAME, lambda: run(_parser().parse_args(argv)))
 
 
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
-    with contextlib.suppress(OSError):
-        os.nice(LOW_PRIORITY)
     report = _report(args, root=root, now_us=time.time_ns() // 1000)
     if args.json:
         print(json.dumps(asdict(report), indent=1, sort_keys=True, allow_nan=False))

@@ -25,7 +25,7 @@ from contracts.update import (
     read_call,
     read_update,
 )
-from tests.federation.homes import FLEET, NOW_US, bundle, call_header, call_of
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, bundle, call_header, call_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -63,7 +63,7 @@ def test_an_update_is_read_as_it_was_packed_and_is_small():
 
 
 def test_a_call_carries_the_head_exactly_and_fits():
-    head = head_of(np.random.default_rng(0).normal(size=363).astype(np.float32))
+    head = head_of(np.random.default_rng(0).normal(size=PARAMETERS).astype(np.float32))
 
     message, call = call_of(KEY, head)
 

@@ -55,6 +55,14 @@ def bundle() -> Bundle:
     return default_bundle()
 
 
+PARAMETERS = read_head(default_bundle().model).flat.size
+
+
+def shipped_thresholds() -> Thresholds:
+    """Return those the shipped bundle begins with."""
+    return Thresholds(bundle().manifest.thresholds, score=bundle().manifest.score)
+
+
 @functools.cache
 def engine() -> OnnxEngine:
     return OnnxEngine(bundle())
@@ -82,7 +90,7 @@ def demo() -> Windows:
         device=np.concatenate([each.device for each in batches]),
         label=np.concatenate([each.label for each in batches]).astype(np.int64),
         embedding=scores.embedding,
-        margin=Thresholds(bundle().manifest.thresholds).margins(scores).known,
+        margin=shipped_thresholds().margins(scores).known,
     )
 
 
@@ -134,7 +142,7 @@ def _sample(
 def hold_out(which: Windows | None = None) -> HoldOut:
     """Return the demo's windows as an aggregator's hold-out."""
     windows = which or demo().where(demo().label >= 0)
-    return HoldOut(windows.embedding, windows.label, Thresholds(bundle().manifest.thresholds))
+    return HoldOut(windows.embedding, windows.label, shipped_thresholds())
 
 
 def trust(folder: Path, key: Ed25519PrivateKey, name: str = "aggregator") -> Path:

@@ -14,7 +14,6 @@ from contracts.anchors import pack_anchors
 from contracts.samples import SAMPLES_FILE, SampleBook
 from contracts.signed import MessageRefused
 from contracts.update import UpdateHeader, pack_update, read_call
-from detection.decide import Thresholds
 from federation.aggregator.anchors import choose
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.release import HoldOut
@@ -24,7 +23,19 @@ from federation.gateway.labels import gather
 from federation.gateway.learn import fine_tune
 from federation.gateway.program import main
 from tests.federation import homes
-from tests.federation.homes import FALSE_ALARM, FLEET, NOW_US, Windows, attacks, bundle, demo, fill, trust
+from tests.federation.homes import (
+    FALSE_ALARM,
+    FLEET,
+    NOW_US,
+    PARAMETERS,
+    Windows,
+    attacks,
+    bundle,
+    demo,
+    fill,
+    shipped_thresholds,
+    trust,
+)
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 HOUR_US = 3_600_000_000
@@ -73,7 +84,7 @@ class World:
         self.ledger = Ledger(folder / "aggregator.db")
         settings = RoundSettings(quorum=3, lasts_us=HOUR_US)
         self.rounds = Rounds(self.ledger, bundle(), fleet=FLEET, key=KEY, settings=settings)
-        thresholds = Thresholds(bundle().manifest.thresholds)
+        thresholds = shipped_thresholds()
         taught, judged = half(0), half(1)
         self.hold_out = HoldOut(judged.embedding, judged.label, thresholds)
         self.teaching = HoldOut(taught.embedding, taught.label, thresholds)
@@ -130,8 +141,9 @@ class World:
             made_us=self.now_us,
         )  # fmt: skip
         self.rounds.submit(pack_update(header, steps, key), sender=HOSTILE, now_us=self.now_us)
+        too_long = pack_update(header, np.full(PARAMETERS, 127, np.int8), key)
         with pytest.raises(MessageRefused, match="norm"):
-            self.rounds.submit(pack_update(header, np.full(363, 127, np.int8), key), sender=HOSTILE, now_us=self.now_us)
+            self.rounds.submit(too_long, sender=HOSTILE, now_us=self.now_us)
 
 
 def unchecked(world: World, name: str) -> int:

@@ -19,7 +19,6 @@ from contracts.head import read_head
 from contracts.samples import SAMPLES_FILE, SampleBook
 from contracts.signed import verify
 from contracts.update import MAX_UPDATE_BYTES, check_answers, read_update
-from detection.decide import Thresholds
 from detection.state import StateRefused
 from federation.aggregator.anchors import choose
 from federation.gateway import desk as desk_module
@@ -33,6 +32,7 @@ from tests.federation.homes import (
     FALSE_ALARM,
     FLEET,
     NOW_US,
+    PARAMETERS,
     attacks,
     bundle,
     call_of,
@@ -40,6 +40,7 @@ from tests.federation.homes import (
     engine,
     fill,
     near_alarms,
+    shipped_thresholds,
     trust,
 )
 
@@ -54,7 +55,7 @@ def gathered(state_dir: Path, verdicts: dict, anchors: Anchors | None = None) ->
 
 def anchors() -> Anchors:
     windows = demo().where(demo().label >= 0)
-    thresholds = Thresholds(bundle().manifest.thresholds)
+    thresholds = shipped_thresholds()
     return choose(windows.embedding, windows.label, head=read_head(bundle().model), thresholds=thresholds)
 
 
@@ -283,7 +284,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     trust(tmp_path / "aggregators", KEY)
     inbox = state / "federation" / "in"
     inbox.mkdir(parents=True)
-    (inbox / "1.call").write_bytes(call_of(KEY, kept=363)[0])
+    (inbox / "1.call").write_bytes(call_of(KEY, kept=PARAMETERS)[0])
     told = pack_anchors(anchors(), fleet=FLEET, bundle_sha256=bundle().manifest_sha256, key=KEY)
     (inbox / "1.anchors").write_bytes(told)
     return state
@@ -306,7 +307,7 @@ def test_a_round_is_answered_with_a_small_signed_update_that_the_aggregator_take
     report = json.loads(capsys.readouterr().out)
     (path,) = (home / "federation" / "out").iterdir()
     update = read_update(path.read_bytes())
-    check_answers(update, call_of(KEY, kept=363)[1])
+    check_answers(update, call_of(KEY, kept=PARAMETERS)[1])
     assert verify(update.parts, own_key(home / "federation").public_key())
     assert (report["outcome"], report["update_bytes"]) == ("sent", path.stat().st_size)
     assert path.stat().st_size < MAX_UPDATE_BYTES
@@ -359,7 +360,7 @@ def test_without_anchors_a_false_alarm_would_cost_attacks_that_look_like_it(tmp_
         head, found.embedding[found.is_learnt], found.label[found.is_learnt], found.weight[found.is_learnt]
     )
 
-    guessing, thresholds = attacks("brute_force").embedding, Thresholds(bundle().manifest.thresholds)
+    guessing, thresholds = attacks("brute_force").embedding, shipped_thresholds()
     assert is_over(head, guessing, thresholds).sum() == len(guessing)
     assert is_over(tuned, guessing, thresholds).sum() < len(guessing) / 2
 
@@ -424,7 +425,7 @@ def test_a_delta_is_of_the_call_s_head_and_not_of_the_bundle_s(home: Path):
     moved = head.flat + np.float32(0.01)
     from contracts.head import head_of
 
-    (home / "federation" / "in" / "2.call").write_bytes(call_of(KEY, head_of(moved), round=2, kept=363)[0])
+    (home / "federation" / "in" / "2.call").write_bytes(call_of(KEY, head_of(moved), round=2, kept=PARAMETERS)[0])
 
     finetune(home)
 

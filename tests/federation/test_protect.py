@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from contracts.update import Call, UpdateHeader, check_answers, pack_update, read_update
 from federation.privacy.protect import protect, restored
-from tests.federation.homes import FLEET, NOW_US, call_of
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, call_of
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-P = 363
 
 
 def call(**changes: object) -> Call:
@@ -21,10 +20,10 @@ def call(**changes: object) -> Call:
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 10_000), size=st.floats(1e-3, 1e3), kept=st.integers(1, P))
+@given(seed=st.integers(0, 10_000), size=st.floats(1e-3, 1e3), kept=st.integers(1, PARAMETERS))
 def test_whatever_was_learnt_the_aggregator_takes_what_leaves(seed: int, size: float, kept: int):
     asked = call(kept=kept)
-    delta = (np.random.default_rng(seed).standard_t(1.5, P) * size).astype(np.float32)
+    delta = (np.random.default_rng(seed).standard_t(1.5, PARAMETERS) * size).astype(np.float32)
 
     protected = protect(delta, asked)
 
@@ -35,7 +34,7 @@ def test_whatever_was_learnt_the_aggregator_takes_what_leaves(seed: int, size: f
 
 def test_what_is_sent_and_what_stays_is_the_clipped_delta():
     asked = call(kept=90)
-    delta = np.random.default_rng(1).normal(0, 0.02, P).astype(np.float32)
+    delta = np.random.default_rng(1).normal(0, 0.02, PARAMETERS).astype(np.float32)
 
     protected = protect(delta, asked)
 
@@ -46,8 +45,8 @@ def test_what_is_sent_and_what_stays_is_the_clipped_delta():
 
 
 def test_over_rounds_error_feedback_sends_what_thinning_and_rounding_kept_back():
-    delta = np.random.default_rng(2).normal(0, 0.004, P).astype(np.float32)
-    residual, total = None, np.zeros(P)
+    delta = np.random.default_rng(2).normal(0, 0.004, PARAMETERS).astype(np.float32)
+    residual, total = None, np.zeros(PARAMETERS)
 
     for number in range(200):
         asked = call(kept=90, seed=f"{number:064x}", clip_norm=5.0)
@@ -61,14 +60,14 @@ def test_over_rounds_error_feedback_sends_what_thinning_and_rounding_kept_back()
 
 
 def test_without_error_feedback_small_steps_would_be_lost():
-    delta = np.full(P, 0.003, np.float32)  # below half a step of 1/127
-    asked = call(kept=P)
+    delta = np.full(PARAMETERS, 0.003, np.float32)  # below half a step of 1/127
+    asked = call(kept=PARAMETERS)
 
     assert not protect(delta, asked).steps.any()
-    assert protect(delta, asked, residual=np.full(P, 0.003, np.float32)).steps.all()
+    assert protect(delta, asked, residual=np.full(PARAMETERS, 0.003, np.float32)).steps.all()
 
 
-@pytest.mark.parametrize("wrong", [np.zeros(P - 1, np.float32), np.full(P, np.nan, np.float32)])
+@pytest.mark.parametrize("wrong", [np.zeros(PARAMETERS - 1, np.float32), np.full(PARAMETERS, np.nan, np.float32)])
 def test_what_is_no_delta_is_refused(wrong: np.ndarray):
     with pytest.raises(ValueError, match="finite numbers"):
         protect(wrong, call())

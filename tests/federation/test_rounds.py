@@ -213,7 +213,7 @@ def test_a_head_that_finds_fewer_attacks_is_not_adopted(fleet: Fleet):
     closed = fleet.rounds.close(now_us=LATER_US, hold_out=hold_out())
 
     assert closed.state == "refused"
-    assert "windows of attacks found, before 349" in closed.why
+    assert "windows of attacks found, before" in closed.why
     assert fleet.rounds.head.sha256 == before.sha256
 
 

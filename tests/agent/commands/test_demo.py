@@ -89,6 +89,15 @@ def test_an_attack_is_missed_where_the_incident_says(tmp_path: Path, row: Row, n
     assert lines[1].startswith(f"false alarm: {name} at ")
 
 
+def test_an_attack_that_was_found_may_have_another_name_as_well(tmp_path: Path):
+    found, also = incidents_of(Row(OUTSIDE, CAMERA)), incidents_of(Row(OUTSIDE, CAMERA), name="botnet")
+
+    is_right, lines = verdict(truth_of(tmp_path, scan_of(CAMERA)), found + also)
+
+    assert is_right
+    assert lines[1:] == [f"also    botnet: said of the same scan by {OUTSIDE}", "nothing else was raised"]
+
+
 def test_an_incident_at_another_time_is_a_false_alarm(tmp_path: Path):
     later = scan_of(CAMERA, start=T0_S + 100, end=T0_S + 200)
 
