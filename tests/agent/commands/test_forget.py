@@ -260,4 +260,4 @@ def test_a_device_that_is_named_nowhere_is_no_error(tmp_path: Path, capsys: pyte
     code = run("10.9.9.9", "--state-dir", str(tmp_path))
 
     assert code == 0
-    assert capsys.readouterr().out.endswith("  nothing\n")
+    assert capsys.readouterr().out.endswith(": not named in anything kept here\n")
