@@ -123,8 +123,11 @@ def facts(work: Path, package: Path, *, is_container: bool) -> dict[str, str]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    release = (work / "debian.txt").read_text()
+    if is_container:
+        release = release.partition(",")[0]
     return {
-        "guest": f"{(work / 'debian.txt').read_text()}, systemd as PID 1, {platform.machine()}",
+        "guest": f"{release}, {platform.machine()}",
         "booted by": booted,
         "package": f"`{package.name}`, {package.stat().st_size / 1e6:.1f} MB",
         "commit": commit.stdout.strip() or "not told",

@@ -49,8 +49,8 @@ def page(lives: Mapping[str, str], *, facts: Mapping[str, str]) -> str:
     """Return the page of results for what each life printed."""
     parts = ["# Installed, killed, upgraded, removed\n"]
     parts.append(
-        "Written by `make vm`: a Debian made by debootstrap boots with systemd as PID 1, and each way of installing"
-        " goes through its life there ([how](../install.md), `tests/vm/`).\n"
+        "Written by `python -m tests.vm --page`: a Debian made by debootstrap boots with systemd as PID 1, and each way of"
+        " installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
     )
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
     for name, said in lives.items():
