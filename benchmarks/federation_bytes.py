@@ -76,7 +76,8 @@ class _Fleet:
             self.rounds.enrol(name, key.public_key(), now_us=BEGUN_US)
         head = self.rounds.head
         nothing = np.zeros((2, head.embedding), np.float32)
-        self._hold_out = HoldOut(nothing, np.array([0, 1]), Thresholds(bundle.manifest.thresholds))
+        thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+        self._hold_out = HoldOut(nothing, np.array([0, 1]), thresholds)
         self._rng = np.random.default_rng(1)
         self._now_us = BEGUN_US
 

@@ -25,6 +25,7 @@ FLEET: Final = "homes"
 WINDOWS: Final = 2000
 OF_INCIDENT: Final = 100
 SPACING_US: Final = 480_000_000
+CLASS: Final = "flood"
 INCIDENT: Final = "00000000-0000-7000-8000-0000000000a1"
 
 
@@ -45,7 +46,7 @@ def _prepare(folder: Path, *, mode: str) -> None:
 
     from contracts.anchors import pack_anchors
     from contracts.bundle import default_bundle
-    from contracts.classes import BENIGN
+    from contracts.classes import BENIGN, NAMES
     from contracts.samples import DAY_US, SAMPLES_FILE, Sample, SampleBook
     from detection.decide import Thresholds
     from detection.onnx_engine import OnnxEngine
@@ -56,11 +57,11 @@ def _prepare(folder: Path, *, mode: str) -> None:
     bundle, now_us = default_bundle(), time.time_ns() // 1000
     values, lengths, device, label = _windows()
     mask = (np.arange(values.shape[1])[None, :] < lengths[:, None]).astype(np.float32)
-    thresholds = Thresholds(bundle.manifest.thresholds)
+    thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     scores = OnnxEngine(bundle).score(values, mask)
     margin = thresholds.margins(scores).known
     calm = np.flatnonzero((label == BENIGN) & (margin < -3.0))
-    alarm = np.flatnonzero((label > BENIGN) & (margin > 0))
+    alarm = np.flatnonzero((label == NAMES.index(CLASS)) & (margin > 0))
     with SampleBook(folder / SAMPLES_FILE, write=True) as book:
         for turn in range(WINDOWS):
             is_alarm = turn < OF_INCIDENT

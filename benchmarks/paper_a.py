@@ -245,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rounds", type=int, default=ROUNDS, help="rounds, or passes of the centralised runs (%(default)s)"
     )
     made.add_argument(
-        "--share", type=float, default=0.05, help="of its rows that a client sees in a round (%(default)s)"
+        "--share", type=float, default=0.1, help="of its rows that a client sees in a round (%(default)s)"
     )
     made.add_argument("--only", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN", help=", ".join(RUNS))
     made.add_argument("--seed", type=int, default=1, help="of split, clients, weights and order (%(default)s)")

@@ -41,9 +41,9 @@ def page(result: Mapping[str, Any]) -> str:
         f"{result['rounds']} rounds, FedAvg by rows, SGD 0.01, batches of 32, attack against normal.",
         "",
         f"What it leaves open: {result['split']} (rows: {rows}; one seed);",
-        "41 columns as 41 steps of one value, symbols by their place in the alphabet, min-max; weights begin as He et al.",
-        "draw them, since from torch's own plain SGD at 0.01 does not get away from guessing in this many steps; clients",
-        "have equal parts of the rows at random.",
+        "41 columns as 41 steps of one value, symbols by their place in the alphabet, min-max; weights begin as He et",
+        "al. draw them, since from torch's own plain SGD at 0.01 did not get away from guessing in this many steps;",
+        "clients have equal parts of the rows at random.",
         "",
     ]
     if result["share"] < 1.0:
@@ -65,8 +65,8 @@ def page(result: Mapping[str, Any]) -> str:
     told += [
         "",
         "MB: float32 down to every client and up again, in every round, and nothing else. The paper's 55.2 MB are",
-        "6,900 numbers both ways or 13,800 one way; a network of its layers has more. Our own rounds, of the head alone,",
-        "weigh [less](federation.md).",
+        "6,900 numbers both ways or 13,800 one way; a network of its layers has more. Our own rounds, of the head",
+        "alone, weigh [less](federation.md).",
         "",
         "![accuracy and loss over rounds](paper-a-convergence.png)",
         "![mean attention by column](paper-a-attention.png)",

@@ -72,6 +72,20 @@ def test_a_call_carries_the_head_exactly_and_fits():
     assert call.places.tolist() == sorted(set(call.places.tolist()))
 
 
+def test_a_private_call_carries_the_head_to_half_a_thousandth_in_half_the_octets():
+    head = head_of(np.random.default_rng(0).normal(size=PARAMETERS).astype(np.float32))
+
+    message, call = call_of(KEY, head, mode="private")
+
+    assert np.abs(call.head.flat - head.flat).max() <= np.abs(head.flat).max() * 2**-11
+    assert len(call_of(KEY, head)[0]) - len(message) == pytest.approx(2 * PARAMETERS, abs=2)
+
+
+def test_a_head_too_large_for_a_private_call_is_not_sent():
+    with pytest.raises(ValueError, match="does not hold"):
+        call_of(KEY, head_of(np.full(PARAMETERS, 70_000, np.float32)), mode="private")
+
+
 def test_a_call_by_somebody_else_is_refused():
     message, _ = call_of(OTHER)
 

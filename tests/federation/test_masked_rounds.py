@@ -19,7 +19,7 @@ from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
 from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
-from tests.federation.homes import FLEET, NOW_US, hold_out, rounds_at
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at
 from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
 
 
@@ -187,6 +187,7 @@ def keys_by(at: PrivateFleet, name: str, keys: tuple[bytes, bytes], **changes: o
     return pack_keys(KeysHeader(**told), mask_key=keys[0], share_key=keys[1], key=key_of(name))
 
 
+KEPT = round(0.1 * PARAMETERS)
 FRESH = (b"\x21" * 32, b"\x22" * 32)
 
 
@@ -204,7 +205,7 @@ AT_KEYS: dict[str, tuple[str, Hostile]] = {
     "another gateway's topic": ("wrong gateway", lambda fleet: ("barn", fleet.members["attic"].keys())),
     "not enrolled": ("unknown gateway", lambda fleet: ("stranger", keys_by(fleet, "stranger", FRESH))),
     "another's key": (
-        "signature", lambda fleet: ("attic", participant("attic", fleet.call, np.ones(36, np.int8), key=KEY).keys()),
+        "signature", lambda fleet: ("attic", participant("attic", fleet.call, np.ones(KEPT, np.int8), key=KEY).keys()),
     ),
     "another fleet": ("fleet", lambda fleet: ("attic", keys_by(fleet, "attic", FRESH, fleet="others"))),
     "round to come": ("no such round", lambda fleet: ("attic", keys_by(fleet, "attic", FRESH, round=2))),
@@ -227,13 +228,13 @@ AT_KEYS: dict[str, tuple[str, Hostile]] = {
 AT_MASKED: dict[str, tuple[str, Hostile]] = {
     "keys too late": ("stage", lambda fleet: ("forge", keys_by(fleet, "forge", FRESH))),
     "another roster": (
-        "base", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(36, np.uint16), roster_sha256="0" * 64)),
+        "base", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(KEPT, np.uint16), roster_sha256="0" * 64)),
     ),
-    "too few numbers": ("payload", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(35, np.uint16)))),
+    "too few numbers": ("payload", lambda fleet: ("attic", masked_by(fleet, "attic", np.ones(KEPT - 1, np.uint16)))),
     "other masked steps": (
-        "second answer", lambda fleet: ("cellar", masked_by(fleet, "cellar", np.ones(36, np.uint16))),
+        "second answer", lambda fleet: ("cellar", masked_by(fleet, "cellar", np.ones(KEPT, np.uint16))),
     ),
-    "no member": ("not a member", lambda fleet: ("forge", masked_by(fleet, "forge", np.ones(36, np.uint16)))),
+    "no member": ("not a member", lambda fleet: ("forge", masked_by(fleet, "forge", np.ones(KEPT, np.uint16)))),
 }  # fmt: skip
 
 
@@ -316,7 +317,7 @@ def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes
     assert fleet.state() == "sum"
     sizes = [len(message) for message in fleet.sent[names[0]]]
     with capsys.disabled():
-        print(f"\n363 numbers, 10 gateways: keys, shares, masked, unmask {sizes}, {sum(sizes)} bytes in all")
+        print(f"\n{PARAMETERS} numbers, 10 gateways: keys, shares, masked, unmask {sizes}, {sum(sizes)} bytes in all")
     assert sum(sizes) <= MAX_UPDATE_BYTES
 
 

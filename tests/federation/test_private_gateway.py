@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from contracts.anchors import pack_anchors
 from contracts.errors import OutputError
 from contracts.masks import read_header
-from detection.decide import Thresholds
 from detection.state import StateRefused
 from federation.aggregator.anchors import choose
 from federation.aggregator.masked_rounds import MaskedRounds
@@ -22,7 +21,19 @@ from federation.gateway.desk import Desk, Learnt
 from federation.gateway.identity import own_key
 from federation.gateway.private import PRIVATE_FILE, PrivateDesk
 from federation.gateway.program import main
-from tests.federation.homes import FLEET, NOW_US, attacks, bundle, call_of, demo, fill, hold_out, rounds_at, trust
+from tests.federation.homes import (
+    FLEET,
+    NOW_US,
+    attacks,
+    bundle,
+    call_of,
+    demo,
+    fill,
+    hold_out,
+    rounds_at,
+    shipped_thresholds,
+    trust,
+)
 from tests.federation.private_fleet import HOUR_US, KEY
 
 NAMES = ("attic", "barn", "cellar", "dairy")
@@ -76,9 +87,7 @@ def test_four_homes_sum_what_they_learnt_though_one_goes_silent_and_one_loses_it
     pinned(homes[0], homes)
     call = rounds.open(now_us=NOW_US)
     windows = demo().where(demo().label >= 0)
-    chosen = choose(
-        windows.embedding, windows.label, head=rounds.head, thresholds=Thresholds(bundle().manifest.thresholds)
-    )
+    chosen = choose(windows.embedding, windows.label, head=rounds.head, thresholds=shipped_thresholds())
     anchors = pack_anchors(chosen, fleet=FLEET, bundle_sha256=bundle().manifest_sha256, key=KEY)
 
     def deliver(who: list[Home]) -> list[str]:
