@@ -125,6 +125,7 @@ def wait_for_save(running: Broker) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_bridge_killed_amid_a_stream_loses_nothing_and_writes_nothing_twice(broker, tmp_path):
     running = broker("max_queued_messages 100000").start()
     path = tmp_path / "siem.json"
@@ -146,6 +147,7 @@ def test_a_bridge_killed_amid_a_stream_loses_nothing_and_writes_nothing_twice(br
     assert len(found) == len(taken)  # the file itself is the memory of what was written
 
 
+@pytest.mark.slow
 def test_a_broker_killed_and_started_again_amid_a_stream_costs_no_alert(broker, tmp_path):
     """It had saved the session; what it acknowledged to the agent while the bridge was there, it had handed on before.
 

@@ -53,9 +53,7 @@ def test_the_order_of_keys_and_spaces_between_them_do_not_matter():
     assert render_eve(read_eve(spread)) == render_eve(make_alert())
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"{", b"\xff\xfe", b"[" * 2000, render_eve(make_alert())[:-1].encode()]
-)
+@pytest.mark.parametrize("line", [b"", b"{", b"\xff\xfe", b"[" * 2000, render_eve(make_alert())[:-1].encode()])
 def test_what_is_no_json_is_refused_as_such(line):
     assert reason_of(line) == "json"
 
