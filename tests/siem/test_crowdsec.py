@@ -73,6 +73,18 @@ def test_a_line_that_was_tampered_with_bans_nobody(tmp_path: Path):
     assert decisions == []
 
 
+def test_crowdsec_takes_our_acquisition_with_the_rest(tmp_path: Path):
+    (tmp_path / "eve.json").touch()
+    text = (OURS / "acquis.d" / "penstock.yaml").read_text()
+    crowdsec = Crowdsec(tmp_path / "crowdsec", hub=BASE, local=OURS)
+
+    said = crowdsec.check(text.replace("/var/log/penstock/eve.json", str(tmp_path / "eve.json")))
+
+    assert "penstock.yaml" in said
+    assert "level=fatal" not in said
+    assert "type: penstock" in text
+
+
 def test_crowdsecs_own_items_for_suricata_ban_the_same_one(tmp_path: Path):
     eve = tmp_path / "eve.json"
     eve.write_text("".join(f"{render_eve(each)}\n" for each in alerts()))
