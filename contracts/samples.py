@@ -2,9 +2,10 @@
 
 One SQLite file, `samples.db` in the state folder. The agent adds windows as it judges them, `penstock-finetune` reads
 them, running agent or not. A window of an incident is *pinned*: kept for PIN_DAYS, since a verdict may still come; any
-other is there to become a pseudo-label when it has aged. Bounded: at most so many windows, per device and hour too, and
-after KEEP_DAYS nothing is left. The label is not in here: the operator's verdict on the incident gives it, later.
-Trap: windows of another schema mean something else; a file of another schema is refused, and set aside by who adds.
+other is there to become a pseudo-label when it has aged. Bounded: at most so many windows and octets, per device and
+hour too, and after KEEP_DAYS nothing is left. The label is not in here: the operator's verdict on the incident gives
+it, later. Trap: windows of another schema mean something else; a file of another schema is refused, and set aside by
+who adds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ MAX_SAMPLES: Final = 8000
 MAX_PINNED: Final = 4000
 MAX_PER_INCIDENT: Final = 200
 MAX_PER_DEVICE_HOUR: Final = 12  # of windows outside incidents: one talkative device must not be all there is
+MAX_BYTES: Final = 32 << 20  # of packed windows; the file is some tenth larger
 MAX_ROWS: Final = 256
 TRIM_EVERY: Final = 256
 _INCIDENT: Final = re.compile(r"[0-9a-f-]{36}")
@@ -53,9 +55,10 @@ CREATE INDEX samples_by_incident ON samples (incident_id);
 
 
 class SamplesRefused(PenstockError):
-    """The file of samples is not one, or is of another format or schema."""
+    """The file of samples is not one, or is of another format or schema: then `is_other`, and waiting does not help."""
 
     exit_code = 65
+    is_other = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,15 +93,20 @@ class SampleBook:
     With `write` it is made where there is none.
     """
 
-    def __init__(self, path: Path, *, write: bool = False, most: int = MAX_SAMPLES) -> None:
+    def __init__(
+        self, path: Path, *, write: bool = False, most: int = MAX_SAMPLES, most_bytes: int = MAX_BYTES
+    ) -> None:
         self.path = path
         self.skipped = 0
         self._most = most
+        self._most_bytes = most_bytes
         self._until_trim = 0
         try:
             self._db = _opened(path, write=write)
         except (sqlite3.Error, OSError) as exc:
-            raise SamplesRefused(f"{path}: not a file of samples: {exc}") from exc
+            refusal = SamplesRefused(f"{path}: not a file of samples: {exc}")
+            refusal.is_other = type(exc) is sqlite3.DatabaseError  # its subclasses are of a disk: busy, full, read-only
+            raise refusal from exc
 
     def __enter__(self) -> SampleBook:
         return self
@@ -108,6 +116,11 @@ class SampleBook:
 
     def __len__(self) -> int:
         return int(self._asked("SELECT count(*) FROM samples")[0][0])
+
+    @property
+    def size_bytes(self) -> int:
+        """Return the octets of the packed windows."""
+        return int(self._asked("SELECT coalesce(sum(length(content)), 0) FROM samples")[0][0])
 
     def close(self) -> None:
         """Close the file."""
@@ -147,6 +160,17 @@ class SampleBook:
                 "WHERE device = ? AND due_us BETWEEN ? AND ? AND incident_id IS NULL",
                 (incident_id, class_index, device, from_us, to_us),
             ).rowcount
+
+    def let_go(self, device: bytes, *, from_us: int, to_us: int) -> int:
+        """Delete a device's windows outside incidents between two times; return how many there were."""
+        try:
+            with self._db:
+                return self._db.execute(
+                    "DELETE FROM samples WHERE device = ? AND due_us BETWEEN ? AND ? AND incident_id IS NULL",
+                    (device, from_us, to_us),
+                ).rowcount
+        except sqlite3.Error as exc:
+            raise SamplesRefused(f"{self.path}: cannot be written: {exc}") from exc
 
     def forget(self, device: bytes) -> int:
         """Delete every window of a device (16 octets); return how many there were. What is freed is overwritten."""
@@ -208,6 +232,9 @@ class SampleBook:
         oldest = "rowid IN (SELECT rowid FROM samples WHERE incident_id IS {} ORDER BY due_us DESC LIMIT -1 OFFSET ?)"
         for kind, most in (("NOT NULL", min(MAX_PINNED, self._most // 2)), ("NULL", self._most // 2)):
             self._db.execute(f"DELETE FROM samples WHERE {oldest.format(kind)}", (most,))
+        while self._asked("SELECT coalesce(sum(length(content)), 0) FROM samples")[0][0] > self._most_bytes:
+            beyond = "rowid IN (SELECT rowid FROM samples ORDER BY due_us LIMIT ?)"
+            self._db.execute(f"DELETE FROM samples WHERE {beyond}", (TRIM_EVERY,))
 
 
 def _check(sample: Sample) -> None:

@@ -154,7 +154,7 @@ share=$environment/share/penstock
 packages_dir=$("$environment/bin/python" -c 'import detection; print(detection.__path__[0])')
 mkdir -p "$share/tensorrt"
 cp "$packages_dir/tensorrt_worker.py" "$packages_dir/tensorrt_build.py" "$share/tensorrt/"
-cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$share/"
+cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$source/docs/federation.md" "$share/"
 cp "$source/deploy/uninstall.sh" "$share/uninstall.sh"
 chmod 0755 "$share/uninstall.sh"
 
@@ -171,7 +171,7 @@ if has systemd-sysusers; then
 elif ! getent passwd penstock >/dev/null; then
     useradd --system --user-group --home-dir /var/lib/penstock --no-create-home --shell /usr/sbin/nologin penstock
 fi
-for folder in /etc/penstock /etc/penstock/conf.d /etc/penstock/trust.d; do
+for folder in /etc/penstock /etc/penstock/conf.d /etc/penstock/trust.d /etc/penstock/aggregators.d; do
     [ -d "$folder" ] || install -d -m 0755 "$folder"
 done
 for folder in /var/lib/penstock /var/log/penstock; do
@@ -211,7 +211,8 @@ if [ $code != 0 ] && [ -n "$before" ]; then
     end $code "the new version cannot work with $CONFIG (see above): the one before stays"
 fi
 
-for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service; do
+for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service \
+    penstock-finetune.timer penstock-finetune.path; do
     put "$source/systemd/$unit" "$UNITS/$unit"
 done
 drop_in() { put "$source/systemd/penstock.service.d/$1.conf" "$UNITS/penstock.service.d/10-$1.conf"; }
@@ -267,12 +268,21 @@ tell_offloads() {
 }
 tell_offloads
 
+learns() { # federation is on: what learns on this gateway is started once a day, and when the agent asks
+    "$HOME_DIR/current/bin/penstock" check-config "$CONFIG" --json 2>/dev/null | "$HOME_DIR/current/bin/python" -c \
+        'import json, sys; sys.exit(not json.load(sys.stdin).get("config", {}).get("federation", {}).get("enabled"))'
+}
+
 if ! has systemctl; then
     say "no systemd here: start it as penstock with CAP_NET_RAW: $COMMAND run --config $CONFIG"
 elif [ $starts = yes ] && [ $code = 0 ]; then
     [ $is_booted = no ] || systemctl daemon-reload
     [ $has_tensorrt = no ] || systemctl enable --quiet penstock-tensorrt.service
     systemctl enable --quiet penstock.service
+    if learns; then
+        systemctl enable --quiet penstock-finetune.timer penstock-finetune.path
+        [ $is_booted = no ] || systemctl start penstock-finetune.timer penstock-finetune.path || true
+    fi
     if [ $is_booted = no ]; then
         say "enabled; systemd is not running here, so it starts with the machine"
     elif systemctl restart penstock.service; then

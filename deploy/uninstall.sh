@@ -34,12 +34,14 @@ if has systemctl; then
     for link in /etc/systemd/system/*.wants/penstock-offloads@*.service; do
         [ ! -L "$link" ] || systemctl disable --quiet "$(basename -- "$link")" 2>/dev/null || rm -f -- "$link"
     done
-    for unit in penstock.service penstock-tensorrt.service; do
+    for unit in penstock.service penstock-tensorrt.service penstock-finetune.timer penstock-finetune.path \
+        penstock-finetune.service; do
         [ $is_booted = no ] || systemctl stop "$unit" 2>/dev/null || true
         systemctl disable --quiet "$unit" 2>/dev/null || true
     done
 fi
-for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service; do rm -f -- "$UNITS/$unit"; done
+for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service \
+    penstock-finetune.timer penstock-finetune.path; do rm -f -- "$UNITS/$unit"; done
 rm -rf -- "$UNITS/penstock.service.d"
 rm -f -- /usr/local/lib/sysusers.d/penstock.conf /usr/local/lib/tmpfiles.d/penstock.conf
 for folder in /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d "$UNITS" /usr/local/lib/systemd; do

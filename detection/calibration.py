@@ -182,6 +182,11 @@ class Calibrator:
             if self._sample.windows >= self.windows_wanted:
                 self._set({group: self._wanted(group) for group in GROUPS})
 
+    @property
+    def is_drifting(self) -> bool:
+        """Return whether the site left what it used to be, once enough of it was seen."""
+        return self._sample.windows >= self.windows_wanted and bool(self._drift.status)
+
     def facts(self) -> CalibrationStatus:
         """Return what can be said now."""
         days, windows = self._sample.watched_days, self._sample.windows
@@ -196,7 +201,7 @@ class Calibrator:
         state: Literal["calibrating", "calibrated", "drift"] = "calibrated"
         if windows < self.windows_wanted:
             state = "calibrating"
-        elif self._drift.status:
+        elif self.is_drifting:
             state = "drift"
         return CalibrationStatus(
             state=state,

@@ -8,12 +8,13 @@ wherever it runs. Whatever the engine raises, it raises before anything of the b
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contracts.bundle import Bundle
-from contracts.classes import CLASSES
+from contracts.classes import BENIGN, CLASSES
 from contracts.errors import BundleError
 from detection.calibration import Calibrator
 from detection.decide import Detection, Thresholds
@@ -37,6 +38,19 @@ class _Unchanged:
 UNCHANGED = _Unchanged()
 
 
+class Observer(Protocol):
+    """Who looks on while windows are judged, to learn from them later. Must be quick."""
+
+    def observe(self, batch: WindowBatch, margins: NDArray[np.float64], class_index: NDArray[np.int64]) -> None:
+        """Take how far each window is above its shipped threshold, and the class of those detected, else BENIGN."""
+
+    def incident(self, update: IncidentUpdate) -> None:
+        """Take what an incident says."""
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Take that a device changed its address."""
+
+
 class Detector:
     """Score windows and keep their incidents.
 
@@ -58,6 +72,7 @@ class Detector:
         calibrator: Calibrator | None = None,
         rules: Rules | None = None,
         mac_of: MacOf | None = None,
+        observer: Observer | None = None,
         usual: Usual | None = None,
     ) -> None:
         self._usual = usual
@@ -65,6 +80,7 @@ class Detector:
         self._incidents = Incidents(rule=self._rule, quiet_s=incident_quiet_s, salt=id_salt)
         self._suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
         self._calibrator: Calibrator | None = None
+        self._observer = observer
         self.windows = 0
         self.detections = 0
         self.opened_by_class = [0] * len(CLASSES)
@@ -139,10 +155,9 @@ class Detector:
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep its incidents and what is held of it."""
         self._incidents.moved(old, new)
-        if self._usual is not None:
-            self._usual.moved(old, new)
-        if self._calibrator is not None:
-            self._calibrator.moved(old, new)
+        for each in (self._usual, self._calibrator, self._observer):
+            if each is not None:
+                each.moved(old, new)
 
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
@@ -153,6 +168,8 @@ class Detector:
         self.detections += len(detections)
         if self._calibrator is not None:
             self._calibrator.observe(batch, scores)
+        if self._observer is not None:
+            self._show(self._observer, batch, scores, detections)
         if self._usual is not None:
             self._usual.observe(batch, left_out={detection.row for detection in detections})
         updates = []
@@ -179,12 +196,19 @@ class Detector:
         return self._told(self._incidents.close("end of input"))
 
     def _told(self, updates: list[IncidentUpdate]) -> list[IncidentUpdate]:
-        """Let the calibrator know what incidents say."""
+        """Let the calibrator and who looks on know what incidents say."""
         for update in updates:
             self.opened_by_class[update.class_index] += update.update == 0
-            if self._calibrator is not None:
-                self._calibrator.incident(update)
+            for each in (self._calibrator, self._observer):
+                if each is not None:
+                    each.incident(update)
         return updates
+
+    def _show(self, observer: Observer, batch: WindowBatch, scores: Scores, detections: list[Detection]) -> None:
+        margins = self._shipped.margins(scores)
+        class_index = np.full(len(batch), BENIGN, np.int64)
+        class_index[[each.row for each in detections]] = [each.class_index for each in detections]
+        observer.observe(batch, np.maximum(margins.known, margins.unknown), class_index)
 
     def _explanation(self, batch: WindowBatch, scores: Scores, detection: Detection, evidence: Evidence) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""

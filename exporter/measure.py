@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from contracts.bundle import MODEL_FLOAT, Bundle
 from contracts.errors import BundleUnreadable, DataMissing
@@ -24,6 +23,9 @@ from training.checkpoint import WINDOWS_FILE, Checkpoint, load_parity_windows
 from training.errors import CheckpointError
 from training.report import report_sides
 from training.stored import stored_arrays
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 HELD_OUT_SIDES = ("test", "evaluation")
 INT8_STORAGE = "int8 storage"

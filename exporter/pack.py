@@ -6,9 +6,7 @@ the gate refuses leaves the folder as it was. The same checkpoint, captures and 
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,14 +30,12 @@ from contracts.bundle import (
     Scaling,
     Source,
     Threshold,
-    file_sha256,
     first_complaint,
-    load_bundle,
     pinned_source,
-    write_manifest,
 )
 from contracts.classes import HEAD_NAMES, NAMES, UNKNOWN
 from contracts.errors import OutputError
+from exporter.bundle_folder import write_bundle
 from exporter.card import CardInputs, card
 from exporter.gate import Measured, Step, check
 from exporter.graph import build_graph
@@ -52,7 +48,6 @@ from exporter.measure import (
     serialised,
 )
 from exporter.parity import Parity
-from exporter.sign import sign_manifest
 from flowfeatures import SCHEMA_ID, WINDOW_COLUMNS
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint
@@ -148,7 +143,7 @@ def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: 
     held_out = {} if release.captures is None else held_out_report(unsigned, release.captures)
     text = card(_card_inputs(manifest, measured, release, held_out=held_out))
     contents = {**models, MODEL_CARD: text.encode()}
-    return Packed(folder, _write(folder, contents, manifest, release), measured, int8_parity)
+    return Packed(folder, write_bundle(folder, contents, manifest, key=release.key), measured, int8_parity)
 
 
 def pin(manifest_sha256: str, *, path: Path = PINNED) -> None:
@@ -176,31 +171,6 @@ def _check_place(folder: Path) -> None:
         raise OutputError(f"{folder}: {exc.strerror or exc}") from exc
     if astray:
         raise OutputError(f"{folder} holds {astray[0]!r}, wanted an empty folder or a bundle to replace")
-
-
-def _write(folder: Path, contents: Mapping[str, bytes], manifest: Manifest, release: Release) -> str:
-    """Write all files beside the folder, load them as a bundle, put them in its place; return the manifest's sha256."""
-    draft, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
-    try:
-        for left_over in (draft, old):
-            shutil.rmtree(left_over, ignore_errors=True)
-        draft.mkdir(parents=True)
-        for name, content in contents.items():
-            (draft / name).write_bytes(content)
-        files = {name: file_sha256(draft / name) for name in contents}
-        digest = write_manifest(draft, manifest.model_copy(update={"files": files}))
-        if release.key is not None:
-            sign_manifest(draft, release.key)
-        load_bundle(draft)
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(old)
-        draft.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as exc:
-        raise OutputError(f"{folder}: cannot write a bundle: {exc.strerror or exc}") from exc
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return digest
 
 
 def _step_figures(steps: Sequence[Step], float_parity: Parity, int8_parity: Parity) -> dict[str, Figures]:

@@ -25,6 +25,7 @@ from agent.config.watching import (
     CaptureSection,
     DataSection,
     EvidenceSection,
+    FederationSection,
     GatewaySection,
     JudgementSection,
     ScoringSection,
@@ -47,6 +48,7 @@ class AgentConfig(Section):
     outbox: OutboxSection = Field(default_factory=OutboxSection)
     metrics: MetricsSection = Field(default_factory=MetricsSection)
     status: StatusSection = Field(default_factory=StatusSection)
+    federation: FederationSection = Field(default_factory=FederationSection)
     data: DataSection = Field(default_factory=DataSection)
     evidence: EvidenceSection = Field(default_factory=EvidenceSection)
 

@@ -1,4 +1,4 @@
-"""The sections of what is watched and how it is judged: gateway, capture, scoring, judgement, silence, data."""
+"""The sections of what is watched and how it is judged: gateway, capture, scoring, judgement, federation and more."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from agent.config.values import (
     Text,
     host_gateway,
 )
+from contracts.alert import is_gateway_id
 
 MAX_RING_BYTES: Final = 1 << 30  # agent.capture.source says why
 MAX_INTERFACES: Final = 16
@@ -203,6 +204,42 @@ class SilenceSection(Section):
     home_nets_unseen_s: float = Field(
         3600.0, ge=0, le=604_800, description="No address of home_nets was seen for this long."
     )
+
+
+class FederationSection(Section):
+    """Learning together with other gateways (docs/federation.md); no packet and no window leaves this one."""
+
+    enabled: bool = Field(
+        False,
+        description="Keep windows to learn from, carry signed messages of rounds, take bundles that a fleet rolls out.",
+        json_schema_extra=RESTART,
+    )
+    fleet: Text | None = Field(
+        None,
+        description="Name of the fleet whose rounds are answered.",
+        examples=["homes"],
+        json_schema_extra=RESTART,
+    )
+    aggregators_dir: AbsolutePath = Field(
+        Path("/etc/penstock/aggregators.d"),
+        description="Folder of the public keys (*.pub) of aggregators whose orders are followed.",
+        json_schema_extra=RESTART,
+    )
+    max_samples_bytes: int = Field(
+        32 << 20,
+        ge=1 << 20,
+        le=1 << 30,
+        description="Octets of windows kept on disk (samples.db); the oldest leave first.",
+        json_schema_extra=RESTART,
+    )
+
+    @model_validator(mode="after")
+    def _names_a_fleet(self) -> FederationSection:
+        if self.fleet is not None and not is_gateway_id(self.fleet):
+            raise Conflict("fleet", repr(self.fleet), "1 to 64 letters, digits, dots, dashes or underscores")
+        if self.enabled and self.fleet is None:
+            raise Conflict("fleet", "unset", "the name of a fleet where federation is enabled")
+        return self
 
 
 class DataSection(Section):

@@ -36,6 +36,7 @@ from detection.incidents import IncidentUpdate
 from detection.tensorrt_client import TensorrtEngine
 from flowfeatures import address_text
 
+NAMED: Final = 8  # bundles turned away, in facts and status
 OF_CALIBRATION: Final = tuple(field.name for field in fields(CalibrationFacts))
 COUNTED: Final = tuple(field.name for field in fields(Counts) if field.name != "meanwhile")
 OF_REPORT: Final = ("link", "source", "ring_full", "rebinds", "link_downs", "is_absent", "is_down", "offloads")
@@ -204,6 +205,8 @@ class Gathering:
             rollbacks=swap.rollbacks,
             refused=swap.refused,
             last_refusal=swap.last_refusal,
+            on_probation=swap.probation is not None,
+            refused_names=tuple(self._judging.store.standing.refused)[-NAMED:],
         )
         if shadow is None:
             return made

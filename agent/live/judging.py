@@ -6,7 +6,7 @@ What changes while packets come changes here, between two batches: a new bundle 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, BundleOutdated, BundleUntrusted, OutputError
 from contracts.terminal import complain
 from detection.calibration import Calibrator
-from detection.detector import Detector
+from detection.detector import Detector, Observer
 from detection.engine import Engine
 from detection.rules import Rules
 from detection.state import StateRefused
@@ -51,6 +51,7 @@ class Judging:
         mac_of: Callable[[bytes], str | None] = lambda _: None,
         renamed: Callable[[Bundle], None] = lambda _: None,
         is_busy: Callable[[], bool] = lambda: False,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
         self.rules_file = None if state_dir is None else RulesFile(state_dir / RULES_FILE)
@@ -82,6 +83,7 @@ class Judging:
             calibrator=self._first_calibrator(bundle),
             rules=self.rules,
             mac_of=mac_of,
+            observer=observer,
             usual=Usual(),
         )
         self._rules_trouble = ""
@@ -95,6 +97,21 @@ class Judging:
     def serving(self) -> Served:
         """Return the bundle that judges now."""
         return self.swap.serving
+
+    @property
+    def bundle(self) -> Bundle:
+        """Return the bundle that judges now."""
+        return self.serving.bundle
+
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """Return what the operator said of incidents."""
+        return self.rules.verdicts
+
+    @property
+    def is_drifting(self) -> bool:
+        """Return whether more or fewer windows come near a threshold than used to."""
+        return self.calibrator is not None and self.calibrator.is_drifting
 
     def engine_of(self, bundle: Bundle) -> Engine:
         """Return an engine for a bundle, as configured."""

@@ -31,6 +31,8 @@ from agent.config import AgentConfig
 from agent.console.outgoing import Outgoing
 from agent.delivery import Delivery
 from agent.delivery.clock import is_clock_synchronised
+from agent.delivery.letters import Posted
+from agent.learning.learning import Learning
 from agent.live.chores import Aside, Chores
 from agent.live.evidence import Evidence
 from agent.live.gathering import Gathering
@@ -161,6 +163,7 @@ class Service:
             deadline_s=scoring.deadline_ms / 1000,
             max_waiting=scoring.max_waiting_windows,
         )
+        self.learning = Learning(config, state_dir=self._state_dir, post=self._post)
         self.judging = Judging(
             config,
             state_dir=self._state_dir,
@@ -170,6 +173,7 @@ class Service:
             mac_of=self.around.mac_of,
             renamed=self._renamed,
             is_busy=lambda: len(self.waiting) > self.waiting.batch_windows,
+            observer=self.learning.keeper,
         )
         mqtt = mqtt_of(config, environ=self._environ)
         keeps_outbox = self._state_dir is not None or config.outbox.path is not None
@@ -182,6 +186,7 @@ class Service:
                 sets_aside=self._state_dir is not None,
             )
         )
+        opened.enter_context(self.learning)
         self._chores.every(MINUTE_S, lambda: self.around.ask_for_broker(self.config.mqtt.url))
         self.mail = Mail(self.delivery)
         self.verdicts = opened.enter_context(
@@ -245,12 +250,14 @@ class Service:
 
     def _ask_for_mail(self, config: AgentConfig) -> None:
         """Subscribe to what the settings want of the broker."""
+        self.mail.ask("federation", self.learning.subscriptions, self.learning.take)
         self.mail.ask("verdicts", self.verdicts.subscriptions(is_wanted=config.mqtt.feedback), self.verdicts.take)
 
     def _each_second(self) -> None:
         self.judging.look()
         self.mail.hand_out()
         self.delivery.tick()
+        self.learning.turn(self.judging, now_us=self.interfaces.clock_us)
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
             self._look_around()
@@ -268,6 +275,7 @@ class Service:
             silences=self.around.silences(),
             devices=self.around.facts(),
             board=self.servers.board_facts,
+            federation=self.learning.facts(),
         )
         self.board.post(facts)
         status = status_text(facts)
@@ -300,6 +308,9 @@ class Service:
         sha256 = self.judging.serving.bundle.manifest_sha256
         self.evidence.told(update)
         self.record.add(update, bundle_sha256=sha256, mac=self.around.mac_of(update.device) or None)
+
+    def _post(self, topic: str, payload: bytes, *, content_type: str) -> Posted | None:
+        return self.delivery.post(topic, payload, content_type=content_type)
 
     def _renamed(self, bundle: Bundle) -> None:
         self.pipeline.alerts = self._writer(bundle)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from agent.monitoring.federation import FederationFacts
 from agent.monitoring.histogram import DISK_EDGES_S, LATENCY_EDGES_S, HistogramFacts
 from agent.monitoring.history import History
 
@@ -210,6 +211,10 @@ class BundleFacts:
     rollbacks: int = 0
     refused: int = 0
     last_refusal: str = ""
+    on_probation: bool = False
+    """Whether the one that serves is still on trial."""
+    refused_names: tuple[str, ...] = ()
+    """Bundles turned away or taken back here, by their names in the store, newest last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +320,7 @@ class AgentFacts:
     """Seconds spent by stage of the pipeline (`agent.stopwatch`), without its total."""
     watchdog_feeds: int = 0
     board: BoardFacts = field(default_factory=BoardFacts)
+    federation: FederationFacts = field(default_factory=FederationFacts)
 
 
 class FactsBoard:

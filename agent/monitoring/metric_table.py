@@ -35,7 +35,7 @@ class MetricRow:
 
 def rows() -> Sequence[MetricRow]:
     """Return the table, in the order of the page."""
-    return (*_agent(), *_capture(), *_flows(), *_judging(), *_delivery(), *_machine())
+    return (*_agent(), *_capture(), *_flows(), *_judging(), *_delivery(), *_federation(), *_machine())
 
 
 def _agent() -> Iterator[MetricRow]:
@@ -270,6 +270,29 @@ def _delivery() -> Iterator[MetricRow]:
     yield _sink("counter", "penstock_sink_failed_total", "Alerts a sink could not take.", lambda s: s.failed)
     yield _sink("gauge", "penstock_sink_waiting_alerts", "Alerts waiting for a sink.", lambda s: s.waiting)
     yield _sink("gauge", "penstock_sink_trouble", "Whether a sink is in trouble now.", lambda s: bool(s.trouble))
+
+
+def _federation() -> Iterator[MetricRow]:
+    yield _gauge("penstock_samples", "Windows kept on disk to learn from.", lambda f: f.federation.samples)
+    yield _gauge("penstock_samples_bytes", "Octets of them, packed.", lambda f: f.federation.samples_bytes)
+    yield MetricRow(
+        "counter", "penstock_samples_kept_total", "Windows kept to learn from.", ("kind",),
+        lambda f: [(("quiet",), f.federation.kept), (("incident",), f.federation.pinned)],
+    )  # fmt: skip
+    yield _counter(
+        "penstock_samples_let_go_total", "Those that lay near an incident after all.", lambda f: f.federation.let_go
+    )
+    yield _counted(
+        "penstock_samples_skipped_total", "Windows drawn and not kept.", "reason", lambda f: f.federation.skipped
+    )
+    yield _counter("penstock_samples_failed_total", "Windows the disk would not take.", lambda f: f.federation.failed)
+    yield _counted(
+        "penstock_federation_messages_total", "Messages carried, by what came of them.", "result",
+        lambda f: f.federation.messages,
+    )  # fmt: skip
+    yield _counter(
+        "penstock_finetune_wishes_total", "Early runs of the trainer asked for.", lambda f: f.federation.wishes
+    )
 
 
 def _machine() -> Iterator[MetricRow]:

@@ -9,6 +9,7 @@ import json
 import os
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Final
 
 from agent.config import AgentConfig
 from agent.monitoring.board import BoardWatch
@@ -17,6 +18,9 @@ from agent.monitoring.metrics import MetricsServer, MetricsSettings
 from agent.monitoring.status_server import StatusServer
 from contracts.errors import PenstockError
 from contracts.terminal import complain
+
+TOLD_NAMES: Final = 16  # of bundles turned away, in the status message
+TOLD_TEXT: Final = 200
 
 
 class Servers:
@@ -69,7 +73,7 @@ def status_text(facts: AgentFacts) -> str:
             "gateway": facts.gateway,
             "version": facts.version,
             "since_us": facts.started_us,
-            "bundle": {"name": facts.bundle.name, "release": facts.bundle.release},
+            "bundle": _bundle(facts),
             "calibration": facts.calibration.state,
             "interfaces": {
                 each.name: "absent" if each.is_absent else "down" if each.is_down else "up" for each in facts.interfaces
@@ -79,3 +83,19 @@ def status_text(facts: AgentFacts) -> str:
         sort_keys=True,
         separators=(",", ":"),
     )
+
+
+def _bundle(facts: AgentFacts) -> dict[str, object]:
+    """Return what an aggregator that rolls bundles out wants to know."""
+    bundle, federation = facts.bundle, facts.federation
+    told: dict[str, object] = {
+        "name": bundle.name,
+        "release": bundle.release,
+        "sha256": bundle.manifest_sha256,
+        "trial": "shadow" if bundle.shadow_release is not None else "probation" if bundle.on_probation else "",
+        "refused": list(dict.fromkeys([*federation.refused, *bundle.refused_names]))[-TOLD_NAMES:],
+        "last_refusal": bundle.last_refusal[:TOLD_TEXT],
+    }
+    if federation.order:
+        told["order"] = {"number": federation.order, "outcome": federation.outcome}
+    return told

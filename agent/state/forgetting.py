@@ -1,4 +1,4 @@
-"""Taking a device out of everything that is kept on this machine: state files, rules, incidents, outbox, eve files.
+"""Taking a device out of everything kept on this machine: state, rules, incidents, samples, outbox, eve files.
 
 A device is known by addresses and a MAC; the files that say which belong together are read first, so that one of them
 leads to the others. In JSON the list elements and keys that name it go, in a database the rows, in eve.json the lines;
@@ -27,6 +27,7 @@ from agent.state.evidence_files import files_of
 from agent.state.retention import rotated, set_aside
 from contracts.errors import DataMissing, OutputError, UsageError
 from contracts.files import open_regular
+from contracts.samples import SAMPLES_FILE
 from flowfeatures import address_bytes
 
 MAC: Final = re.compile(r"[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}")
@@ -60,6 +61,14 @@ class Identity:
             else:
                 parts.append(rf"(?<![0-9.]){re.escape(address)}(?!\.?[0-9])")
         return re.compile("|".join(parts), re.IGNORECASE)
+
+    def keys(self) -> list[bytes]:
+        """Return what names the device where its windows are kept: 16 octets an address."""
+        return [address_bytes(address) for address in sorted(self.addresses)]
+
+    def key_pattern(self) -> re.Pattern[str]:
+        """Return what finds its windows in a file of them, read as latin-1; nothing where no address is known."""
+        return re.compile("|".join(re.escape(each.decode("latin-1")) for each in self.keys()) or "(?!)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -105,13 +114,18 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
         for path in databases:
             if path.exists():
                 found.append(_from_database(path, pattern, is_rehearsal=is_rehearsal))
+        samples = state_dir / SAMPLES_FILE
+        if samples.exists():
+            found.append(_from_samples(samples, identity.keys(), is_rehearsal=is_rehearsal))
         lines = AuditLog(state_dir / AUDIT_FILE).files
         for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
         found += [_whole(path, octets, is_rehearsal=is_rehearsal) for path in files_of(state_dir)]
         for folder in dict.fromkeys([state_dir, outbox.parent]):
-            found += [_whole(path, pattern, is_rehearsal=is_rehearsal) for path in set_aside(folder)]
+            for path in set_aside(folder):
+                looked_for = identity.key_pattern() if path.name.startswith(SAMPLES_FILE) else pattern
+                found.append(_whole(path, looked_for, is_rehearsal=is_rehearsal))
     return [each for each in found if each.count or each.unread]
 
 
@@ -247,6 +261,23 @@ def _rows(db: sqlite3.Connection, table: str, column: str, pattern: re.Pattern[s
     if not is_rehearsal:
         db.executemany(f"DELETE FROM {table} WHERE {key} = ?", found)
     return len(found)
+
+
+def _from_samples(path: Path, devices: list[bytes], *, is_rehearsal: bool) -> Found:
+    """Take a device's windows out, of whatever schema they are."""
+    marks = ",".join("?" * len(devices))
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)) as db:
+            db.execute("PRAGMA secure_delete = ON")
+            (count,) = db.execute(f"SELECT count(*) FROM samples WHERE device IN ({marks})", devices).fetchone()
+            if count and not is_rehearsal:
+                db.execute(f"DELETE FROM samples WHERE device IN ({marks})", devices)
+                db.commit()
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as exc:
+        return Found(path, unread=str(exc))
+    return Found(path, count)
 
 
 def _from_lines(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) -> Found:

@@ -25,8 +25,8 @@ from contracts.signed import MessageRefused, Parts, verify
 from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
 from federation.aggregator import flower
 from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
-from federation.aggregator.release import HoldOut, refusals
-from federation.aggregator.settle import settled
+from federation.aggregator.release import HoldOut
+from federation.aggregator.settle import furthest
 from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness, merge, unusual
 from federation.privacy.protect import restored
 
@@ -237,11 +237,12 @@ class Rounds:
     ) -> Closed:  # fmt: skip
         """Adopt a head that a round made, or not, within a change; void, for a reason, where it made none."""
         state = "void"
+        share, kept = 0.0, None
         if head is not None:
-            head = head if teaching is None else settled(head, teaching, before=self._shipped)
-            why = "; ".join(refusals(hold_out, before=base, after=head, shipped=self._shipped))
-            state = "refused" if why else "adopted"
-        kept = _octets(head) if head is not None and state == "adopted" else None
+            passed = furthest(base, head, hold_out=hold_out, teaching=teaching, shipped=self._shipped)
+            state = "refused" if passed.head is None else "adopted"
+            share, why = passed.share, passed.why
+            kept = None if passed.head is None else _octets(passed.head)
         self._ledger.run(
             "UPDATE rounds SET state = ?, closed_us = ?, head = ?, why = ? WHERE number = ? AND state = 'open'",
             state, now_us, kept, why, number,
@@ -249,7 +250,7 @@ class Rounds:
         if kept is not None:
             self._ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
         self._ledger.count(state)
-        self._ledger.log(state, at_us=now_us, round=number, updates=updates, why=why)
+        self._ledger.log(state, at_us=now_us, round=number, updates=updates, why=why, share=share)
         return Closed(number, state, updates, why)
 
     def _aggregate(

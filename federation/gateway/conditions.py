@@ -28,10 +28,14 @@ def reasons_against(root: Path = Path("/"), *, cores: int) -> list[str]:
     return found
 
 
-def reason_for(*, verdicts: int, verdicts_before: int, learnt_us: int, now_us: int) -> str | None:
-    """Return what there is to learn from: other verdicts than last time, or a week's age; None where nothing."""
+def reason_for(
+    *, verdicts: int, verdicts_before: int, learnt_us: int, now_us: int, has_drifted: bool = False
+) -> str | None:
+    """Return what there is to learn from: other verdicts than last time, drift, or a week's age; None where nothing."""
     if verdicts != verdicts_before:
         return f"{verdicts} judged incidents, {verdicts_before} when last learnt"
+    if has_drifted:
+        return "the site has drifted"
     if now_us - learnt_us >= WEEK_US:
         return "a week since it last learnt" if learnt_us else "it never learnt"
     return None

@@ -17,8 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from contracts.agent_card import read_card, taken_up
 from contracts.bundle import Bundle, default_bundle, load_bundle
-from contracts.errors import UsageError
+from contracts.errors import OutputError, UsageError
 from contracts.head import read_head
 from contracts.program import Parser, folder, run_program
 from contracts.samples import SAMPLES_FILE, SampleBook
@@ -48,6 +49,7 @@ Learn from this gateway's windows, once, and end. A timer unit starts it; it ope
 The exit code is also 0 where nothing was to be learnt or the gate refused: that is told, and is no failure.
 """
 EPILOG = """\
+What is not given is as the agent beside it has it: it leaves a card in DIR/federation (docs/federation.md).
 Nothing leaves but what the report says: an update of some hundred octets in DIR/federation/out, which the agent sends.
 With --dry-run nothing is written. docs/federation.md says what is learnt from.
 
@@ -60,13 +62,15 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit code."""
     with contextlib.suppress(OSError):
-        os.nice(LOW_PRIORITY)
+        os.nice(max(0, LOW_PRIORITY - os.nice(0)))  # a unit may have set it lower
     return run_program(NAME, lambda: run(_parser().parse_args(argv)))
 
 
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
-    report = _report(args, root=root, now_us=time.time_ns() // 1000)
+    asked = set() if args.dry_run else _asked(args.state_dir)
+    _fill_in(args)
+    report = _report(args, asked, root=root, now_us=time.time_ns() // 1000)
     if args.json:
         print(json.dumps(asdict(report), indent=1, sort_keys=True, allow_nan=False))
     else:
@@ -107,12 +111,31 @@ def _held(held: Mapping[str, Any]) -> str:
     )
 
 
-def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
+def _asked(state_dir: Path) -> set[str]:
+    """Return why the agent asked for this run; what it asks for from now on is another run. Raises OutputError."""
+    try:
+        return taken_up(state_dir)
+    except OSError as exc:
+        raise OutputError(f"{state_dir}: the wish for a run cannot be deleted: {exc.strerror or exc}") from exc
+
+
+def _fill_in(args: argparse.Namespace) -> None:
+    """Take what the options leave open from the agent's card, and then from the defaults. Raises CardRefused."""
+    card = read_card(args.state_dir)
+    if card is not None:
+        args.fleet, args.gateway = args.fleet or card.fleet, args.gateway or card.gateway
+        if args.bundle is None and card.bundle is not None:
+            args.bundle = Path(card.bundle)
+        args.trust, args.aggregators = args.trust or Path(card.trust), args.aggregators or Path(card.aggregators)
+    args.trust, args.aggregators = args.trust or TRUST_DIR, args.aggregators or AGGREGATORS_DIR
+
+
+def _report(args: argparse.Namespace, asked: set[str], *, root: Path, now_us: int) -> Report:
     desk = Desk(args.state_dir)
     learnt = desk.learnt()
     if not args.dry_run:
         if not args.fleet or not args.gateway:
-            raise UsageError("--fleet and --gateway are wanted, or --dry-run")
+            raise UsageError("--fleet and --gateway are wanted where no agent with federation runs, or --dry-run")
         desk.catch_up(learnt)
     bundle = _bundle(args)
     keys = [key for _, key in trusted_keys(args.aggregators)]
@@ -139,7 +162,10 @@ def _report(args: argparse.Namespace, *, root: Path, now_us: int) -> Report:
         return _told(Report(why=why, refused_calls=calls.refused), private)
     with SampleBook(args.state_dir / SAMPLES_FILE) as book:
         judged = len(book.incidents() & set(verdicts))
-        known = reason_for(verdicts=judged, verdicts_before=learnt.verdicts, learnt_us=learnt.learnt_us, now_us=now_us)
+        known = reason_for(
+            verdicts=judged, verdicts_before=learnt.verdicts, learnt_us=learnt.learnt_us, now_us=now_us,
+            has_drifted="drift" in asked,
+        )  # fmt: skip
         if known is None and not args.now and not args.dry_run:
             return _told(Report(why="nothing new since it last learnt", refused_calls=calls.refused), private)
         anchors, refused = desk.anchors(
@@ -186,17 +212,17 @@ def _parser() -> Parser:
         prog=NAME, description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--state-dir", type=folder, default=STATE_DIR, metavar="DIR", help="default %(default)s")
-    parser.add_argument("--bundle", type=folder, metavar="DIR", help="the bundle in use (default: the shipped one)")
-    parser.add_argument("--trust", type=folder, default=TRUST_DIR, metavar="DIR", help="keys of bundles (%(default)s)")
-    parser.add_argument(
-        "--aggregators", type=folder, default=AGGREGATORS_DIR, metavar="DIR", help="keys of aggregators (%(default)s)"
-    )
+    parser.add_argument("--bundle", type=folder, metavar="DIR", help="the bundle in use (default: the agent's)")
+    parser.add_argument("--trust", type=folder, metavar="DIR", help=f"keys of bundles (the agent's, or {TRUST_DIR})")
+    aggregators_help = f"keys of aggregators (the agent's, or {AGGREGATORS_DIR})"
+    parser.add_argument("--aggregators", type=folder, metavar="DIR", help=aggregators_help)
     parser.add_argument(
         "--peers", type=folder, default=PEERS_DIR, metavar="DIR",
         help="keys of other gateways, NAME.pub: where it holds any, private rounds with no others (%(default)s)",
     )  # fmt: skip
-    parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered")
-    parser.add_argument("--gateway", default="", metavar="NAME", help="this gateway, as it is enrolled")
+    parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered (default: the agent's)")
+    gateway_help = "this gateway, as it is enrolled (default: the agent's)"
+    parser.add_argument("--gateway", default="", metavar="NAME", help=gateway_help)
     parser.add_argument("--dry-run", action="store_true", help="learn and tell; write nothing")
     parser.add_argument("--now", action="store_true", help="although the board is hot or loaded, or nothing is new")
     parser.add_argument("--json", action="store_true", help="the report as JSON")

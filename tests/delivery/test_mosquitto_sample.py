@@ -1,13 +1,10 @@
 """The broker sample in deploy/mosquitto, with nothing changed but paths and the port, on a real mosquitto."""
 
 import json
-import os
-import pwd
 import queue
 import re
 import ssl
 import time
-from pathlib import Path
 
 import pytest
 from paho.mqtt.client import Client
@@ -20,14 +17,15 @@ from agent.live.mail import Mail
 from agent.live.verdicts import Verdicts
 from agent.state.audit import AUDIT_FILE, AuditLog
 from agent.state.rules import RULES_FILE, RulesFile
+from contracts.rollout import MAX_ARCHIVE_BYTES
 from tests.agent.commands.test_feedback import recorded
 from tests.alerts import make_alert
 from tests.broker import PATIENCE_S
 from tests.delivery.certificates import Authority
+from tests.mosquitto_sample import as_sample
 
 pytestmark = pytest.mark.needs_broker
 
-SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "mosquitto"
 NOT_AUTHORIZED = 0x87
 
 
@@ -39,25 +37,7 @@ def authority(tmp_path):
 @pytest.fixture
 def sample(broker, authority, tmp_path):
     """Give the sample's broker, running."""
-    cert, key = authority.issue("broker")
-    acl = tmp_path / "acl"
-    acl.write_text((SAMPLE / "penstock.acl").read_text())
-    acl.chmod(0o600)
-    places = {
-        "/etc/mosquitto/certs/ca.pem": authority.ca,
-        "/etc/mosquitto/certs/broker.crt": cert,
-        "/etc/mosquitto/certs/broker.key": key,
-        "/etc/mosquitto/penstock.acl": acl,
-    }
-    text = (SAMPLE / "penstock.conf").read_text()
-    for place, file in places.items():
-        assert place in text
-        text = text.replace(place, str(file))
-    made = broker()
-    assert "\nlistener 8883\n" in text
-    text = text.replace("\nlistener 8883\n", f"\nlistener {made.port} 127.0.0.1\n")
-    (made.folder / "mosquitto.conf").write_text(f"user {pwd.getpwuid(os.getuid()).pw_name}\n{text}")
-    return made.start()
+    return as_sample(broker(), authority, tmp_path).start()
 
 
 def settings(sample, authority, name, *, gateway=None):
@@ -146,6 +126,12 @@ def test_a_gateways_alerts_availability_and_status_reach_the_siem_over_tls(sampl
         "penstock/v1/cellar/manifest",
         "penstock/v1/cellar/alert/scan/more",
         "penstock/v1/fleet/home/round",
+        "penstock/v1/fleet/home/anchors",
+        "penstock/v1/fleet/home/bundle/00",
+        "penstock/v1/attic/update/1",
+        "penstock/v1/attic/federation/up/1",
+        "penstock/v1/attic/manifest",
+        "penstock/v1/cellar/federation/down/1",
         "penstock/v1/cellar",
         "other",
     ],
@@ -169,6 +155,49 @@ def test_a_gateway_reads_nobodys_alerts_not_even_by_a_wildcard(party):
 
     assert cellar.next().payload == b"for cellar"
     assert cellar.heard.empty()
+
+
+def test_an_aggregator_writes_what_gateways_are_told_and_nothing_of_theirs(party):
+    aggregator = party("aggregator")
+
+    for topic in ("fleet/home/round", "fleet/home/anchors", "fleet/home/bundle/00", "cellar/manifest"):
+        assert aggregator.publish(f"penstock/v1/{topic}") in {0, 0x10}
+    for topic in ("cellar/update/1", "cellar/status", "cellar/alert/scan", "cellar/availability", "cellar/feedback"):
+        assert aggregator.publish(f"penstock/v1/{topic}") == NOT_AUTHORIZED
+
+
+def test_an_aggregator_reads_updates_and_states_and_no_alert(party):
+    aggregator, cellar = party("aggregator"), party("cellar")
+    aggregator.subscribe("penstock/v1/#")
+    aggregator.subscribe("$share/workers/penstock/v1/+/update/+")
+
+    cellar.publish("penstock/v1/cellar/alert/scan", "an alert")
+    cellar.publish("penstock/v1/cellar/status", "a status")
+    cellar.publish("penstock/v1/cellar/update/1", "an update")
+
+    assert sorted(aggregator.next().payload for _ in range(3)) == [b"a status", b"an update", b"an update"]
+    assert aggregator.heard.empty()
+
+
+def test_a_gateway_hears_its_fleet_and_its_own_orders_alone(party):
+    cellar, aggregator = party("cellar"), party("aggregator")
+    cellar.subscribe("penstock/v1/#")
+
+    for topic in ("attic/manifest", "cellar/manifest", "fleet/home/round", "fleet/home/anchors", "fleet/home/bundle/0"):
+        aggregator.publish(f"penstock/v1/{topic}", topic, retain=True)
+
+    heard = [cellar.next().payload.decode() for _ in range(4)]
+    assert heard == ["cellar/manifest", "fleet/home/round", "fleet/home/anchors", "fleet/home/bundle/0"]
+    assert cellar.heard.empty()
+
+
+def test_a_bundle_of_the_largest_size_passes(party):
+    aggregator, cellar = party("aggregator"), party("cellar")
+    cellar.subscribe("penstock/v1/fleet/home/bundle/0")
+
+    assert aggregator.publish("penstock/v1/fleet/home/bundle/0", bytes(MAX_ARCHIVE_BYTES)) == 0
+
+    assert len(cellar.next().payload) == MAX_ARCHIVE_BYTES
 
 
 def test_whoever_reads_alerts_writes_none(party):

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE
+
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMD = ROOT / "systemd"
-UNITS = ["penstock.service", "penstock-tensorrt.service", "penstock-offloads@.service"]
+UNITS = [
+    "penstock.service",
+    "penstock-tensorrt.service",
+    "penstock-offloads@.service",
+    "penstock-finetune.service",
+    "penstock-aggregator.service",
+]
+STARTERS = ["penstock-finetune.timer", "penstock-finetune.path"]
 DROP_INS = sorted(path.stem for path in (SYSTEMD / "penstock.service.d").glob("*.conf"))
 MOST_EXPOSURE = 20  # tenths
 
@@ -29,7 +38,7 @@ def settings(text: str) -> list[tuple[str, str]]:
 
 def planted(folder: Path, drop_in: str = "") -> Path:
     """Return a folder with the units, whose programs are there, and at most one drop-in."""
-    for unit in UNITS:
+    for unit in [*UNITS, *STARTERS]:
         text = (SYSTEMD / unit).read_text()
         (folder / unit).write_text(re.sub(r"^(ExecStart=-?)\S+", r"\1/bin/true", text, flags=re.MULTILINE))
     if drop_in:
@@ -38,7 +47,7 @@ def planted(folder: Path, drop_in: str = "") -> Path:
     return folder
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, *STARTERS])
 def test_verify_is_silent(tmp_path: Path, unit: str):
     run = analyze("verify", "--man=no", str(planted(tmp_path) / unit))
 
@@ -127,3 +136,37 @@ def test_the_worker_runs_as_the_agent_does_and_cannot_reach_the_network():
 
     assert (worker["User"], worker["PrivateNetwork"]) == (agent["User"], "yes")
     assert "MemoryDenyWriteExecute=no" in (SYSTEMD / UNITS[1]).read_text()
+
+
+def test_the_trainer_runs_below_the_agent_without_network_or_capability():
+    agent, trainer = (dict(settings((SYSTEMD / UNITS[place]).read_text())) for place in (0, 3))
+
+    assert (trainer["Type"], trainer["User"], trainer["PrivateNetwork"]) == ("oneshot", agent["User"], "yes")
+    assert trainer["CapabilityBoundingSet"] == ""
+    assert int(trainer["Nice"]) > int(agent["Nice"])
+    assert int(trainer["OOMScoreAdjust"]) > int(agent["OOMScoreAdjust"])
+    assert int(trainer["CPUWeight"]) < 100 > int(trainer["IOWeight"])
+    assert int(trainer["MemoryMax"].removesuffix("M")) <= 192
+    assert "RestartSec" not in trainer
+
+
+def test_it_is_started_once_a_day_at_another_time_on_each_gateway_and_when_the_agent_asks():
+    timer, path = (dict(settings((SYSTEMD / unit).read_text())) for unit in STARTERS)
+
+    assert (timer["OnCalendar"], timer["RandomizedDelaySec"], timer["Persistent"]) == ("daily", "4h", "true")
+    assert path["PathExists"] == f"/var/lib/penstock/{FOLDER}/{WANTED_FILE}"
+    assert f"ConditionPathExists=/var/lib/penstock/{FOLDER}/{CARD_FILE}" in (SYSTEMD / UNITS[3]).read_text()
+
+
+def test_the_aggregator_has_no_capability_and_a_user_of_its_own():
+    """Its keys sign what gateways run: no gateway's agent may read them."""
+    text = (SYSTEMD / "penstock-aggregator.service").read_text()
+    unit = dict(settings(text))
+
+    assert ("CapabilityBoundingSet", "") in settings(text)
+    assert unit["User"] == unit["Group"] == unit["StateDirectory"] == "penstock-aggregator"
+    assert (unit["StateDirectoryMode"], unit["UMask"], unit["Type"]) == ("0700", "0077", "notify")
+    assert "AF_PACKET" not in unit["RestrictAddressFamilies"]
+    assert unit["RestartPreventExitStatus"].split() == ["64", "65", "78"]
+    users = (SYSTEMD / "sysusers.d" / "penstock-aggregator.conf").read_text()
+    assert re.search(rf"^u {unit['User']} - ", users, re.MULTILINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from federation.aggregator.ledger import Ledger
 from federation.aggregator.release import HoldOut
 from federation.aggregator.rounds import Rounds, RoundSettings
 from flowfeatures import DeviceWindows, FlowMeter, FlowSettings, open_capture
+from flowfeatures.columns import WINDOW_COLUMNS
 
 DEMO = Path(__file__).resolve().parents[2] / "lab" / "demo" / "ground_truth.json"
 FLEET = "homes"
@@ -111,16 +113,21 @@ def near_alarms() -> Windows:
 
 
 def fill(
-    state_dir: Path, *, alarm: Windows | None = None, incident_id: str = FALSE_ALARM, called: str = "scan"
+    state_dir: Path,
+    *,
+    alarm: Windows | None = None,
+    incident_id: str = FALSE_ALARM,
+    called: str = "scan",
+    now_us: int = NOW_US,
 ) -> Path:
     """Keep aged benign windows, and an incident's of the last hours, as an agent would; return the state folder."""
     with SampleBook(state_dir / SAMPLES_FILE, write=True) as book:
         calm = benign()
         for place in range(len(calm)):
-            due_us = NOW_US - 2 * DAY_US - place * 600_000_000  # some two weeks of them, every ten minutes
+            due_us = now_us - 2 * DAY_US - place * 600_000_000  # some two weeks of them, every ten minutes
             book.add(_sample(calm, place, due_us=due_us))
         for place in range(0 if alarm is None else len(alarm)):
-            due_us = NOW_US - 3_600_000_000 + place * 1_000_000
+            due_us = now_us - 3_600_000_000 + place * 1_000_000
             index = NAMES.index(called)
             book.add(_sample(alarm, place, due_us=due_us, incident_id=incident_id, class_index=index))
     return state_dir
@@ -172,3 +179,20 @@ def call_of(key: Ed25519PrivateKey, head: Head | None = None, **changes: object)
 def rounds_at(path: Path, key: Ed25519PrivateKey, **settings: object) -> tuple[Ledger, Rounds]:
     ledger = Ledger(path)
     return ledger, Rounds(ledger, bundle(), fleet=FLEET, key=key, settings=RoundSettings(**settings))
+
+
+def uploads() -> Windows:
+    """Return benign windows as they look while a device uploads a backup: the shipped network calls them exfiltration.
+
+    The demo's own, with a hundred times the bytes and packets.
+    """
+    heavy = [place for place, name in enumerate(WINDOW_COLUMNS[:76]) if re.search("byte|length|payload|packet", name)]
+    windows = benign()
+    values = windows.values.copy()
+    values[:, :, heavy] *= 100
+    mask = (np.arange(values.shape[1])[None] < windows.lengths[:, None]).astype(np.float32)
+    scores = engine().score(values, mask)
+    margin = shipped_thresholds().margins(scores).known
+    called = scores.probabilities[:, 1:].argmax(axis=1) + 1
+    seen = Windows(values, windows.lengths, windows.device, windows.label, scores.embedding, margin)
+    return seen.where((margin > 0) & (called == NAMES.index("exfiltration")))

@@ -12,6 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from contracts.agent_card import AgentCard, want_run, wanted, write_card
 from contracts.anchors import Anchors, pack_anchors
 from contracts.classes import BENIGN, NAMES
 from contracts.errors import ConfigError, OutputError
@@ -27,7 +28,7 @@ from federation.gateway.desk import Desk, Learnt
 from federation.gateway.gate import Held, refusals
 from federation.gateway.identity import own_key
 from federation.gateway.labels import Examples, gather
-from federation.gateway.program import main
+from federation.gateway.program import _parser, main, run
 from tests.federation.homes import (
     FALSE_ALARM,
     FLEET,
@@ -315,6 +316,51 @@ def test_a_round_is_answered_with_a_small_signed_update_that_the_aggregator_take
     assert report["after"]["anchors_over"] >= report["before"]["anchors_over"] > 100
 
 
+def test_what_is_not_given_is_as_the_agent_beside_it_has_it(home: Path, capsys: pytest.CaptureFixture[str]):
+    write_card(
+        home,
+        AgentCard(
+            gateway="attic", fleet=FLEET, bundle=None, bundle_sha256=bundle().manifest_sha256,
+            trust=str(home / "none"), aggregators=str(home.parent / "aggregators"),
+        ),
+    )  # fmt: skip
+
+    assert main(["--state-dir", str(home), "--now", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out)["outcome"] == "sent"
+
+
+def test_without_options_and_without_an_agent_it_says_what_is_wanted(home: Path):
+    assert main(["--state-dir", str(home)]) == 64
+
+
+def test_drift_is_a_reason_to_learn_and_the_wish_for_the_run_is_gone(home: Path, capsys: pytest.CaptureFixture[str]):
+    finetune(home)
+    for path in (home / "federation" / "in").glob("*.call"):
+        path.write_bytes(call_of(KEY, kept=PARAMETERS, round=2)[0])
+    capsys.readouterr()
+    given = ["--state-dir", str(home), "--aggregators", str(home.parent / "aggregators"), "--fleet", FLEET,
+             "--gateway", "attic", "--json"]  # fmt: skip
+    calm = root_of_a_calm_board(home.parent)
+
+    assert outcome_of(given, calm, capsys) == "idle"
+    want_run(home, {"drift"})
+    assert outcome_of(given, calm, capsys) == "sent"
+
+    assert wanted(home) == set()
+
+
+def root_of_a_calm_board(folder: Path) -> Path:
+    (folder / "calm" / "proc").mkdir(parents=True)
+    (folder / "calm" / "proc" / "loadavg").write_text("0.00 0.00 0.00 1/1 1\n")
+    return folder / "calm"
+
+
+def outcome_of(given: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    run(_parser().parse_args(given), root=root)
+    return json.loads(capsys.readouterr().out)["outcome"]
+
+
 def test_a_round_is_answered_once(home: Path, capsys: pytest.CaptureFixture[str]):
     finetune(home)
     before = files(home)
@@ -344,7 +390,9 @@ def test_a_stolen_verdict_leaves_only_as_far_as_no_anchor_is_unlearnt(home: Path
 
     report = json.loads(capsys.readouterr().out)
     assert report["share_of_step"] <= 0.25
-    assert report["judged_benign_over_after"] == report["judged_benign_over_before"] > 100
+    before, after = report["judged_benign_over_before"], report["judged_benign_over_after"]
+    assert before > 100
+    assert before - after <= 0.02 * before  # of the windows the account called benign
     assert report["after"]["anchors_over"] == report["before"]["anchors_over"] > 100
 
 

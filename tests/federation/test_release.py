@@ -9,7 +9,7 @@ from contracts.classes import NAMES
 from contracts.head import Head, head_of
 from detection.decide import Thresholds
 from federation.aggregator.release import HoldOut, refusals
-from federation.aggregator.settle import settled
+from federation.aggregator.settle import SHARES, furthest, settled
 from tests.detection.windows import make_manifest
 
 THRESHOLDS = Thresholds(make_manifest(open_at=0.5).thresholds)
@@ -116,3 +116,35 @@ def test_a_head_no_level_brings_back_stays_as_it_is():
     lost = head(50.0)
 
     assert settled(lost, hold_out(), before=head()).sha256 == lost.sha256
+
+
+def test_the_least_sure_attacks_stay_as_sure():
+    """A head so little more timid that it loses none of these is set to its level all the same."""
+    timid = head(0.04)
+    assert hold_out().found(timid)["attacks"] == hold_out().found(head())["attacks"]
+
+    level = settled(timid, hold_out(), before=head())
+
+    assert level.bias[0] <= 1e-6
+
+
+def test_a_step_the_gate_refuses_is_tried_in_part():
+    traded = head().flat.copy()
+    traded[: C * 2].reshape(C, 2)[NAMES.index("scan"), 0] = 18.0
+    traded[: C * 2].reshape(C, 2)[NAMES.index("flood"), 1] = 30.0
+    whole = head_of(traded)
+    assert list(refusals(hold_out(), before=head(), after=whole, shipped=head()))
+
+    passed = furthest(head(), whole, hold_out=hold_out(), teaching=None, shipped=head())
+
+    assert passed.share in SHARES[1:]
+    assert passed.why == ""
+    assert list(refusals(hold_out(), before=head(), after=passed.head, shipped=head())) == []
+    assert passed.head.flat == pytest.approx(head().flat + passed.share * (whole.flat - head().flat))
+
+
+def test_a_step_of_which_no_part_passes_says_why_the_whole_did_not():
+    passed = furthest(head(), head(60.0), hold_out=hold_out(), teaching=None, shipped=head())
+
+    assert (passed.head, passed.share) == (None, 0.0)
+    assert "0 of 300 windows of attacks found, before 270" in passed.why

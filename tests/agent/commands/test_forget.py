@@ -10,6 +10,7 @@ import sqlite3
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from agent.commands import forget as command
@@ -17,7 +18,8 @@ from agent.delivery.outbox import Letter, Outbox
 from agent.state.forgetting import Found, Identity, forget, identity_of
 from contracts.errors import DataMissing
 from contracts.program import Parser, run_program
-from flowfeatures import address_bytes
+from contracts.samples import Sample, SampleBook
+from flowfeatures import WINDOW_COLUMNS, address_bytes
 
 DEVICE, OTHER = "192.168.1.2", "192.168.1.23"
 DEVICE6 = "fd00::2"
@@ -64,6 +66,10 @@ def state(tmp_path: Path) -> Path:
             db.execute("INSERT INTO incidents VALUES (?, 0, ?)", (name, content))
             db.execute("INSERT INTO messages VALUES (?, ?)", (f"a-{name}", name))
     db.close()
+    with SampleBook(tmp_path / "samples.db", write=True) as book:
+        for number, device in enumerate([DEVICE, DEVICE6, OTHER]):
+            rows = np.ones((2, len(WINDOW_COLUMNS)), np.float32)
+            book.add(Sample(device=address_bytes(device), due_us=number, rows=rows, margin=-5.0))
     with (tmp_path / "verdicts.log").open("w") as log:
         log.writelines(f'{{"device":"{device}"}}\n' for device in (OTHER, DEVICE))
     (tmp_path / "log").mkdir()
@@ -72,6 +78,8 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "log" / "eve.json.1").write_text(lines[0] + "\n")
     (tmp_path / "outbox.db.aside-1").write_text(f"something {MAC} something")
     (tmp_path / "rules.json.aside").write_text(OTHER)
+    (tmp_path / "samples.db.aside-1").write_bytes(b"pages" + address_bytes(DEVICE) + b"pages")
+    (tmp_path / "samples.db.aside-2").write_bytes(b"pages" + address_bytes(OTHER) + b"pages")
     return tmp_path
 
 
@@ -106,6 +114,8 @@ WHOLE = {
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
+    "samples.db": 2,
+    "samples.db.aside-1": 1,
 }
 
 

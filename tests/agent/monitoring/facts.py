@@ -19,6 +19,7 @@ from agent.monitoring.facts import (
     SinkFacts,
     WindowFacts,
 )
+from agent.monitoring.federation import FederationFacts
 from agent.monitoring.histogram import DISK_EDGES_S, LATENCY_EDGES_S, HistogramFacts
 
 START_US = 1_790_000_000_000_000
@@ -169,6 +170,20 @@ def full_facts() -> AgentFacts:
         wire_to_alert=HistogramFacts(LATENCY_EDGES_S, (0, 0, 2, 3, 3, 1, 0, 0, 0, 0, 0, 0), 2.5),
         stage_seconds=(("flows", 12.5), ("windows", 1.25), ("inference", 3.0)),
         watchdog_feeds=9006,
+        federation=FederationFacts(
+            is_enabled=True,
+            kept=410,
+            pinned=37,
+            let_go=6,
+            skipped=(("devices", 0), ("enough", 3), ("unfit", 0), ("waiting", 1)),
+            failed=2,
+            samples=441,
+            samples_bytes=612_000,
+            messages=(("in taken", 4), ("orders", 1), ("out sent", 3), ("refused signature", 1)),
+            wishes=5,
+            order=3,
+            outcome="staged",
+        ),
         board=BoardFacts(
             model="NVIDIA Jetson Nano Developer Kit",
             l4t="R32.7.1",

@@ -1,0 +1,158 @@
+"""Federation as the service knows it: off unless switched on; the trainer is told who we are, and asked for runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent.config import AgentConfig, load_config
+from agent.delivery.inbox import Incoming
+from agent.learning.learning import Learning
+from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, wanted
+from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.errors import UsageError
+from tests.bundles import write_refusal_bundle
+
+ROUND = "penstock/v1/fleet/homes/round"
+ID = "00000000-0000-7000-8000-0000000000a1"
+
+
+def settings(**changes: object) -> AgentConfig:
+    given: dict[str, Any] = {
+        "capture.interfaces": ["eth0"], "gateway.id": "attic", "federation.enabled": True, "federation.fleet": "homes",
+    }  # fmt: skip
+    return load_config(
+        None, environ={}, overrides=given | {key.replace("__", "."): val for key, val in changes.items()}
+    )
+
+
+def judged(bundle: Bundle | None = None, *, verdicts: dict[str, str] | None = None, drifts: bool = False) -> Any:
+    return SimpleNamespace(bundle=bundle or default_bundle(), verdicts=verdicts or {}, is_drifting=drifts)
+
+
+def until(is_so: Callable[[], object]) -> None:
+    waiting = threading.Event()
+    for _ in range(3000):
+        if is_so():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("it never was so")
+
+
+def learning(state: Path | None, config: AgentConfig | None = None) -> Learning:
+    return Learning(config or settings(), state_dir=state, post=lambda *_, **__: None)
+
+
+def turned(one: Learning, seen: Any) -> None:
+    one.turn(seen, now_us=1)
+    one._aside.wait(30)
+
+
+def test_it_is_off_by_default_and_then_does_and_keeps_nothing(tmp_path: Path):
+    with learning(tmp_path, load_config(None, environ={}, overrides={"capture.interfaces": ["eth0"]})) as one:
+        one.turn(judged(), now_us=1)
+
+        assert (one.keeper, one.subscriptions, one.facts().is_enabled) == (None, [], False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_switched_off_again_it_takes_its_card_away(tmp_path: Path):
+    with learning(tmp_path) as one:
+        turned(one, judged())
+    assert read_card(tmp_path) is not None
+
+    with learning(tmp_path, settings(federation__enabled=False)):
+        assert read_card(tmp_path) is None
+
+
+def test_without_a_state_folder_it_is_off_too():
+    with learning(None) as one:
+        assert (one.keeper, one.subscriptions) == (None, [])
+
+
+@pytest.mark.parametrize("changes", [{"federation__fleet": None}, {"federation__fleet": "a/b"}])
+def test_a_fleet_wants_a_name(changes: dict[str, object]):
+    with pytest.raises(UsageError, match="fleet"):
+        settings(**changes)
+
+
+def test_the_trainer_is_told_who_we_are_and_which_bundle_serves(tmp_path: Path):
+    other = load_bundle(write_refusal_bundle(tmp_path / "other", release=9))
+    with learning(tmp_path) as one:
+        turned(one, judged())
+        first = read_card(tmp_path)
+        turned(one, judged(other))
+        second = read_card(tmp_path)
+
+    assert (first.gateway, first.fleet, first.bundle) == ("attic", "homes", None)
+    assert first.bundle_sha256 == default_bundle().manifest_sha256
+    assert (second.bundle, second.bundle_sha256) == (str(other.path), other.manifest_sha256)
+
+
+def test_a_run_is_asked_for_where_a_call_comes_an_operator_judges_or_the_site_drifts(tmp_path: Path):
+    with learning(tmp_path) as one:
+        turned(one, judged(verdicts={ID: "benign"}))
+        assert wanted(tmp_path) == set()  # it was said before
+
+        one.take(Incoming(ROUND, b"call", {}, is_retained=True))
+        turned(one, judged(verdicts={ID: "benign"}))
+        assert taken_up(tmp_path) == {"call"}
+
+        turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
+        assert taken_up(tmp_path) == {"verdicts", "drift"}
+
+        turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
+        assert wanted(tmp_path) == set()
+        assert one.facts().wishes == 2
+
+
+def test_what_a_full_disk_did_not_let_be_asked_is_asked_later(tmp_path: Path):
+    (tmp_path / FOLDER).write_bytes(b"a file where the folder should be")
+    with learning(tmp_path) as one:
+        turned(one, judged())
+        turned(one, judged(drifts=True))
+        assert one.facts().trouble
+        (tmp_path / FOLDER).unlink()
+
+        turned(one, judged(drifts=True))
+
+    assert wanted(tmp_path) == {"drift"}
+
+
+def test_a_wish_says_only_known_words_and_keeps_those_of_before(tmp_path: Path):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / WANTED_FILE).write_text("call and\x00 something else\n")
+
+    with learning(tmp_path) as one:
+        turned(one, judged())
+        turned(one, judged(drifts=True))
+
+    assert (tmp_path / FOLDER / WANTED_FILE).read_text() == "call drift\n"
+
+
+def test_the_thread_of_the_packets_never_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    hangs = threading.Event()
+    with learning(tmp_path) as one:
+        monkeypatch.setattr(one._carrier, "turn", lambda: hangs.wait(30))
+        for _ in range(3):
+            one.take(Incoming(ROUND, b"call", {}, is_retained=True))
+            one.turn(judged(), now_us=1)
+
+        assert one.facts().is_enabled
+        hangs.set()
+        one._aside.wait(30)
+
+
+def test_a_card_that_is_none_is_refused_by_name(tmp_path: Path):
+    from contracts.agent_card import CARD_FILE, CardRefused
+
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / CARD_FILE).write_text('{"gateway": "attic"}')
+
+    with pytest.raises(CardRefused, match=r"agent\.json"):
+        read_card(tmp_path)

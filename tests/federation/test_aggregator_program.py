@@ -1,0 +1,279 @@
+"""`penstock-aggregator`: commands on a file, what a worker takes and says, metrics, what systemd is told."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from prometheus_client.parser import text_string_to_metric_families
+
+from contracts.errors import ConfigError, ListenError
+from contracts.update import REASONS
+from exporter.sign import make_key
+from federation.aggregator import office as offices
+from federation.aggregator.ledger import LedgerError
+from federation.aggregator.metrics import Board
+from federation.aggregator.notify import ALIVE, notify
+from federation.aggregator.office import Office
+from federation.aggregator.post import Incoming, Post
+from federation.aggregator.program import main
+from federation.aggregator.releasing import _named
+from federation.aggregator.settings import BrokerSection, load_config
+from federation.aggregator.windows import ServerWindows, server_windows
+from federation.aggregator.worker import Worker, client_id, filters
+from tests.broker import free_port
+from tests.federation.homes import DEMO, bundle, engine, hold_out
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "federation.md").read_text()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    for name in ("calls", "bundles"):
+        make_key(tmp_path / f"{name}.pem")
+    path = tmp_path / "aggregator.toml"
+    path.write_text(
+        f'[fleet]\nname = "homes"\n[broker]\nurl = "mqtt://127.0.0.1:{free_port()}"\n'
+        f'[keys]\ncalls = "{tmp_path}/calls.pem"\nbundles = "{tmp_path}/bundles.pem"\n'
+        f'[windows]\nteaching = ["{DEMO}"]\njudging = ["{DEMO}"]\n'
+        f'[worker]\nstate_dir = "{tmp_path}/state"\nname = "one"\nshare = "workers"\n'
+    )
+    return path
+
+
+@pytest.fixture
+def office(config: Path, monkeypatch: pytest.MonkeyPatch):
+    """Give an office whose windows are the demo's, without reading captures."""
+    monkeypatch.setattr(
+        offices, "server_windows",
+        lambda *_, **__: ServerWindows(
+            teaching=hold_out(), judging=hold_out(), captures=(), values=None, mask=None, label=None
+        ),
+    )  # fmt: skip
+    made = Office(load_config(config))
+    yield made
+    made.close()
+
+
+def key_file(folder: Path, name: str = "attic") -> Path:
+    path = folder / f"{name}.pub"
+    path.write_bytes(
+        Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    path.chmod(0o644)
+    return path
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    code = main(list(words))
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_gateways_are_enrolled_told_and_revoked(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    key, words = str(key_file(tmp_path)), ("--config", str(config))
+
+    assert said(capsys, "enrol", "attic", key, *words) == (0, "enrolled attic\n", "")
+    assert said(capsys, "enrol", "barn", key, *words)[::2] == (
+        64, "penstock-aggregator: gateway barn or its key is enrolled, or 10000 are\n",
+    )  # fmt: skip
+    code, out, _ = said(capsys, "open", *words, "--json")
+    assert (code, json.loads(out)) == (0, {"round": 1})
+    code, out, _ = said(capsys, "status", *words)
+    assert code == 0
+    assert "round 1 is open: 0 updates, quorum 3, 7" in out
+    assert "  attic: waited for" in out
+    assert said(capsys, "revoke", "attic", *words)[0] == 0
+    code, out, _ = said(capsys, "status", *words, "--json")
+    assert json.loads(out)["gateways"] == [
+        {"calibration": None, "has_sent": False, "is_revoked": True, "name": "attic", "release": None}
+    ]
+    code, out, _ = said(capsys, "log", *words, "--json")
+    assert [json.loads(line)["what"] for line in out.splitlines()] == ["enrolled", "opened", "revoked"]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("halt",), "no roll-out is in canary: nothing to halt"),
+        (("rollback", "--why", "x"), "no release is out: nothing to roll back"),
+        (("release",), "the fleet's head is that of a release, or of the first bundle: nothing to release"),
+        (("revoke", "nobody"), "gateway nobody is not enrolled, or revoked already"),
+    ],
+)
+def test_what_cannot_be_done_is_a_line_and_64(
+    config: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
+):
+    assert said(capsys, *words, "--config", str(config)) == (64, "", f"penstock-aggregator: {complaint}\n")
+
+
+def test_a_key_that_others_may_read_and_a_setting_that_is_none_end_with_78(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "calls.pem").chmod(0o644)
+    code, _, complaint = said(capsys, "status", "--config", str(config))
+    assert code == 78
+    assert complaint.startswith(f"penstock-aggregator: key: {tmp_path}/calls.pem has mode 0644, wanted 0600")
+    config.write_text("[fleet]\n")
+    assert said(capsys, "status", "--config", str(config))[0] == 78
+
+
+def test_help_shows_examples_of_every_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    out = capsys.readouterr().out
+    for command in ("run", "status", "enrol", "open", "log", "release", "halt"):
+        assert f"  penstock-aggregator {command}" in out
+
+
+def test_captures_that_teach_must_not_judge(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"windows\.judging: .* teaches as well"):
+        server_windows(bundle(), engine(), teaching=[DEMO], judging=[DEMO], cache=tmp_path)
+
+
+def test_messages_are_taken_by_topic(office: Office):
+    assert office.take("penstock/v1/attic/update/1", b"noise", now_us=1) == "refused"
+    assert office.take("penstock/v1/attic/federation/up/1", b"noise", now_us=1) == "refused"
+    assert office.take("penstock/v1/attic/status", b"{}", now_us=1) == "foreign"
+    assert office.take("penstock/v1/attic/alert/scan", b"{}", now_us=1) == "foreign"
+    assert office.take("elsewhere", b"", now_us=1) == "foreign"
+    assert sum(office.ledger.counters().values()) == 4  # two refusals, each counted and logged
+
+
+def test_an_automatic_office_opens_rounds_one_after_the_other(office: Office):
+    office.tick(now_us=1_800_000_000_000_000)
+    told = {each.topic: each.content() for each in office.sayings(now_us=0)}
+
+    assert sorted(told) == ["penstock/v1/fleet/homes/anchors", "penstock/v1/fleet/homes/round"]
+    assert office.ledger.rows("SELECT number, state FROM rounds") == [(1, "open")]
+    day = 1_800_000_000_000_000 + 20 * 3_600_000_000
+    office.tick(now_us=day)
+    assert office.ledger.rows("SELECT number, state FROM rounds") == [(1, "void")]  # 20 hours, and a day is not over
+    office.tick(now_us=day + 4 * 3_600_000_000)
+    assert office.ledger.rows("SELECT number, state FROM rounds") == [(1, "void"), (2, "open")]
+
+
+def test_what_is_not_on_disk_is_not_acknowledged_and_tried_again(office: Office, monkeypatch: pytest.MonkeyPatch):
+    worker = Worker(office)
+    acknowledged: list[int] = []
+    monkeypatch.setattr(worker.post, "acknowledge", lambda incoming: acknowledged.append(incoming.number))
+    worker._waiting.append(Incoming("penstock/v1/attic/update/1", b"noise", 7, 1))
+    full = pytest.MonkeyPatch()
+    full.setattr(office, "take", lambda *_, **__: (_ for _ in ()).throw(LedgerError("disk is full")))
+
+    worker._guarded(worker._take_waiting)
+    assert (acknowledged, len(worker._waiting)) == ([], 1)
+    full.undo()
+    worker._guarded(worker._take_waiting)
+
+    assert (acknowledged, len(worker._waiting)) == ([7], 0)
+
+
+def test_several_workers_have_a_session_each_and_share_updates(office: Office):
+    assert client_id(office) == "penstock-aggregator-homes-one"
+    assert filters(office) == {
+        "$share/workers/penstock/v1/+/update/+": False,
+        "$share/workers/penstock/v1/+/federation/up/+": False,
+        "penstock/v1/+/status": True,
+    }
+
+
+def page_of(facts: dict) -> dict[str, dict[tuple[str, ...], float]]:
+    board, port = Board(), free_port()
+    board.post(facts)
+    stop = board.serve(port)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+    finally:
+        stop()
+    return {
+        family.name: {tuple(each.labels.values()): each.value for each in family.samples}
+        for family in text_string_to_metric_families(text)
+    }
+
+
+def test_metrics_count_what_the_ledger_does_and_name_nobody(office: Office, tmp_path: Path):
+    for name in ("attic", "barn"):
+        key = Ed25519PrivateKey.generate().public_key()
+        office.rounds.enrol(name, key, now_us=1)
+    office.rounds.revoke("barn", now_us=1)
+    office.open_round(now_us=time.time_ns() // 1000)
+    office.take("penstock/v1/attic/update/1", b"noise" * 20, now_us=1)
+    facts = office.facts(now_us=1) | {"broker": {"is_connected": True, "connects": 2, "refusals": 0}}
+
+    page = page_of(facts)
+
+    assert page["penstock_aggregator_gateways"] == {("enrolled",): 1.0, ("revoked",): 1.0}
+    assert page["penstock_aggregator_refused_updates"][("foreign",)] == 1.0
+    assert set(page["penstock_aggregator_refused_updates"]) == {(reason,) for reason in REASONS}
+    assert page["penstock_aggregator_round"] == {(): 1.0}
+    assert page["penstock_aggregator_round_open"] == {(): 1.0}
+    assert page["penstock_aggregator_connects"] == {(): 2.0}
+    labels = {value for series in page.values() for values in series for value in values}
+    assert not labels & {"attic", "barn", "homes"}
+
+
+def test_every_metric_is_in_the_docs(office: Office):
+    facts = office.facts(now_us=1) | {"broker": {"is_connected": False, "connects": 0, "refusals": 0}}
+
+    missing = [name for name in page_of(facts) if f"`{name.removeprefix('penstock_aggregator_')}" not in PAGE]
+
+    assert missing == []
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1, port {port}"):
+            Board().serve(port)
+
+
+def test_a_broker_beyond_this_machine_wants_tls():
+    with pytest.raises(ConfigError, match=r"broker\.url: 192\.0\.2\.1 is beyond this machine"):
+        Post(BrokerSection(url="mqtt://192.0.2.1"), client_id="x", filters={})
+
+
+def test_certificates_that_are_none_are_named(tmp_path: Path):
+    (tmp_path / "ca.pem").write_text("nothing")
+    with pytest.raises(ConfigError, match=r"broker\.ca: .*ca\.pem: not what it must be, wanted a certificate in PEM"):
+        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "ca.pem"), client_id="x", filters={})
+    with pytest.raises(ConfigError, match=r"broker\.ca: .*gone\.pem: No such file"):
+        Post(BrokerSection(url="mqtts://x", ca=tmp_path / "gone.pem"), client_id="x", filters={})
+
+
+def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
+    post = Post(BrokerSection(url=f"mqtt://127.0.0.1:{free_port()}"), client_id="x", filters={})
+
+    assert not post.open()
+    assert post.next(0.01) is None
+    post.close()
+
+
+def test_systemd_is_told_and_nobody_else(tmp_path: Path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+        assert manager.recv(100) == b"WATCHDOG=1"
+    notify(ALIVE, {})
+    notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
+
+
+def test_a_release_is_built_once_though_two_workers_want_it(tmp_path: Path):
+    draft = tmp_path / "bundles" / "draft"
+    for name in ("one", "two"):
+        draft.mkdir(parents=True)
+        (draft / name).write_text(name)
+        folder = _named(draft, "a" * 64)
+        assert folder == tmp_path / "bundles" / ("a" * 64)
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    assert not draft.exists()
