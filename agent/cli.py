@@ -27,10 +27,10 @@ COMMANDS = {
     "status": "show what the running agent sees, judges and delivers",
     "mute": "silence alerts of a device, class or peer for a time; list what is silenced; undo it",
     "feedback": "say of an alert that it was benign or malicious",
-    "bridge": "take alerts from a broker and write them where a SIEM reads: eve.json, stdout or syslog",
     "explain": "show why an incident was raised: its flows, and what its device does otherwise",
     "model": "list the bundles kept on this gateway, let the agent take another one, or go back",
     "forget": "remove what is kept of a device on this machine",
+    "bridge": "take alerts from a broker and write them where a SIEM reads: eve.json, stdout or syslog",
 }
 
 EPILOG = """\

@@ -285,7 +285,9 @@ PAGES: Final = (
     ("compression.md", "int8 storage, pruning, the same size from scratch"),
     ("nsl-kdd.md", "NSL-KDD: the papers' protocol, attack kinds left out"),
     ("cicids2017.md", "CICIDS2017 in both formats: random, by time, attack kinds left out"),
+    ("gru-release-3.md", "what release 3 finds, beside release 2, and where it fails"),
     ("gru-release-2.md", "what release 2 found, and where it failed"),
+    ("gru-release-2-report.md", "the report of release 2"),
     ("gru-release-3-candidates.md", "what was tried since, and why it does not ship"),
     ("faults.md", "what broken brokers, disks, bundles and floods do to the agent"),
 )
@@ -295,7 +297,7 @@ def _pages(results: Results) -> Iterator[str]:
     yield "## Pages"
     yield ""
     report = "the shipped bundle's report: bounds, classes, plots, leakage, unknown attacks, makers left out, evasion"
-    told = {f"{report_name()}.md": report} | dict(PAGES)
+    told = dict(PAGES) | {f"{report_name()}.md": report}
     there = {path.name: path for path in sorted(results.folder.glob("*.md")) if path.name != PAGE}
     for name in [*(name for name in told if name in there), *(name for name in there if name not in told)]:
         what = told.get(name) or there[name].read_text(encoding="utf-8").splitlines()[0].lstrip("# ")

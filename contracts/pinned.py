@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "ae4b9a5a665207ffa02b69cbee7b51d18c46e512ff87acf84b9528de2a853c36"
+DEFAULT_MANIFEST_SHA256: Final[str] = "fe49ba217587c3f7b430eadc8cb149565c6be4a6c8c5206d812c1a12728bd529"

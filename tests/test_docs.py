@@ -103,7 +103,9 @@ def test_the_excerpt_in_the_readme_is_what_the_demo_prints(tmp_path: Path, capsy
         rows = ["  ".join(each[:3]) for each in cells if len(each) == 7]
         return rows + re.findall(r"(?:found|MISSED|false alarm) *:? *[^;\n]+", text)
 
-    importlib.import_module("agent.cli").main(["demo", "--eve", str(tmp_path / "eve.json")])
+    importlib.import_module("agent.cli").main(
+        ["demo", "--eve", str(tmp_path / "eve.json"), "--record", str(tmp_path / "incidents.db")]
+    )
 
     assert said(re.search(r"^```\n(device .*?)^```", README, re.MULTILINE | re.DOTALL).group(1)) == said(
         capsys.readouterr().out

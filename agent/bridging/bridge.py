@@ -81,6 +81,7 @@ class Bridge:
         self._began_s = self._retry_s = self._ticked_s = clock_s()
         self._backoff = Backoff(most_s=settings.max_backoff_s)
         self._trouble = ""
+        self._is_closing = False
         self._told_s: dict[str, float] = {}
 
     @property
@@ -108,6 +109,7 @@ class Bridge:
 
     def close(self) -> None:
         """Write what was heard, acknowledge it, and leave; the broker keeps the session."""
+        self._is_closing = True
         self._write()
         session = self._session
         if session is not None:
@@ -174,6 +176,8 @@ class Bridge:
 
     def _lose(self, ended: Ended) -> None:
         self._session, self.is_subscribed = None, False
+        if self._is_closing:
+            return
         self._note(ended.said or "connection lost", is_final=ended.code in FINAL_CODES)
         self._wait()
 

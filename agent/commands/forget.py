@@ -18,9 +18,9 @@ examples:
   sudo penstock forget 192.168.1.23 --dry-run
   sudo systemctl stop penstock && sudo penstock forget aa:bb:cc:dd:ee:ff; sudo systemctl start penstock
 
-DEVICE is an address, a MAC, or the name that `penstock status` shows: one leads to the others. State, rules, incidents,
-waiting alerts, eve.json and its rotated files lose what names it. What was sent before (broker, SIEM, the journal) and
-backups are not reached. A device that is still on the network is seen anew.
+DEVICE is an address, a MAC, or the name that `penstock status` shows: one leads to the others. State, rules, verdicts,
+incidents with their packets, waiting alerts, eve.json and its rotated files lose what names it. What was sent before
+(broker, SIEM, the journal) and backups are not reached. A device that is still on the network is seen anew.
 """
 STATE_DIR = Path("/var/lib/penstock")
 
@@ -44,12 +44,13 @@ def run(args: argparse.Namespace) -> int:
     found = forget(identity, state_dir=state_dir, outbox=outbox, eve=eve, is_rehearsal=args.dry_run)
     names = ", ".join(sorted(identity.macs | identity.addresses))
     with printing() as stream:
-        stream.write(printable(f"{names}: {'named in' if args.dry_run else 'removed from'}") + "\n")
+        if any(each.count for each in found):
+            stream.write(printable(f"{names}: {'named in' if args.dry_run else 'removed from'}") + "\n")
+        else:
+            stream.write(printable(f"{names}: not named in anything kept here") + "\n")
         for each in found:
             if each.count:
                 stream.write(printable(f"  {each.place}: {each.count:,}") + "\n")
-        if not any(each.count for each in found):
-            stream.write("  nothing\n")
     if unread := [each for each in found if each.unread]:
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
         raise OutputError(f"forget: {unread[0].place}: {unread[0].unread}; the device may be named there{more}")

@@ -21,6 +21,7 @@ from agent.options.alerts import add_alert_arguments, check_alert_arguments
 from agent.options.engine import add_engine_arguments
 from agent.options.values import seconds
 from agent.stopping import HangUp, StopRequest
+from contracts.errors import ConfigError
 
 EPILOG = """\
 examples:
@@ -51,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
     logging.getLogger("agent").setLevel(logging.INFO)
     file = args.config or default_file()
     load = loader(args, file, environ=os.environ)
-    config = load()
+    try:
+        config = load()
+    except ConfigError as exc:
+        if file is None and args.interface is None:
+            raise ConfigError(f"{exc}; --interface IFACE names one, --config FILE a configuration") from exc
+        raise
     state_dir = state_dir_of(config, file)
     check_outputs(config, state_dir=state_dir)
     with StopRequest() as stop, HangUp() as hang_up:

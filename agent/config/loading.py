@@ -45,7 +45,7 @@ class _Layers:
         """Return where a setting came from; where it was never set, the file that could set it."""
         if (origin := self.origin.get((section, key))) is not None:
             return origin
-        return shown(self.documents[0].path) if self.documents else "no configuration file"
+        return shown(self.documents[0].path) if self.documents else f"no {DEFAULT_FILE}"
 
 
 def load_config(

@@ -62,7 +62,7 @@ class EveFile:
 
     def sync(self) -> None:
         """Force what was written to disk, where it is a file. Raises OutputError where the disk did not take it."""
-        if self._is_regular:
+        if stat.S_ISREG(os.fstat(self._fd).st_mode):
             try:
                 os.fdatasync(self._fd)
             except OSError as exc:

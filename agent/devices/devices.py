@@ -135,7 +135,7 @@ class Devices:
         )
 
     def heard_last(self, most: int) -> list[tuple[DeviceName, tuple[str, ...], int]]:
-        """Return those heard last, newest first: who, its addresses, and when; some 0.2 ms for a full table."""
+        """Return those heard last, newest first: who, its addresses, and when."""
         newest = heapq.nlargest(most, self._everyone(), key=lambda each: each.last_us)
         return [
             (

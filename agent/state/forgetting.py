@@ -44,7 +44,7 @@ class Identity:
     addresses: frozenset[str]
     macs: frozenset[str]
 
-    def octets(self) -> re.Pattern[str]:
+    def in_frames(self) -> re.Pattern[str]:
         """Return what finds the device in packets, read as latin-1; that may be one too many, for octets are short."""
         mapped = [address_bytes(address) for address in sorted(self.addresses)]
         short = [each[12:] if each.startswith(IPV4_IN_IPV6) else each for each in mapped]
@@ -105,7 +105,6 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
     Raises UsageError where an agent is running, which would write it all anew, OutputError where a disk takes nothing.
     """
     pattern = identity.pattern()
-    octets = identity.octets()
     with _alone(state_dir, outbox, is_rehearsal=is_rehearsal):
         found = []
         databases = dict.fromkeys([outbox, state_dir / "incidents.db"])
@@ -121,9 +120,10 @@ def forget(identity: Identity, *, state_dir: Path, outbox: Path, eve: Path | Non
         for path in [*lines, *([] if eve is None else [eve, *rotated(eve)])]:
             if path.exists():
                 found.append(_from_lines(path, pattern, is_rehearsal=is_rehearsal))
-        found += [_whole(path, octets, is_rehearsal=is_rehearsal) for path in files_of(state_dir)]
+        in_frames = identity.in_frames()
+        found += [_whole(path, in_frames, is_rehearsal=is_rehearsal) for path in files_of(state_dir)]
         for folder in dict.fromkeys([state_dir, outbox.parent]):
-            for path in set_aside(folder):
+            for path in (*set_aside(folder), *folder.glob("*.damaged")):
                 looked_for = identity.key_pattern() if path.name.startswith(SAMPLES_FILE) else pattern
                 found.append(_whole(path, looked_for, is_rehearsal=is_rehearsal))
     return [each for each in found if each.count or each.unread]

@@ -1,8 +1,8 @@
 """Writes build/penstock_VERSION_ARCH.deb for the architectures named (default: amd64 and arm64).
 
 Wants dpkg-deb, and for another processor than this one a cross-compiler; no root. The package wants the Python minor
-that runs this: `make deb PYTHON=python3.12 VENV=.venv-3.12` makes one for 3.12. With SOURCE_DATE_EPOCH set (default:
-the time of the last commit) the same sources give the same octets.
+that runs this: `make deb PYTHON=python3.12 VENV=.venv-3.12` makes one for 3.12. Times in the package are those of
+SOURCE_DATE_EPOCH (default: the last commit), so that the same wheels pack to the same octets.
 """
 
 from __future__ import annotations

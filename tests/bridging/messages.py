@@ -6,6 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from paho.mqtt.client import Client
@@ -34,9 +35,10 @@ def ids(path: Path) -> list[str]:
 def settings_of(port: int, **options: object) -> MqttSettings:
     """Return how the bridge under test reaches a broker on the loopback."""
     client_id = "siem-1"
-    return MqttSettings.from_url(
+    made = MqttSettings.from_url(
         f"mqtt://127.0.0.1:{port}", gateway=client_id, client_id=client_id, max_backoff_s=0.3, **options
     )
+    return replace(made, connect_timeout_s=2.0)
 
 
 class Crank:

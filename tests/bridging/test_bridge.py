@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 
 import pytest
 
-from agent.bridging.session import MOST_UNACKNOWLEDGED
+from agent.bridging.session import MOST_UNACKNOWLEDGED, Session
 from agent.delivery import Delivery, EveFile, MqttSettings
 from contracts.errors import OutputError
 from contracts.eve import render_eve
@@ -140,6 +141,35 @@ def test_an_alert_that_comes_twice_is_written_once_also_over_a_restart(broker, t
     assert first == "1 alerts written, 1 came again, 0 refused"
     assert str(crank.bridge.counts) == "0 alerts written, 1 came again, 0 refused"
     assert ids(tmp_path / "siem.json") == [numbered(1).alert_id]
+
+
+def test_no_message_is_acknowledged_before_its_line_is_forced_to_disk(broker, tmp_path, monkeypatch):
+    running = broker().start()
+    path = tmp_path / "siem.json"
+    on_disk: set[str] = set()
+    early: list[str] = []
+    acknowledged: list[str] = []
+    force, settle = os.fdatasync, Session.settle
+
+    def forced(fd: int) -> None:
+        force(fd)
+        on_disk.update(ids(path))
+
+    def settled(session: Session, heard) -> None:
+        alert_id = json.loads(heard.payload)["alert"]["context"]["penstock"]["alert_id"]
+        acknowledged.append(alert_id)
+        early.extend([alert_id] if alert_id not in on_disk else [])
+        settle(session, heard)
+
+    monkeypatch.setattr(os, "fdatasync", forced)
+    monkeypatch.setattr(Session, "settle", settled)
+    with Crank(running.port, path) as crank, publisher(running.port) as publish:
+        for number in range(100):
+            publish(TOPIC, render_eve(numbered(number)).encode())
+        crank.until(lambda: crank.heard == 100)
+
+    assert acknowledged == [numbered(number).alert_id for number in range(100)]
+    assert early == []
 
 
 HOSTILE = [

@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contracts.eve import MAX_LINE_BYTES, render_eve
 from contracts.eve_reading import EveRefused, read_eve
 from tests.alerts import extreme_alerts, make_alert
+
+quick = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def changed(**changes):
@@ -32,6 +34,7 @@ def reason_of(line):
     return refused.value.reason
 
 
+@quick
 @given(extreme_alerts())
 def test_any_alert_read_back_gives_the_same_line(alert):
     line = render_eve(alert)
@@ -128,6 +131,7 @@ def test_a_refusal_shows_nothing_of_the_line():
     assert "evil" not in str(refused.value)
 
 
+@quick
 @given(st.binary(max_size=300))
 def test_no_octets_raise_anything_else(octets):
     assert reason_of(octets) in {"json", "schema"}

@@ -170,3 +170,31 @@ def test_a_reader_that_goes_away_is_left_to_the_program(tmp_path):
 
     with file, pytest.raises(BrokenPipeError):
         file.write("line")
+
+
+def test_what_was_written_is_forced_to_disk_where_it_is_a_file_standard_output_too(tmp_path, monkeypatch):
+    forced = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: forced.append(os.fstat(fd).st_ino))
+    out = (tmp_path / "out").open("w")
+    reader, writer = os.pipe()
+
+    with EveFile(str(tmp_path / "eve.json")) as file:
+        file.sync()
+    for stream in (out, os.fdopen(writer, "w")):
+        monkeypatch.setattr(sys, "stdout", stream)
+        with EveFile("-") as file:
+            file.sync()
+        stream.close()
+    os.close(reader)
+
+    assert forced == [(tmp_path / name).stat().st_ino for name in ("eve.json", "out")]
+
+
+def test_a_disk_that_does_not_take_it_is_an_error_of_the_output(tmp_path, monkeypatch):
+    def fail(_fd):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+
+    with EveFile(str(tmp_path / "eve.json")) as file, pytest.raises(OutputError, match="Input/output error"):
+        file.sync()

@@ -74,6 +74,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
         (["--offloads", "maybe"], "--offloads maybe, wanted off or keep"),
         (["--interface", "eth0; reboot"], "no name of an interface"),
         (["--wheelhouse", "/nonexistent"], "no such folder"),
+        (["--constraints", "/nonexistent"], "no such file"),
         (["--python"], "--python wants a value"),
         (["--frobnicate"], "unknown option --frobnicate"),
     ],

@@ -35,7 +35,7 @@ from tests.delivery.certificates import Authority
 FLEET = "homes"
 PATIENCE_S = 300.0  # a guard against hanging
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def until(is_so: Callable[[], bool], *, pump: Callable[[], None] = lambda: None, what: str) -> None:

@@ -104,6 +104,12 @@ class Crowdsec:
         ran = self._run("crowdsec", "-no-api", "-dsn", f"file://{eve}", "-type", kind)
         return ran.stdout + ran.stderr
 
+    def check(self, acquisition: str) -> str:
+        """Let it look at its whole configuration with this acquisition; return what was logged. Fails where it does."""
+        (self._folder / "etc/acquis.yaml").write_text(acquisition)
+        ran = self._run("crowdsec", "-t")
+        return ran.stdout + ran.stderr
+
     def decisions(self) -> list[tuple[str, str, str]]:
         """Return (kind, address, scenario) of what was decided."""
         told = json.loads(self._run("cscli", "decisions", "list", "-o", "json").stdout or "null") or []

@@ -15,6 +15,8 @@ from contracts.eve import render_eve
 from tests.alerts import make_alert
 from tests.siem.crowdsec import Crowdsec, NoCrowdsec, find_crowdsec
 
+pytestmark = pytest.mark.slow
+
 OURS = Path(__file__).resolve().parents[2] / "deploy" / "siem" / "crowdsec"
 BASE = ("parsers/s00-raw/crowdsecurity/syslog-logs", "parsers/s02-enrich/crowdsecurity/dateparse-enrich")
 SURICATA = ("parsers/s01-parse/crowdsecurity/suricata-logs", "scenarios/crowdsecurity/suricata-alerts")
@@ -71,9 +73,19 @@ def test_a_line_that_was_tampered_with_bans_nobody(tmp_path: Path):
     assert decisions == []
 
 
-@pytest.mark.slow
+def test_crowdsec_takes_our_acquisition_with_the_rest(tmp_path: Path):
+    (tmp_path / "eve.json").touch()
+    text = (OURS / "acquis.d" / "penstock.yaml").read_text()
+    crowdsec = Crowdsec(tmp_path / "crowdsec", hub=BASE, local=OURS)
+
+    said = crowdsec.check(text.replace("/var/log/penstock/eve.json", str(tmp_path / "eve.json")))
+
+    assert "penstock.yaml" in said
+    assert "level=fatal" not in said
+    assert "type: penstock" in text
+
+
 def test_crowdsecs_own_items_for_suricata_ban_the_same_one(tmp_path: Path):
-    """Slow: its bucket for severity 2 waits a minute for more."""
     eve = tmp_path / "eve.json"
     eve.write_text("".join(f"{render_eve(each)}\n" for each in alerts()))
 

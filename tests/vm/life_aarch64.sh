@@ -19,9 +19,9 @@ fi
 note tests
 mkdir -p /tmp/site
 for wheel in /mnt/test-wheels/*.whl; do python3 -c "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall('/tmp/site')" "$wheel"; done
-cd /mnt && PYTHONPATH=/tmp/site timeout 2400 /opt/penstock/current/bin/python -m pytest -m "not needs_root and not needs_torch and not slow" "$@" >/tmp/tests.txt 2>&1 && code=0 || code=$?
+cd /mnt && PYTHONPATH=/tmp/site timeout 2400 /opt/penstock/current/bin/python -m pytest --hypothesis-profile=ci -m "not needs_root and not needs_torch and not slow" "$@" >/tmp/tests.txt 2>&1 && code=0 || code=$?
 tail -n 15 /tmp/tests.txt
-row "tests: $*" "$([ "$code" = 0 ] && echo ok || echo BAD)" "$(tail -n 1 /tmp/tests.txt)"
+row "tests" "$([ "$code" = 0 ] && echo ok || echo BAD)" "$(tail -n 1 /tmp/tests.txt | sed 's/ in .*//'): $(echo "$*" | sed 's#tests/##g')"
 note remove
 dpkg --force-depends -P penstock && code=0 || code=$?
 same "dpkg -P leaves" "0: nothing" "$code: $(names_left | one_line | grep . || echo nothing)"

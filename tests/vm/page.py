@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 OK = "ok"
+BAD = "BAD"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def doctor_of(said: str) -> list[str]:
 
 def faults(rows: Sequence[Row], *, said: str) -> list[str]:
     """Return what is wrong with a run: checks that did not hold, and an end that was never reached."""
-    found = [f"{row.name}: {row.seen}" for row in rows if row.state != OK]
+    found = [f"{row.name}: {row.seen}" for row in rows if row.state == BAD]
     if not any(line.rstrip("\r").endswith(" s: end") for line in said.splitlines()):
         found.append(f"the run broke off after {rows[-1].name if rows else 'nothing'}")
     return found
@@ -48,14 +49,15 @@ def page(lives: Mapping[str, str], *, facts: Mapping[str, str]) -> str:
     """Return the page of results for what each life printed."""
     parts = ["# Installed, killed, upgraded, removed\n"]
     parts.append(
-        "Written by `make vm`: a Debian made by debootstrap boots in QEMU without KVM, its clock counting instructions,"
-        " and each way of installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
+        "Written by `python -m tests.vm --page`: a Debian made by debootstrap boots with systemd as PID 1, and each way of"
+        " installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
     )
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
     for name, said in lives.items():
         rows = rows_of(said)
         held = sum(row.state == OK for row in rows)
-        parts.append(f"## {name}\n\n{held} of {len(rows)} checks hold.\n")
+        asked = sum(row.state in (OK, BAD) for row in rows)
+        parts.append(f"## {name}\n\n{held} of {asked} checks hold.\n")
         cells = [f"| {row.name} | {row.state} | {escaped(row.seen)} |" for row in rows]
         parts.append("\n".join(["| check | | seen |", "| --- | --- | --- |", *cells]) + "\n")
         if doctor := doctor_of(said):

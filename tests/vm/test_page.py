@@ -29,6 +29,14 @@ def test_a_check_that_did_not_hold_is_a_fault_and_so_is_an_end_never_reached():
     assert faults(rows_of(broken_off), said=broken_off)[1:] == ["the run broke off after exposure"]
 
 
+def test_what_was_not_asked_is_shown_and_neither_held_nor_failed():
+    said = SAID.replace("BAD", "-")
+
+    assert faults(rows_of(said), said=said) == []
+    assert "1 of 1 checks hold." in page({"A": said}, facts={})
+    assert "| exposure | - |" in page({"A": said}, facts={})
+
+
 def test_a_guest_that_said_nothing_did_not_succeed():
     assert faults([], said="") == ["the run broke off after nothing"]
 

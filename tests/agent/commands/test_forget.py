@@ -78,6 +78,7 @@ def state(tmp_path: Path) -> Path:
     (tmp_path / "log" / "eve.json.1").write_text(lines[0] + "\n")
     (tmp_path / "outbox.db.aside-1").write_text(f"something {MAC} something")
     (tmp_path / "rules.json.aside").write_text(OTHER)
+    (tmp_path / "incidents.db.damaged").write_text(f"torn {MAC} torn")
     (tmp_path / "samples.db.aside-1").write_bytes(b"pages" + address_bytes(DEVICE) + b"pages")
     (tmp_path / "samples.db.aside-2").write_bytes(b"pages" + address_bytes(OTHER) + b"pages")
     return tmp_path
@@ -114,6 +115,7 @@ WHOLE = {
     "eve.json": 2,
     "eve.json.1": 1,
     "outbox.db.aside-1": 1,
+    "incidents.db.damaged": 1,
     "samples.db": 2,
     "samples.db.aside-1": 1,
 }
@@ -268,4 +270,4 @@ def test_a_device_that_is_named_nowhere_is_no_error(tmp_path: Path, capsys: pyte
     code = run("10.9.9.9", "--state-dir", str(tmp_path))
 
     assert code == 0
-    assert capsys.readouterr().out.endswith("  nothing\n")
+    assert capsys.readouterr().out.endswith(": not named in anything kept here\n")
