@@ -18,7 +18,7 @@ from benchmarks.table_pages import FOLDER
 from benchmarks.tables import at
 from contracts.bundle import DEFAULT_DIR, MANIFEST, MODEL
 from contracts.program import Parser, run_program
-from training.figures.models_table import by_name
+from training.figures.models_table import by_name, telling_epochs
 from training.study_pages import wrapped
 from training.unknown import UnknownSettings
 
@@ -165,7 +165,7 @@ def _windows(results: Results) -> Iterator[str]:
         return
     yield "| model | seeds | " + " | ".join(title for _, _, title in WINDOW_COLUMNS) + " |"
     yield "|---|--:" + "|--:" * len(WINDOW_COLUMNS) + "|"
-    for name, runs in by_name(models).items():
+    for name, runs in telling_epochs(by_name(models)).items():
         yield _row([f"{name}", str(len(runs)), *(_mean(runs, side, key) for side, key, _ in WINDOW_COLUMNS)])
     whole = results.read(report_name()).get("sides", {})
     if whole:

@@ -4,7 +4,7 @@
     down  roster     who takes part, in order of names, with those keys and the signature over them
     up    shares     commitment to the self-mask (32), one sealed share (50) per other member
     down  relay      to one member: who sent shares, and those sealed for it
-    up    masked     uint16[k]: the steps under all masks
+    up    masked     k numbers of `width` bits: the steps under all masks
     down  survivors  whose masked steps came
     up    unmask     per member one share (17): of the self-mask of a survivor, of the mask key of another
 
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from contracts.signed import SIGNATURE_BYTES, Header, MessageRefused, Parts, canonical, header_of, opened, pack, verify
-from contracts.update import MAX_PARAMETERS, MAX_UPDATE_BYTES, Name, RoundNumber, Sha256
+from contracts.update import INT8_MAX, MAX_UPDATE_BYTES, Name, RoundNumber, Sha256
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -41,7 +41,7 @@ UNMASK_MAGIC: Final = b"PSV1"
 UP: Final = {KEYS_MAGIC: "keys", SHARES_MAGIC: "shares", MASKED_MAGIC: "masked", UNMASK_MAGIC: "unmask"}
 
 LEAST_COHORT: Final = 3  # of two, each would know the other's
-MAX_COHORT: Final = 64  # 127 * 64 stays far within 16 bits, and no message is longer than MAX_MASK_BYTES
+MAX_COHORT: Final = 64  # the sum stays within 16 bits, and no message is longer than MAX_MASK_BYTES
 MAX_MASK_BYTES: Final = 16 * 1024
 KEY_BYTES: Final = 32
 SHARE_BYTES: Final = 17
@@ -59,6 +59,15 @@ def threshold(members: int) -> int:
     [3, 3, 4, 6]
     """
     return max(LEAST_COHORT, members // 2 + 1)
+
+
+def width(members: int) -> int:
+    """Return how many bits hold the sum of so many members' steps, and so each member's masked ones.
+
+    >>> [width(members) for members in (3, 10, 64)]
+    [10, 12, 14]
+    """
+    return (2 * INT8_MAX * members).bit_length()
 
 
 class KeysHeader(Header):
@@ -157,7 +166,7 @@ class Relay:
 
 @dataclass(frozen=True, eq=False)
 class Masked:
-    """Masked steps uint16[k], and with whom the sender shared masks."""
+    """Masked steps uint16[k], below 2 ** width, and with whom the sender shared masks."""
 
     header: MemberHeader
     senders: frozenset[int]
@@ -225,20 +234,22 @@ def read_shares(message: bytes, *, members: int) -> Shares:
 def pack_masked(
     header: MemberHeader, values: NDArray[np.uint16], *, senders: Iterable[int], members: int, key: Ed25519PrivateKey
 ) -> bytes:
-    """Return the octets of masked steps."""
-    payload = bits(senders, members=members) + values.astype("<u2").tobytes()
+    """Return the octets of masked steps; what stands above `width` bits is left out."""
+    each = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - width(members) :]
+    payload = bits(senders, members=members) + np.packbits(each).tobytes()
     return pack(MASKED_MAGIC, header, payload, key=key, most_bytes=MAX_UPDATE_BYTES)
 
 
-def read_masked(message: bytes, *, members: int) -> Masked:
-    """Return masked steps of a cohort of so many. Raises MessageRefused."""
+def read_masked(message: bytes, *, members: int, count: int) -> Masked:
+    """Return so many masked steps of a cohort of so many. Raises MessageRefused."""
     parts, header = _member_message(MASKED_MAGIC, message, most_bytes=MAX_UPDATE_BYTES)
-    start = _width(members)
-    length = len(parts.payload) - start
-    if length % 2 or not 2 <= length <= 2 * MAX_PARAMETERS:
-        raise MessageRefused("payload", f"{length} bytes of masked steps, wanted 2 to {2 * MAX_PARAMETERS}, even")
-    values = np.frombuffer(parts.payload, "<u2", offset=start).astype(np.uint16)
-    return Masked(header, places_of(parts.payload[:start], members=members), values, parts)
+    start, each = _octets(members), width(members)
+    _sized(parts.payload, start + _octets(count * each))
+    flags = np.unpackbits(np.frombuffer(parts.payload, np.uint8, offset=start))
+    if flags[count * each :].any():
+        raise MessageRefused("payload", f"a bit beyond the {count} numbers")
+    values = flags[: count * each].reshape(count, each) @ (1 << np.arange(each, dtype=np.uint16)[::-1])
+    return Masked(header, places_of(parts.payload[:start], members=members), values.astype(np.uint16), parts)
 
 
 def pack_unmask(
@@ -255,12 +266,12 @@ def pack_unmask(
 def read_unmask(message: bytes, *, members: int) -> Unmask:
     """Return an answer to the survivors in a cohort of so many. Raises MessageRefused."""
     parts, header = _member_message(UNMASK_MAGIC, message)
-    width = _width(members)
-    if len(parts.payload) < 2 * width:
-        raise MessageRefused("payload", f"{len(parts.payload)} bytes, wanted {2 * width} or more")
-    survivors = places_of(parts.payload[:width], members=members)
-    given = sorted(places_of(parts.payload[width : 2 * width], members=members))
-    rest = parts.payload[2 * width :]
+    wide = _octets(members)
+    if len(parts.payload) < 2 * wide:
+        raise MessageRefused("payload", f"{len(parts.payload)} bytes, wanted {2 * wide} or more")
+    survivors = places_of(parts.payload[:wide], members=members)
+    given = sorted(places_of(parts.payload[wide : 2 * wide], members=members))
+    rest = parts.payload[2 * wide :]
     _sized(rest, len(given) * SHARE_BYTES)
     return Unmask(header, survivors, dict(zip(given, _cut(rest, SHARE_BYTES), strict=True)), parts)
 
@@ -311,10 +322,10 @@ def read_relay(message: bytes, keys: Iterable[Ed25519PublicKey], *, own: int, me
     """Return a relay that one of the keys signed, to the member at place `own`. Raises MessageRefused."""
     parts = _from_aggregator(RELAY_MAGIC, message, keys)
     header = header_of(MemberHeader, parts.header)
-    width = _width(members)
-    senders = places_of(parts.payload[:width], members=members)
+    wide = _octets(members)
+    senders = places_of(parts.payload[:wide], members=members)
     others = sorted(senders - {own})
-    rest = parts.payload[width:]
+    rest = parts.payload[wide:]
     if own not in senders:
         raise MessageRefused("payload", "a relay to who sent no shares")
     _sized(rest, len(others) * SEALED_BYTES)
@@ -350,7 +361,7 @@ def bits(places: Iterable[int], *, members: int) -> bytes:
 
 def places_of(raw: bytes, *, members: int) -> frozenset[int]:
     """Return the set that bits say. Raises MessageRefused where they are not as many as members."""
-    _sized(raw, _width(members))
+    _sized(raw, _octets(members))
     flags = np.unpackbits(np.frombuffer(raw, np.uint8))
     if flags[members:].any():
         raise MessageRefused("payload", f"a bit beyond the {members} members")
@@ -374,8 +385,8 @@ def _sized(raw: bytes, wanted: int) -> None:
         raise MessageRefused("payload", f"{len(raw)} bytes, wanted {wanted}")
 
 
-def _width(members: int) -> int:
-    return (members + 7) // 8
+def _octets(count: int) -> int:
+    return (count + 7) // 8
 
 
 def _cut(raw: bytes, size: int) -> tuple[bytes, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from training.figures import plots
-from training.figures.models_table import by_name, table
+from training.figures.models_table import by_name, table, telling_epochs
 from training.figures.rates import mean_and_spread
 
 HOW_TO_READ: Final = (
@@ -32,7 +32,7 @@ LESS: Final = (
 
 def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     """Write the page of models set beside each other."""
-    runs = by_name(told["models"])
+    runs = telling_epochs(by_name(told["models"]))
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
     lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", wrapped(LESS), ""]
     lines += [*table(runs, what="model"), ""]

@@ -216,11 +216,8 @@ class MaskedRounds:
         if place not in at.senders:
             raise MessageRefused("not a member", f"{header.gateway} sent no shares")
         if kind == "masked":
-            masked = read_masked(message, members=at.count)
-            if masked.senders != at.senders:
+            if read_masked(message, members=at.count, count=at.call.header.kept).senders != at.senders:
                 raise MessageRefused("base", "masked with others than sent shares")
-            if len(masked.values) != at.call.header.kept:
-                raise MessageRefused("payload", f"{len(masked.values)} numbers, wanted {at.call.header.kept}")
             return
         unmask = read_unmask(message, members=at.count)
         if unmask.survivors != at.survivors or not set(unmask.shares) <= at.senders:
@@ -348,7 +345,11 @@ class MaskedRounds:
             roster,
             at.call.sha256,
             {place: read_shares(raw, members=count) for place, raw in shares.items() if place in at.senders},
-            {place: read_masked(raw, members=count).values for place, raw in masked.items() if place in at.survivors},
+            {
+                place: read_masked(raw, members=count, count=at.call.header.kept).values
+                for place, raw in masked.items()
+                if place in at.survivors
+            },
             {place: read_unmask(raw, members=count).shares for place, raw in given.items()},
         )
 

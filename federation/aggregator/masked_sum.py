@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.masks import Roster, Shares, threshold
+from contracts.masks import Roster, Shares, threshold, width
 from contracts.signed import MessageRefused
 from federation.privacy.masking import commitment, mask_key, pair_mask, self_mask
 from federation.privacy.shamir import misfits, recovered
@@ -56,7 +56,14 @@ def summed(gathered: Gathered) -> tuple[NDArray[np.int32], list[str]]:
             pair = pair_mask(silent, members[other].mask_key, salt, len(total))
             # The earlier of two added it, the later took it off.
             total = total - pair if members[other].name < members[place].name else total + pair
-    return total.view(np.int16).astype(np.int32), [members[place].name for place in sorted(wrong)]
+    return _centred(total, width(len(members))), [members[place].name for place in sorted(wrong)]
+
+
+def _centred(total: NDArray[np.uint16], bits: int) -> NDArray[np.int32]:
+    """Return numbers modulo 2 ** bits as those around 0."""
+    half = 1 << (bits - 1)
+    centred: NDArray[np.int32] = ((total.astype(np.int32) + half) & (2 * half - 1)) - half
+    return centred
 
 
 def _seed(gathered: Gathered, place: int) -> tuple[bytes, list[int]]:

@@ -6,7 +6,9 @@ whose seeds are shared out; so are the mask keys, for members that go silent. A 
 of the self-mask of a survivor, of the mask key of another, never both, once. So the aggregator learns the sum and no
 update that is in it.
 
-    masked = steps + self-mask + sum over v after u of pair(u, v) - sum over v before u of pair(u, v)   (mod 2^16)
+    masked = steps + self-mask + sum over v after u of pair(u, v) - sum over v before u of pair(u, v)
+
+modulo the least power of two that holds the sum.
 
 All a member sends follows from its seeds, its steps and what it took, so after a power cut it sends the same octets.
 Seeds are of one round. Trap: a participant must be on disk before its answer leaves (`federation.gateway.private`).

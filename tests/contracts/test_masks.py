@@ -37,7 +37,7 @@ MESSAGES: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
     ),
     "masked": (
         masks.pack_masked(OWN, np.arange(40, dtype=np.uint16), senders=range(3), members=3, key=KEY),
-        lambda raw: masks.read_masked(raw, members=3),
+        lambda raw: masks.read_masked(raw, members=3, count=40),
     ),
     "survivors": (
         masks.pack_survivors(SurvivorsHeader(**BOUND), {0, 1}, members=3, key=KEY),

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 
+from tests.broker import Broker
 from tests.bundles import sign, write_nervous_bundle, write_refusal_bundle
 from tests.capture.wire import Wire, ip
 from tests.conftest import ROOT
@@ -392,3 +394,38 @@ def test_without_evidence_no_packet_is_kept(wire: Wire, home: Home):
     home.end()
 
     assert not (home.folder / "state" / "evidence").exists()
+
+
+@pytest.mark.needs_broker
+def test_a_verdict_over_mqtt_is_applied_where_it_was_switched_on_and_logged(
+    wire: Wire, home: Home, broker: Callable[..., Broker]
+):
+    port = broker().start().port
+    topic = "penstock/v1/cellar/feedback"
+
+    def settle(is_on: str) -> None:
+        home.settle(more=f'[mqtt]\nurl = "mqtt://127.0.0.1:{port}"\nfeedback = {is_on}')
+
+    settle("false")
+    home.start()
+    scan(wire)
+    until(home.alerts)
+    alert_id = home.alerts()[0]["alert"]["context"]["penstock"]["alert_id"]
+    said = json.dumps({"alert_id": alert_id, "verdict": "benign", "operator": "ada"})
+    until(lambda: home.facts()["delivery"]["connects"])
+    publish.single(topic, said, qos=1, port=port)
+    settle("true")
+    home.hang_up()
+
+    def applied() -> int:
+        publish.single(topic, said, qos=1, port=port)
+        return dict(home.facts()["verdicts"])["applied"]
+
+    until(applied)
+
+    log = home.penstock("feedback", "--log", "--state-dir", f"{home.folder}/state").stdout.splitlines()
+    assert len(log) == 1
+    assert re.search(
+        rf"ada \(mqtt\)  benign: scan at \S+ \({alert_id}\): benign; rule b-\w+ keeps its like back", log[0]
+    )
+    home.end()

@@ -45,13 +45,14 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{row.state:<4}{row.name:<{width}}  {row.seen}"
 
 
-def page(lives: Mapping[str, str], *, facts: Mapping[str, str]) -> str:
+TITLE = "Installed, killed, upgraded, removed"
+WRITTEN = "Written by `python -m tests.vm --page`: a Debian made by debootstrap boots with systemd as PID 1, and"
+WRITTEN += " each way of installing goes through its life there ([how](../install.md), `tests/vm/`)."
+
+
+def page(lives: Mapping[str, str], *, facts: Mapping[str, str], title: str = TITLE, written: str = WRITTEN) -> str:
     """Return the page of results for what each life printed."""
-    parts = ["# Installed, killed, upgraded, removed\n"]
-    parts.append(
-        "Written by `python -m tests.vm --page`: a Debian made by debootstrap boots with systemd as PID 1, and each way of"
-        " installing goes through its life there ([how](../install.md), `tests/vm/`).\n"
-    )
+    parts = [f"# {title}\n", f"{written}\n"]
     parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
     for name, said in lives.items():
         rows = rows_of(said)

@@ -48,6 +48,19 @@ def by_name(told: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Mapping[str
     return runs
 
 
+def telling_epochs(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """Return the runs with the epochs in the names of networks taught for fewer than the others.
+
+    >>> list(telling_epochs({"a": [{"epochs": 6}], "b": [{"epochs": 2}], "forest": [{}]}))
+    ['a', 'b (2 epochs)', 'forest']
+    """
+    epochs = {name: max(run.get("epochs", 0) for run in each) for name, each in runs.items()}
+    most = max(epochs.values(), default=0)
+    return {
+        name + (f" ({epochs[name]} epochs)" if 0 < epochs[name] < most else ""): each for name, each in runs.items()
+    }
+
+
 def _at(figures_of_side: Mapping[str, Any], path: Sequence[str]) -> float | None:
     found: Any = figures_of_side
     for key in path:
