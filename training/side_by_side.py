@@ -37,7 +37,7 @@ TOLD: Final = (
 
 SAMPLED: Final = ThresholdSettings(open_margin=0.3)
 """Of models that are compared: thresholds from a sample of benign windows, whose margin stands in for what it missed.
-Bundles choose on every window (decision 0041), which would cost each model here minutes."""
+Bundles choose on every window (decision 0038), which would cost each model here minutes."""
 
 Floats = NDArray[np.float32]
 Predict = Callable[[WindowSet], Floats]
