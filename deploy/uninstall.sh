@@ -34,6 +34,8 @@ if has systemctl; then
     for link in /etc/systemd/system/*.wants/penstock-offloads@*.service; do
         [ ! -L "$link" ] || systemctl disable --quiet "$(basename -- "$link")" 2>/dev/null || rm -f -- "$link"
     done
+    # Stopped as well: while it is active, systemd keeps the unit's private /tmp.
+    [ $is_booted = no ] || systemctl stop 'penstock-offloads@*.service' 2>/dev/null || true
     for unit in penstock.service penstock-tensorrt.service penstock-finetune.timer penstock-finetune.path \
         penstock-finetune.service; do
         [ $is_booted = no ] || systemctl stop "$unit" 2>/dev/null || true
