@@ -22,6 +22,7 @@ UNIT_FOLDER: Final = "usr/lib/systemd/system"
 SHARE: Final = "usr/share/penstock"
 DOC: Final = "usr/share/doc/penstock"
 WHEELS: Final = "usr/lib/penstock/wheels"
+AGGREGATOR: Final = "penstock-aggregator.service"  # of a server, which no gateway is
 CONFFILE: Final = "etc/penstock/agent.toml"
 INTERFACES: Final = re.compile(r"^interfaces = (.*)$", re.MULTILINE)
 NEXT_MINOR: Final = f"{MINOR.split('.')[0]}.{int(MINOR.split('.')[1]) + 1}"
@@ -31,14 +32,14 @@ def plant(root: Path, *, source: Path, wheels: Path, changelog: str) -> None:
     """Write the package's files below a folder that stands for the root of the target."""
     put(wheels, root / WHEELS)
     for unit in sorted((source / "systemd").glob("penstock*.*")):
-        if unit.suffix in {".service", ".timer", ".socket"}:
+        if unit.suffix in {".service", ".timer", ".path"} and unit.name != AGGREGATOR:
             put(unit, root / UNIT_FOLDER / unit.name)
     put(source / "systemd/sysusers.d/penstock.conf", root / "usr/lib/sysusers.d/penstock.conf")
     put(source / "systemd/tmpfiles.d/penstock.conf", root / "usr/lib/tmpfiles.d/penstock.conf")
     put(source / "systemd/penstock.service.d", root / SHARE / "drop-ins")
     for name in ("tensorrt_worker.py", "tensorrt_build.py"):
         put(source / "detection" / name, root / SHARE / "tensorrt" / name)
-    for page in ("service.md", "tensorrt.md"):
+    for page in ("service.md", "tensorrt.md", "federation.md"):
         put(source / "docs" / page, root / SHARE / page)
     (root / CONFFILE).parent.mkdir(parents=True)
     (root / CONFFILE).write_text(configuration((source / "deploy/agent.toml").read_text()))
