@@ -125,8 +125,8 @@ def _papers(results: Results) -> Iterator[str]:
         [cicids2017.md](cicids2017.md), the original format; of paper D's table only port scans have rows in the
         sample at hand, DDoS and malware have none. The papers are passed, and so they are by a forest in
         seconds: under these protocols nothing is left to show. Paper D's 1.2 MB and 21 ms on its board stand
-        against the sizes below; nothing was measured on a Jetson. Its federated figures are the aggregator's,
-        not this page's.
+        against the sizes below; nothing was measured on a Jetson. What a fleet's learning weighs:
+        [federation.md](federation.md); paper A's own fleet: [paper-a.md](paper-a.md).
         """
     )
 
@@ -288,8 +288,12 @@ PAGES: Final = (
     ("gru-release-3.md", "what release 3 finds, beside release 2, and where it fails"),
     ("gru-release-2.md", "what release 2 found, and where it failed"),
     ("gru-release-2-report.md", "the report of release 2"),
-    ("gru-release-3-candidates.md", "what was tried since, and why it does not ship"),
+    ("gru-release-3-candidates.md", "what was tried before release 3, and why it did not ship"),
+    ("federation.md", "what a fleet's rounds weigh, beside FedAvg; what fine-tuning costs a gateway"),
+    ("paper-a.md", "paper A's federated network as written: accuracy and bytes, centralised, without attention"),
     ("faults.md", "what broken brokers, disks, bundles and floods do to the agent"),
+    ("install.md", "script and package through their lives on a booted Debian"),
+    ("aarch64.md", "the arm64 package under qemu-user"),
 )
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -29,6 +30,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(USAGE, f"{self.prog}: {printable(message)} (see {self.prog} --help)\n")
+
+
+def give_examples(commands: Mapping[str, argparse.ArgumentParser], examples: str) -> None:
+    """Show below the help of each command those lines of its program's examples that call it."""
+    for command in commands.values():
+        calls = re.compile(rf"  (?:sudo )?{re.escape(command.prog)}(?: |$)")
+        own = [line for line in examples.splitlines() if calls.match(line)]
+        command.epilog = "\n".join(["examples:", *own])
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
 
 
 class PlainFormatter(logging.Formatter):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contracts.errors import DataMissing, MissingExtra, SchemaMismatch
-from contracts.program import Parser, folder, run_program
+from contracts.program import Parser, folder, give_examples, run_program
 from contracts.terminal import printable
 from training.commands import STUDY_EPOCHS
 from training.shapes import NAMES
@@ -29,6 +29,7 @@ examples:
   penstock-export pack .cache/checkpoints/gru --release 3 --key ./vendor -o ./bundle-3
   penstock-export check ./bundle-3 --checkpoint .cache/checkpoints/gru
   penstock-export prune .cache/checkpoints/gru --keep 0.5 -o .cache/checkpoints/gru-half
+  penstock-export compression --networks gru -o compression.json
 
 Where the gate refuses, nothing is written and every rule that was broken is named. docs/train.md has the rules.
 """
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="write a private key and, as PATH.pub, what gateways trust")
     keygen.add_argument("path", type=Path, metavar="PATH")
     keygen.set_defaults(run=_keygen)
+    give_examples(commands.choices, EPILOG)
     return parser
 
 

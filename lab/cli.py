@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from contracts.errors import UsageError
-from contracts.program import Parser, run_program
+from contracts.program import Parser, give_examples, run_program
 from contracts.terminal import brief, complain, printable
 
 PROGRAM = "penstock-lab"
@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     tools = commands.add_parser("tools", help="say which tools are there, and the apt line for those that are not")
     for command in (record, check, tools):
         command.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+    give_examples(commands.choices, EXAMPLES)
     return parser
 
 

@@ -77,6 +77,13 @@ def test_every_command_and_each_of_its_options_is_documented(line: tuple[str, ..
     assert missing == []
 
 
+@pytest.mark.parametrize("line", list(command_lines()), ids=" ".join)
+def test_the_help_of_every_command_holds_an_example_of_it(line: tuple[str, ...]):
+    examples = help_of(*line).partition("examples:\n")[2]
+
+    assert re.search(rf"^  .*\b{re.escape(' '.join(line))}(?: |$)", examples, re.MULTILINE), examples
+
+
 @pytest.mark.parametrize("base", [PenstockError, FlowFeaturesError], ids=lambda base: base.__name__)
 def test_every_error_stands_in_the_row_of_its_exit_code(base: type):
     rows = {int(code): row for code, row in re.findall(r"^\| (\d+) \|(.*)$", EXIT_CODES, re.MULTILINE)}

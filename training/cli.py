@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import MissingExtra
-from contracts.program import Parser, folder, run_program
+from contracts.program import Parser, folder, give_examples, run_program
 from contracts.terminal import complain, printable
 from training.commands import add_commands
 from training.shapes import NAMES
@@ -26,7 +26,12 @@ examples:
   penstock-train fit --network gru --seeds 1 2 3 -o .cache/checkpoints/gru
   penstock-train report --bundle models/default -o report.json
   penstock-train compare --networks gru conv_bilstm_small --ablate -o compare.json
-  penstock-train page --bundle models/default --compare compare.json -o out/page
+  penstock-train networks --networks gru transformer --baselines none -o networks.json
+  penstock-train ablations --parts attention windows -o ablations.json
+  penstock-train unknown -o unknown.json
+  penstock-train devices --seeds 1 2 -o devices.json
+  penstock-train adversaries --bundle models/default -o adversaries.json
+  penstock-train page --bundle models/default --compare networks.json --unknown unknown.json -o out/page
 
 evaluate wants a runtime only, the rest the train extra. docs/train.md and docs/judging.md say what each answers.
 """
@@ -79,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--add", action="store_true", help="keep what the file already holds of other models")
     compare.set_defaults(run=_compare)
     add_commands(commands)
+    give_examples(commands.choices, EPILOG)
     return parser
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,11 +16,9 @@ from typing import Any
 
 from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
+from training.frames import TCP, UDP, Frame, read_frames, write_frames
 
 VARIANTS = Path(__file__).resolve().parents[1] / ".cache" / "variants"
-ETHERNET = 1
-MAGICS = {b"\xd4\xc3\xb2\xa1": ("<", 1), b"\xa1\xb2\xc3\xd4": (">", 1), b"\x4d\x3c\xb2\xa1": ("<", 1000)}
-TCP, UDP = 6, 17
 SYN_ACK = 0x12
 SYN_WINDOWS = (512, 1024, 2048, 4128, 5840, 8192, 14600, 16384, 28960, 32120, 42340, 64240, 65535)
 
@@ -60,13 +57,6 @@ def variants_of(source: str, truth: GroundTruth) -> tuple[Variant, ...]:
     return (_OF_BENIGN if is_benign else _OF_ATTACKS).get(source, ())
 
 
-@dataclass(frozen=True)
-class _Frame:
-    at_us: int
-    wire_bytes: int
-    octets: bytes
-
-
 def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANTS) -> GroundTruth | None:
     """Return the ground truth of a variant of a capture, written under a folder unless it is there already.
 
@@ -77,14 +67,15 @@ def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANT
     home = folder / variant.name / "/".join(truth.path.resolve().parts[-3:])
     truth_file = home / "ground_truth.json"
     if not truth_file.is_file() or truth_file.stat().st_mtime < truth.path.stat().st_mtime:
-        frames = _read(truth.path)
+        frames = read_frames(truth.path)
         if frames is None:
             return None
         home.mkdir(parents=True, exist_ok=True)
         first_us = frames[0].at_us if frames else 0
         kept = _initiators_only(frames) if variant.is_one_way else iter(frames)
         kept = _of_other_stacks(kept) if variant.stacks else kept
-        _write(home / "capture.pcap", kept, first_us=first_us, pace=variant.pace)
+        paced = (replace(each, at_us=first_us + round((each.at_us - first_us) * variant.pace)) for each in kept)
+        write_frames(home / "capture.pcap", paced)
         truth_file.write_text(json.dumps([_entry(truth, variant, first_us=first_us)]))
     return load_ground_truth(truth_file)[0]
 
@@ -103,31 +94,7 @@ def _entry(truth: GroundTruth, variant: Variant, *, first_us: int) -> dict[str, 
     return entry | {"file": "capture.pcap"}
 
 
-def _read(path: Path) -> list[_Frame] | None:
-    raw = path.read_bytes()
-    if raw[:4] not in MAGICS or len(raw) < 24:
-        return None
-    order, nanoseconds = MAGICS[raw[:4]]
-    if struct.unpack_from(f"{order}I", raw, 20)[0] & 0xFFFF != ETHERNET:
-        return None
-    frames, at = [], 24
-    while at + 16 <= len(raw):
-        seconds, fraction, kept, wire = struct.unpack_from(f"{order}IIII", raw, at)
-        frames.append(_Frame(seconds * 1_000_000 + fraction // nanoseconds, wire, raw[at + 16 : at + 16 + kept]))
-        at += 16 + kept
-    return frames
-
-
-def _write(path: Path, frames: Iterator[_Frame], *, first_us: int, pace: float) -> None:
-    with path.open("wb") as file:
-        file.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, ETHERNET))
-        for frame in frames:
-            at_us = first_us + round((frame.at_us - first_us) * pace)
-            file.write(struct.pack("<IIII", at_us // 10**6, at_us % 10**6, len(frame.octets), frame.wire_bytes))
-            file.write(frame.octets)
-
-
-def _initiators_only(frames: list[_Frame]) -> Iterator[_Frame]:
+def _initiators_only(frames: list[Frame]) -> Iterator[Frame]:
     """Give the frames less what the responder of a flow sent; what has no flow stays."""
     initiator: dict[tuple[bytes, ...], bytes] = {}
     for frame in frames:
@@ -141,7 +108,7 @@ def _initiators_only(frames: list[_Frame]) -> Iterator[_Frame]:
             yield frame
 
 
-def _of_other_stacks(frames: Iterator[_Frame]) -> Iterator[_Frame]:
+def _of_other_stacks(frames: Iterator[Frame]) -> Iterator[Frame]:
     """Give the frames with every TCP window of a connection's end replaced by one that this end drew."""
     rng = random.Random(0)
     window_of: dict[tuple[bytes, bytes], bytes] = {}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import MissingExtra, UsageError
-from contracts.program import Parser, run_program
+from contracts.program import Parser, give_examples, run_program
 from contracts.terminal import printable
 from contracts.trust import read_public_key
 from federation.aggregator.office import Office
@@ -28,9 +28,11 @@ examples:
   penstock-aggregator run
   penstock-aggregator enrol attic attic.pub
   penstock-aggregator status --json | jq .round
+  penstock-aggregator revoke attic
   penstock-aggregator open
   penstock-aggregator release
   penstock-aggregator halt --why "the barn complains"
+  penstock-aggregator rollback --why "attacks nobody was told of"
   penstock-aggregator log --json | tail -3
 
 Commands beside a running service are to be run as its user: sudo -u penstock-aggregator penstock-aggregator status
@@ -164,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("key", type=Path, metavar="KEY.pub", help="federation/key.pub of its state folder")
         if name in ("halt", "rollback"):
             command.add_argument("--why", default="an operator asked for it", metavar="TEXT", help="for the audit log")
+    give_examples(commands.choices, EPILOG)
     return parser
 
 

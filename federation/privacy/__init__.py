@@ -1,1 +1,1 @@
-"""What leaves a gateway of a delta: clipped, thinned, rounded."""
+"""What leaves a gateway of a delta: clipped, thinned, rounded, and in mode `private` masked."""

@@ -130,7 +130,7 @@ def test_help_shows_examples_of_every_command(capsys: pytest.CaptureFixture[str]
         main(["--help"])
 
     out = capsys.readouterr().out
-    for command in ("run", "status", "enrol", "open", "log", "release", "halt"):
+    for command in ("run", "status", "enrol", "revoke", "open", "log", "release", "halt", "rollback"):
         assert f"  penstock-aggregator {command}" in out
 
 
