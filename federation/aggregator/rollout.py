@@ -303,6 +303,8 @@ def _report(payload: bytes) -> Report | None:
             sha256, refused = bundle.get("sha256", ""), bundle.get("refused", [])
             if not isinstance(sha256, str) or not isinstance(refused, list):
                 return None
+            if not (sha256.isascii() and calibration.isascii()):  # half a surrogate pair is text that no file takes
+                return None
             names = tuple(str(each)[:64] for each in refused[:MAX_REFUSED])
             return Report(release, sha256[:64], calibration[:32], names)
         case _:
