@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.errors import ConfigError, ListenError
@@ -21,7 +23,7 @@ from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
 from federation.aggregator.notify import ALIVE, notify
 from federation.aggregator.office import Office
-from federation.aggregator.post import Incoming, Post
+from federation.aggregator.post import RECEIVE_MAXIMUM, Incoming, Post
 from federation.aggregator.program import main
 from federation.aggregator.releasing import _named
 from federation.aggregator.settings import BrokerSection, load_config
@@ -256,6 +258,25 @@ def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
     assert not post.open()
     assert post.next(0.01) is None
     post.close()
+
+
+def test_what_is_said_at_qos_0_while_we_are_busy_fills_no_memory():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    for qos in (0, 1):
+        said = MQTTMessage(topic=b"penstock/v1/attic/status")
+        said.payload, said.qos = b"{}", qos
+        for _ in range(RECEIVE_MAXIMUM + 10 * (1 - qos)):
+            post._on_message(None, None, said)
+
+    assert post.left_out == 10
+    assert post._inbox.qsize() == 2 * RECEIVE_MAXIMUM
+
+
+def test_a_packet_that_does_not_hold_together_ends_a_connection_and_not_us():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    post._client._in_packet.update(command=0x30, packet=bytearray(b"\x00"), remaining_length=1)
+
+    assert post._client._packet_handle() == MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 def test_systemd_is_told_and_nobody_else(tmp_path: Path):
