@@ -25,7 +25,7 @@ from agent.learning.rollout import Rollout
 from agent.learning.sampler import Sampler
 from agent.live.chores import Aside
 from agent.monitoring.federation import FederationFacts
-from contracts.agent_card import CARD_FILE, FOLDER, AgentCard, want_run, write_card
+from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE, AgentCard, want_run, write_card
 from contracts.bundle import Bundle
 from contracts.errors import OutputError
 from contracts.rollout import MAX_ARCHIVE_BYTES
@@ -97,8 +97,9 @@ class Learning:
         if self._is_on:
             self._open.enter_context(self._sampler)
         elif self._state_dir is not None:
-            with contextlib.suppress(OSError):  # one of before: nobody is to answer rounds any more
-                (self._state_dir / FOLDER / CARD_FILE).unlink()
+            for name in (WANTED_FILE, CARD_FILE):  # those of before: nobody is to answer rounds any more
+                with contextlib.suppress(OSError):
+                    (self._state_dir / FOLDER / name).unlink()
         return self
 
     def __exit__(

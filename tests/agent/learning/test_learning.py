@@ -13,7 +13,7 @@ import pytest
 from agent.config import AgentConfig, load_config
 from agent.delivery.inbox import Incoming
 from agent.learning.learning import Learning
-from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, wanted
+from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, want_run, wanted
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import UsageError
 from contracts.rollout import MAX_ARCHIVE_BYTES
@@ -66,9 +66,11 @@ def test_switched_off_again_it_takes_its_card_away(tmp_path: Path):
     with learning(tmp_path) as one:
         turned(one, judged())
     assert read_card(tmp_path) is not None
+    want_run(tmp_path, {"call"})
 
     with learning(tmp_path, settings(federation__enabled=False)):
         assert read_card(tmp_path) is None
+        assert wanted(tmp_path) == set()  # else systemd would start a run without end, that is skipped without a card
 
 
 def test_what_waits_for_a_slow_disk_is_bounded_in_octets_and_counted(tmp_path: Path):
