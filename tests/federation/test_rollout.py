@@ -287,3 +287,16 @@ def test_half_a_letter_in_a_status_stops_no_worker(tmp_path: Path, said: dict[st
     assert fleet.say(NAMES[0], release=1, **said) is ("refused" in said)
 
     fleet.rollouts.step(now_us=NOW_US)
+
+
+def test_a_gateway_that_refused_many_bundles_is_still_heard_on_the_newest(tmp_path: Path):
+    fleet = Fleet(tmp_path)
+    fleet.begin(7)
+    (release,) = fleet.rollouts.releases()
+    newest = f"{7:019d}-{release.bundle_sha256[:16]}"
+    before = [f"{n:019d}-{'a' * 16}" for n in range(15)]
+
+    for name in fleet.rollouts.ordered(release):
+        fleet.say(name, release=3, refused=[*before, newest])
+
+    assert fleet.rollouts.step(now_us=NOW_US) == "rolled back"
