@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import time
 import urllib.request
 from pathlib import Path
@@ -258,6 +259,19 @@ def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
     assert not post.open()
     assert post.next(0.01) is None
     post.close()
+
+
+def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, monkeypatch: pytest.MonkeyPatch):
+    worker, broken = Worker(office), sqlite3.connect(":memory:")
+    with monkeypatch.context() as patch:
+        patch.setattr(office.ledger, "_db", broken)  # no such table, as any other error of a disk
+        worker._guarded(lambda: office.facts(now_us=0))
+    assert "cannot be read" in worker._trouble
+
+    worker._guarded(lambda: office.facts(now_us=0))
+
+    assert worker._trouble == ""
+    broken.close()
 
 
 def test_what_is_said_at_qos_0_while_we_are_busy_fills_no_memory():
