@@ -94,6 +94,22 @@ def test_a_wrong_share_among_enough_does_no_harm_and_is_found():
     assert recovered({0: shares[0], 1: shares[1], 2: shares[2]}, threshold=3, is_it=lambda s: s == SECRET) is None
 
 
+@pytest.mark.parametrize("members", [5, 10, 20, 64])
+@pytest.mark.parametrize("wrong", [{0}, {-1}, {1, 2}, {0, -1}])
+def test_wrong_shares_do_no_harm_whosever_they_are(members: int, wrong: set[int]):
+    """The first by name too: one gateway could void every round of a larger fleet, and was not named."""
+    if len(wrong) > members - threshold(members):
+        return
+    right = dict(enumerate(split(SECRET, count=members, threshold=threshold(members), key=b"k" * 32)))
+    places = {place % members for place in wrong}
+    shares = right | dict.fromkeys(places, bytes(16) + b"\x07")
+
+    found = recovered(shares, threshold=threshold(members), is_it=lambda seed: seed == SECRET)
+
+    assert found is not None
+    assert set(misfits(shares, found[1], SECRET)) == places
+
+
 @pytest.mark.parametrize(("count", "wanted"), [(2, 3), (2, 0)])
 def test_sharing_that_cannot_be_is_refused(count: int, wanted: int):
     with pytest.raises(ValueError, match="are wanted"):
