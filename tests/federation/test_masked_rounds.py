@@ -170,7 +170,7 @@ def test_a_member_whose_own_shares_fit_nothing_makes_the_round_void_and_is_named
     fleet.stage(NAMES)
 
     assert fleet.state() == "void"
-    assert "the shares of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
+    assert "shares of a secret of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
 
 
 def roster_of(fleet: PrivateFleet) -> str:
@@ -281,6 +281,21 @@ def test_masked_steps_that_come_late_are_refused_since_their_mask_key_is_asked_f
     assert fleet.ledger.digest() == before
     fleet.stage(NAMES)  # and it may still give shares
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
+
+
+def test_where_too_few_shares_were_given_nobody_is_said_to_have_lied(fleet: PrivateFleet):
+    to_state(fleet, "unmask")
+    told = dict(fleet.masked.outgoing())
+    for name in NAMES:
+        answer = read_unmask(fleet.members[name].answer(told[name]), members=6)
+        shares = answer.shares if name in NAMES[:4] else {}
+        packed = pack_unmask(answer.header, shares, survivors=answer.survivors, members=6, key=key_of(name))
+        fleet.submit(name, packed)
+    fleet.masked.advance(now_us=LATER_US)
+
+    (why,) = fleet.ledger.row("SELECT why FROM private_rounds")
+    assert fleet.state() == "void"
+    assert why.endswith("4 shares of a secret of attic, not 5 of them right: its fault or their givers'")
 
 
 def test_every_message_twice_counts_once(fleet: PrivateFleet):
