@@ -50,15 +50,18 @@ COMMITMENT_BYTES: Final = 32
 
 
 def threshold(members: int) -> int:
-    """Return how many members must stay to the end: more than half, three at least.
+    """Return how many members must stay to the end: three quarters.
 
     Any two sets of so many share a member, and a member answers once: nobody can gather the shares of both the
-    self-mask and the mask key of one gateway.
+    self-mask and the mask key of one gateway. That alone would allow more than half. But an aggregator that lies may
+    tell a member of few senders, and say of just those elsewhere that they went silent: their mask keys take that
+    member's masks off. With so many, another one at least is left beside each, whoever is told what; from five members
+    on, two.
 
-    >>> [threshold(members) for members in (3, 5, 6, 10)]
-    [3, 3, 4, 6]
+    >>> [threshold(members) for members in (3, 4, 5, 6, 10)]
+    [3, 3, 4, 5, 8]
     """
-    return max(LEAST_COHORT, members // 2 + 1)
+    return -(-3 * members // 4)
 
 
 def width(members: int) -> int:

@@ -14,6 +14,7 @@ chooses; a file's name is made of digits and hex alone.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -37,6 +38,7 @@ MAX_ROUND_DIGITS: Final = 10
 DURABLE_WITHIN_S: Final = 5.0
 CONTENT_TYPE: Final = "application/octet-stream"
 OUT: Final = {".update": "update", ".up": "federation/up"}
+UNFIT: Final = (errno.EFBIG, errno.EINVAL, errno.ELOOP)  # too large, no regular file, a link
 _OUT_NAME: Final = re.compile(r"[0-9]{1,10}\.(update|up)")
 
 
@@ -134,7 +136,9 @@ class Carrier:
     def _send(self, path: Path) -> None:
         try:
             payload = read_bounded(path, most_bytes=MAX_OUT_BYTES)
-        except OSError:
+        except OSError as exc:
+            if exc.errno not in UNFIT:
+                raise  # it may be read another time
             self.counts["out refused"] += 1
             path.unlink(missing_ok=True)
             return

@@ -25,11 +25,13 @@ from agent.learning.rollout import Rollout
 from agent.learning.sampler import Sampler
 from agent.live.chores import Aside
 from agent.monitoring.federation import FederationFacts
-from contracts.agent_card import CARD_FILE, FOLDER, AgentCard, want_run, write_card
+from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE, AgentCard, want_run, write_card
 from contracts.bundle import Bundle
 from contracts.errors import OutputError
+from contracts.rollout import MAX_ARCHIVE_BYTES
 
-MOST_WAITING: Final = 64  # messages: the inbox is bounded in octets
+MOST_WAITING: Final = 64  # messages
+MOST_WAITING_BYTES: Final = 2 * MAX_ARCHIVE_BYTES  # of them: a disk that is slow must not cost memory
 END_S: Final = 1.0
 RETRY_TURNS: Final = 60
 
@@ -56,7 +58,8 @@ class Learning:
         self._is_on = config.federation.enabled and state_dir is not None
         self._open = ExitStack()
         self._aside = Aside("penstock-federation")
-        self._incoming: deque[Incoming] = deque(maxlen=MOST_WAITING)
+        self._incoming: deque[Incoming] = deque()
+        self._left_out = 0
         self._reasons: set[str] = set()
         self._asking = threading.Lock()
         self._card: AgentCard | None = None
@@ -94,8 +97,9 @@ class Learning:
         if self._is_on:
             self._open.enter_context(self._sampler)
         elif self._state_dir is not None:
-            with contextlib.suppress(OSError):  # one of before: nobody is to answer rounds any more
-                (self._state_dir / FOLDER / CARD_FILE).unlink()
+            for name in (WANTED_FILE, CARD_FILE):  # those of before: nobody is to answer rounds any more
+                with contextlib.suppress(OSError):
+                    (self._state_dir / FOLDER / name).unlink()
         return self
 
     def __exit__(
@@ -107,8 +111,12 @@ class Learning:
         self._open.close()
 
     def take(self, message: Incoming) -> None:
-        """Take what came from the broker by these subscriptions."""
-        self._incoming.append(message)
+        """Take what came from the broker by these subscriptions, while there is room; called by one thread."""
+        waiting = tuple(self._incoming)
+        if len(waiting) < MOST_WAITING and sum(each.size_bytes for each in (*waiting, message)) <= MOST_WAITING_BYTES:
+            self._incoming.append(message)
+        else:
+            self._left_out += 1
 
     def turn(self, judged: Judged, *, now_us: int) -> None:
         """Do what is due about once a second; returns at once."""
@@ -129,6 +137,7 @@ class Learning:
         skipped = sampler.skipped | {"devices": self.keeper.left_out}
         # Copies: the other thread may be counting, and a new reason would be a new key.
         messages = Counter(dict(self._carrier.counts)) + Counter(dict(rollout.counts))
+        messages += Counter({"in full": self._left_out})
         return FederationFacts(
             is_enabled=True,
             kept=sampler.kept,

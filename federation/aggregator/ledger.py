@@ -108,13 +108,15 @@ class Ledger:
         return self._db.execute(statement, values).rowcount
 
     def row(self, question: str, *values: Any) -> tuple[Any, ...] | None:
-        """Return the first row of an answer, None where it has none."""
-        found: tuple[Any, ...] | None = self._db.execute(question, values).fetchone()
+        """Return the first row of an answer, None where it has none. Raises LedgerError."""
+        with self._reading():
+            found: tuple[Any, ...] | None = self._db.execute(question, values).fetchone()
         return found
 
     def rows(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows of an answer."""
-        return self._db.execute(question, values).fetchall()
+        """Return the rows of an answer. Raises LedgerError."""
+        with self._reading():
+            return self._db.execute(question, values).fetchall()
 
     def count(self, what: str) -> None:
         """Count within `change`."""
@@ -147,6 +149,13 @@ class Ledger:
             for row in self.rows(f"SELECT * FROM {table} ORDER BY 1, 2"):
                 digest.update(repr((table, row)).encode())
         return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise LedgerError(f"{self.path}: cannot be read: {exc}") from exc
 
     def _prepare(self) -> None:
         self._into_wal()

@@ -71,7 +71,9 @@ def _seed(gathered: Gathered, place: int) -> tuple[bytes, list[int]]:
     wanted = threshold(len(gathered.roster.members))
     found = recovered(told, threshold=wanted, is_it=lambda seed: _is_secret(gathered, place, seed))
     if found is None:
-        raise MessageRefused("shares", f"the shares of {gathered.roster.members[place].name} say no secret of it")
+        name = gathered.roster.members[place].name
+        why = f"{len(told)} shares of a secret of {name}, not {wanted} of them right: its fault or their givers'"
+        raise MessageRefused("shares", why)
     seed, right = found
     return seed, misfits(told, right, seed)
 

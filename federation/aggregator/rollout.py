@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 CANARY, FLEET, HALTED, ROLLED_BACK = "canary", "fleet", "halted", "rolled back"
 HALT_SHARE: Final = 0.2  # of the gateways ordered to take a bundle, whose trouble takes it back; at least one
 MAX_REPORT_BYTES: Final = 16 * 1024
-MAX_REFUSED: Final = 8
+MAX_REFUSED: Final = 16  # as many as an agent says, the newest last
 DAY_US: Final = 86_400_000_000
 
 
@@ -303,7 +303,9 @@ def _report(payload: bytes) -> Report | None:
             sha256, refused = bundle.get("sha256", ""), bundle.get("refused", [])
             if not isinstance(sha256, str) or not isinstance(refused, list):
                 return None
-            names = tuple(str(each)[:64] for each in refused[:MAX_REFUSED])
+            if not (sha256.isascii() and calibration.isascii()):  # half a surrogate pair is text that no file takes
+                return None
+            names = tuple(str(each)[:64] for each in refused[-MAX_REFUSED:])
             return Report(release, sha256[:64], calibration[:32], names)
         case _:
             return None

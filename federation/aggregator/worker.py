@@ -60,7 +60,9 @@ class Worker:
             if time.monotonic() >= next_turn_s:
                 next_turn_s = time.monotonic() + TURN_S
                 self._guarded(self._turn)
-            if (incoming := self.post.next(max(0.0, next_turn_s - time.monotonic()))) is not None:
+            if self._waiting:  # not taken yet: more of them would only fill memory
+                time.sleep(max(0.0, next_turn_s - time.monotonic()))
+            elif (incoming := self.post.next(max(0.0, next_turn_s - time.monotonic()))) is not None:
                 self._waiting.append(incoming)
                 self._guarded(self._take_waiting)
 

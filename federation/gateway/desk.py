@@ -77,7 +77,14 @@ class Desk:
         return checked(Learnt, state, what=str(path))
 
     def newest_call(
-        self, keys: Iterable[Ed25519PublicKey], *, fleet: str, bundle_sha256: str, learnt: Learnt, now_us: int
+        self,
+        keys: Iterable[Ed25519PublicKey],
+        *,
+        fleet: str,
+        bundle_sha256: str,
+        learnt: Learnt,
+        now_us: int,
+        is_private_only: bool = False,
     ) -> Calls:
         """Return the open call of the highest round that this gateway may answer."""
         trusted, refused, found = list(keys), [], Calls()
@@ -85,6 +92,7 @@ class Desk:
             try:
                 message = read_bounded(path, most_bytes=MAX_CALL_BYTES)
                 call = read_call(message, trusted)
+                _check_mode(call, is_private_only=is_private_only)
                 _check(call, fleet=fleet, bundle_sha256=bundle_sha256, learnt=learnt, now_us=now_us)
             except MessageRefused as exc:
                 refused.append(f"{path.name}: {exc}")
@@ -157,6 +165,11 @@ def _check(call: Call, *, fleet: str, bundle_sha256: str, learnt: Learnt, now_us
         raise MessageRefused("expired round", f"round {header.round}, answered {learnt.round} already")
     if now_us >= header.deadline_us:
         raise MessageRefused("expired round", f"round {header.round} is over")
+
+
+def _check_mode(call: Call, *, is_private_only: bool) -> None:
+    if is_private_only and call.header.mode != "private":
+        raise MessageRefused("mode", f"of mode {call.header.mode}, which shows what one gateway learnt")
 
 
 def _told(learnt: Learnt) -> bytes:

@@ -139,13 +139,14 @@ def _report(args: argparse.Namespace, asked: set[str], *, root: Path, now_us: in
         desk.catch_up(learnt)
     bundle = _bundle(args)
     keys = [key for _, key in trusted_keys(args.aggregators)]
-    private = None
+    private, peers = None, known_peers(args.peers)
     if not args.dry_run:
-        private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=keys, peers=known_peers(args.peers))
+        private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=keys, peers=peers)
         private.go_on(now_us=now_us)
     calls = desk.newest_call(
         keys,
         fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
+        is_private_only=peers is not None,
     )  # fmt: skip
     verdicts = _verdicts(args.state_dir / RULES_FILE)
     against = reasons_against(root, cores=os.cpu_count() or 1)
@@ -218,7 +219,7 @@ def _parser() -> Parser:
     parser.add_argument("--aggregators", type=folder, metavar="DIR", help=aggregators_help)
     parser.add_argument(
         "--peers", type=folder, default=PEERS_DIR, metavar="DIR",
-        help="keys of other gateways, NAME.pub: where it holds any, private rounds with no others (%(default)s)",
+        help="keys of other gateways, NAME.pub: where it holds any, private rounds alone, with no others (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered (default: the agent's)")
     gateway_help = "this gateway, as it is enrolled (default: the agent's)"

@@ -8,7 +8,7 @@ must know how to tell the secret, by a commitment or a public key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, islice
 from typing import Final
 
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 PRIME: Final = (1 << 130) - 5
 SECRET_BYTES: Final = 16
 SHARE_BYTES: Final = 17
-MOST_TRIES: Final = 2000  # subsets of shares, where some are wrong: some 50 ms
+MOST_TRIES: Final = 2000  # subsets of shares, where some are wrong: a second at most
 
 
 def split(secret: bytes, *, count: int, threshold: int, key: bytes) -> list[bytes]:
@@ -52,13 +52,28 @@ def recovered(
 ) -> tuple[bytes, tuple[int, ...]] | None:
     """Return the secret that `threshold` of the shares say and `is_it` knows, and the places of those; None where none.
 
-    A few wrong shares among more than enough do no harm: other subsets are tried, up to MOST_TRIES.
+    A few wrong shares among more than enough do no harm, whosever they are: other subsets are tried, up to MOST_TRIES.
     """
-    for places in islice(combinations(sorted(shares), threshold), MOST_TRIES):
+    for places in islice(_subsets(sorted(shares), threshold), MOST_TRIES):
         secret = joined({place: shares[place] for place in places})
         if secret is not None and is_it(secret):
             return secret, places
     return None
+
+
+def _subsets(places: Sequence[int], size: int) -> Iterator[tuple[int, ...]]:
+    """Give the subsets of a size, each once: the first places, then all that lack one of them, then two, and so on.
+
+    In the order of their places, nearly all of the first thousands would hold the first place, right or wrong.
+
+    >>> [*_subsets([0, 1, 2, 3], 2)]
+    [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
+    """
+    if len(places) >= size:
+        yield tuple(places[:size])
+    for end in range(size, len(places)):  # the last one taken; as many before it are left out as it is too far on
+        for left_out in combinations(places[:end], end - size + 1):
+            yield (*(place for place in places[:end] if place not in left_out), places[end])
 
 
 def misfits(shares: Mapping[int, bytes], right: tuple[int, ...], secret: bytes) -> list[int]:

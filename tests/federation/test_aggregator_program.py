@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import time
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import MQTTErrorCode
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.errors import ConfigError, ListenError
@@ -21,7 +24,7 @@ from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
 from federation.aggregator.notify import ALIVE, notify
 from federation.aggregator.office import Office
-from federation.aggregator.post import Incoming, Post
+from federation.aggregator.post import RECEIVE_MAXIMUM, Incoming, Post
 from federation.aggregator.program import main
 from federation.aggregator.releasing import _named
 from federation.aggregator.settings import BrokerSection, load_config
@@ -256,6 +259,38 @@ def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
     assert not post.open()
     assert post.next(0.01) is None
     post.close()
+
+
+def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, monkeypatch: pytest.MonkeyPatch):
+    worker, broken = Worker(office), sqlite3.connect(":memory:")
+    with monkeypatch.context() as patch:
+        patch.setattr(office.ledger, "_db", broken)  # no such table, as any other error of a disk
+        worker._guarded(lambda: office.facts(now_us=0))
+    assert "cannot be read" in worker._trouble
+
+    worker._guarded(lambda: office.facts(now_us=0))
+
+    assert worker._trouble == ""
+    broken.close()
+
+
+def test_what_is_said_at_qos_0_while_we_are_busy_fills_no_memory():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    for qos in (0, 1):
+        said = MQTTMessage(topic=b"penstock/v1/attic/status")
+        said.payload, said.qos = b"{}", qos
+        for _ in range(RECEIVE_MAXIMUM + 10 * (1 - qos)):
+            post._on_message(None, None, said)
+
+    assert post.left_out == 10
+    assert post._inbox.qsize() == 2 * RECEIVE_MAXIMUM
+
+
+def test_a_packet_that_does_not_hold_together_ends_a_connection_and_not_us():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    post._client._in_packet.update(command=0x30, packet=bytearray(b"\x00"), remaining_length=1)
+
+    assert post._client._packet_handle() == MQTTErrorCode.MQTT_ERR_PROTOCOL
 
 
 def test_systemd_is_told_and_nobody_else(tmp_path: Path):

@@ -24,7 +24,7 @@ from detection.state import StateRefused
 from federation.aggregator.anchors import choose
 from federation.gateway import desk as desk_module
 from federation.gateway.conditions import WEEK_US, reason_for, reasons_against
-from federation.gateway.desk import Desk, Learnt
+from federation.gateway.desk import Calls, Desk, Learnt
 from federation.gateway.gate import Held, refusals
 from federation.gateway.identity import own_key
 from federation.gateway.labels import Examples, gather
@@ -263,6 +263,25 @@ def test_of_several_calls_the_newest_that_is_signed_counts(tmp_path: Path):
 
     assert found.call.header.round == 2
     assert len(found.refused) == 3
+
+
+def test_where_peers_are_known_no_round_is_answered_that_shows_what_one_gateway_learnt(tmp_path: Path):
+    """Else an aggregator that wants to see one gateway's update would call a round of the other mode."""
+    desk = Desk(tmp_path)
+    desk.inbox.mkdir(parents=True)
+    (desk.inbox / "1.call").write_bytes(call_of(KEY, round=1, mode="private")[0])
+    (desk.inbox / "2.call").write_bytes(call_of(KEY, round=2, mode="robust")[0])
+
+    def newest(*, is_private_only: bool) -> Calls:
+        return desk.newest_call(
+            [KEY.public_key()], fleet=FLEET, bundle_sha256=bundle().manifest_sha256, learnt=Learnt(), now_us=NOW_US,
+            is_private_only=is_private_only,
+        )  # fmt: skip
+
+    assert newest(is_private_only=False).call.header.round == 2
+    found = newest(is_private_only=True)
+    assert found.call.header.round == 1
+    assert "(mode): of mode robust" in found.refused[0]
 
 
 def test_a_broken_learnt_file_is_refused_in_one_line(tmp_path: Path):

@@ -57,12 +57,12 @@ def test_a_private_round_moves_the_head_by_the_mean(tmp_path: Path):
 
 
 @pytest.mark.parametrize("silent", ["keys", "shares", "masked", "unmask"])
-def test_two_of_six_that_go_silent_at_any_state_are_recovered_from(fleet: PrivateFleet, silent: str):
+def test_one_of_six_that_goes_silent_at_any_state_is_recovered_from(fleet: PrivateFleet, silent: str):
     states = ["keys", "shares", "masked", "unmask"]
     for state in states:
-        fleet.stage(NAMES[:4] if states.index(state) >= states.index(silent) else NAMES)
+        fleet.stage(NAMES[:5] if states.index(state) >= states.index(silent) else NAMES)
 
-    counted = NAMES if silent == "unmask" else NAMES[:4]
+    counted = NAMES if silent == "unmask" else NAMES[:5]
     assert fleet.state() == "sum"
     assert np.array_equal(fleet.total(), fleet.plain(counted))
 
@@ -71,9 +71,9 @@ def test_two_of_six_that_go_silent_at_any_state_are_recovered_from(fleet: Privat
     ("silent", "why"),
     [
         ("keys", "2 gateways, wanted 3"),
-        ("shares", "2 of 6 sent shares, wanted 4"),
-        ("masked", "2 of 6 sent masked steps, wanted 4"),
-        ("unmask", "2 of 6 gave shares, wanted 4"),
+        ("shares", "2 of 6 sent shares, wanted 5"),
+        ("masked", "2 of 6 sent masked steps, wanted 5"),
+        ("unmask", "2 of 6 gave shares, wanted 5"),
     ],
 )
 def test_below_the_threshold_the_round_is_void_and_the_head_stays(fleet: PrivateFleet, silent: str, why: str):
@@ -170,7 +170,7 @@ def test_a_member_whose_own_shares_fit_nothing_makes_the_round_void_and_is_named
     fleet.stage(NAMES)
 
     assert fleet.state() == "void"
-    assert "the shares of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
+    assert "shares of a secret of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
 
 
 def roster_of(fleet: PrivateFleet) -> str:
@@ -283,6 +283,21 @@ def test_masked_steps_that_come_late_are_refused_since_their_mask_key_is_asked_f
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
 
 
+def test_where_too_few_shares_were_given_nobody_is_said_to_have_lied(fleet: PrivateFleet):
+    to_state(fleet, "unmask")
+    told = dict(fleet.masked.outgoing())
+    for name in NAMES:
+        answer = read_unmask(fleet.members[name].answer(told[name]), members=6)
+        shares = answer.shares if name in NAMES[:4] else {}
+        packed = pack_unmask(answer.header, shares, survivors=answer.survivors, members=6, key=key_of(name))
+        fleet.submit(name, packed)
+    fleet.masked.advance(now_us=LATER_US)
+
+    (why,) = fleet.ledger.row("SELECT why FROM private_rounds")
+    assert fleet.state() == "void"
+    assert why.endswith("4 shares of a secret of attic, not 5 of them right: its fault or their givers'")
+
+
 def test_every_message_twice_counts_once(fleet: PrivateFleet):
     for _ in range(4):
         fleet.stage(NAMES)
@@ -322,9 +337,9 @@ def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes
 
 
 def test_settings_of_no_mode_and_a_quorum_above_the_threshold(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path, quorum=5)
+    fleet = PrivateFleet(tmp_path, quorum=6)
     to_state(fleet, "masked")
-    fleet.stage(NAMES[:4])
+    fleet.stage(NAMES[:5])
 
     assert fleet.state() == "void"
     with pytest.raises(ValueError, match="no mode"):

@@ -94,6 +94,22 @@ def test_a_wrong_share_among_enough_does_no_harm_and_is_found():
     assert recovered({0: shares[0], 1: shares[1], 2: shares[2]}, threshold=3, is_it=lambda s: s == SECRET) is None
 
 
+@pytest.mark.parametrize("members", [5, 10, 20, 64])
+@pytest.mark.parametrize("wrong", [{0}, {-1}, {1, 2}, {0, -1}])
+def test_wrong_shares_do_no_harm_whosever_they_are(members: int, wrong: set[int]):
+    """The first by name too: one gateway could void every round of a larger fleet, and was not named."""
+    if len(wrong) > members - threshold(members):
+        return
+    right = dict(enumerate(split(SECRET, count=members, threshold=threshold(members), key=b"k" * 32)))
+    places = {place % members for place in wrong}
+    shares = right | dict.fromkeys(places, bytes(16) + b"\x07")
+
+    found = recovered(shares, threshold=threshold(members), is_it=lambda seed: seed == SECRET)
+
+    assert found is not None
+    assert set(misfits(shares, found[1], SECRET)) == places
+
+
 @pytest.mark.parametrize(("count", "wanted"), [(2, 3), (2, 0)])
 def test_sharing_that_cannot_be_is_refused(count: int, wanted: int):
     with pytest.raises(ValueError, match="are wanted"):
@@ -172,10 +188,10 @@ def test_of_no_gateway_both_the_self_mask_and_the_mask_key_are_told(tmp_path: Pa
     fleet = PrivateFleet(tmp_path)
     fleet.stage(NAMES)
     fleet.stage(NAMES)
-    fleet.stage(NAMES[:4])  # two send no masked steps
-    fleet.stage(NAMES[:4])
+    fleet.stage(NAMES[:5])  # one sends no masked steps
+    fleet.stage(NAMES[:5])
 
-    given = [read_unmask(fleet.sent[name][-1], members=6) for name in NAMES[:4]]
+    given = [read_unmask(fleet.sent[name][-1], members=6) for name in NAMES[:5]]
     roster = read_roster(_stored(fleet, "roster"), [KEY.public_key()])
     of_mask, of_own = {}, {}
     for name in NAMES:
@@ -188,7 +204,7 @@ def test_of_no_gateway_both_the_self_mask_and_the_mask_key_are_told(tmp_path: Pa
             of_mask.setdefault(name, []).append(share == halves[giver][:17])
             of_own.setdefault(name, []).append(share == halves[giver][17:])
     for name in NAMES:
-        is_survivor = name in NAMES[:4]
+        is_survivor = name in NAMES[:5]
         assert all(of_own[name]) is is_survivor
         assert any(of_own[name]) is is_survivor
         assert any(of_mask[name]) is not is_survivor
@@ -311,12 +327,12 @@ def test_a_relay_or_survivors_below_the_threshold_are_refused(tmp_path: Path):
     sent = {roster.place(name): read_shares(fleet.sent[name][1], members=6) for name in NAMES}
     few = relayed({place: sent[place] for place in (0, 1, 2)}, own=0)
 
-    with pytest.raises(MessageRefused, match="3 of 6 sent shares, wanted 4"):
+    with pytest.raises(MessageRefused, match="3 of 6 sent shares, wanted 5"):
         attic.answer(pack_relay(MemberHeader(gateway="attic", **bound), few, own=0, members=6, key=KEY))
     with pytest.raises(MessageRefused, match="no relay of round 1 came before it"):
         attic.answer(pack_survivors(SurvivorsHeader(**bound), {0, 1, 2, 3}, members=6, key=KEY))
     attic.answer(dict(fleet.masked.outgoing())["attic"])
-    with pytest.raises(MessageRefused, match="3 survivors, wanted 4"):
+    with pytest.raises(MessageRefused, match="3 survivors, wanted 5"):
         attic.answer(pack_survivors(SurvivorsHeader(**bound), {0, 1, 2}, members=6, key=KEY))
 
 
@@ -345,3 +361,49 @@ def test_no_message_is_longer_than_its_bound(tmp_path: Path):
 
     assert len(told) <= MAX_MASK_BYTES
     assert len(shares) <= MAX_MASK_BYTES
+
+
+def _left(members: int) -> int:
+    """Return how few members' steps an aggregator can be left with, whoever it tells what, by counting shares.
+
+    Of `told` that one member was told of, `gone` answer another roster, and `unmasked` are said to be silent to enough
+    members: each of these gives so many shares of mask keys as it was told of senders beyond survivors.
+    """
+    wanted, least = threshold(members), members
+    for told in range(wanted, members + 1):
+        for gone in range(members - wanted + 1):
+            unmasked = ((members - gone - 1) * (members - wanted) + told - wanted) // wanted
+            least = min(least, told - gone - unmasked)
+    return least
+
+
+def test_whoever_is_told_what_three_gateways_stay_together_and_two_in_a_round_of_four():
+    assert {members for members in range(3, 65) if _left(members) < 3} == {4}
+    assert _left(4) == 2
+
+
+@pytest.mark.parametrize("is_one_list", [True, False])
+def test_telling_one_gateway_of_few_senders_and_others_that_these_are_silent_unmasks_nobody(
+    tmp_path: Path, is_one_list: bool
+):
+    """The attic hears of itself and two others alone; then these two are said to be silent, by lists of three.
+
+    Three of five would be more than half, and were enough to take all masks off the attic's steps.
+    """
+    names = NAMES[:5]
+    fleet = PrivateFleet(tmp_path, names=names)
+    roster = read_roster(message := _roster(fleet, _members(fleet, names)), [KEY.public_key()])
+    shares = {place: read_shares(fleet.members[name].answer(message), members=5) for place, name in enumerate(names)}
+    bound = {"fleet": FLEET, "round": 1, "roster_sha256": roster.sha256}
+
+    def relay(own: int, senders: set[int]) -> bytes:
+        sealed = relayed({place: shares[place] for place in senders}, own=own)
+        return pack_relay(MemberHeader(gateway=names[own], **bound), sealed, own=own, members=5, key=KEY)
+
+    with pytest.raises(MessageRefused, match="3 of 5 sent shares"):
+        fleet.members["attic"].answer(relay(0, {0, 1, 2}))
+    for own in range(1, 5):
+        fleet.members[names[own]].answer(relay(own, set(range(5))))
+        told = {0, 3, 4} if is_one_list or own > 2 else {0, own, 3}
+        with pytest.raises(MessageRefused, match="3 survivors, wanted 4"):
+            fleet.members[names[own]].answer(pack_survivors(SurvivorsHeader(**bound), told, members=5, key=KEY))

@@ -137,6 +137,20 @@ def test_four_homes_sum_what_they_learnt_though_one_goes_silent_and_one_loses_it
     assert "private round 1: unmask of" in capsys.readouterr().out
 
 
+def test_a_gateway_that_knows_its_peers_answers_no_round_of_mode_robust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+    home = Home(tmp_path, "attic", trust(tmp_path / "aggregators", KEY))
+    pinned(home, [home])
+    home.lay("1.call", call_of(KEY, mode="robust")[0])
+
+    assert home.run() == 0
+
+    assert home.sent() == []
+    assert "(mode): of mode robust" in capsys.readouterr().out
+
+
 def private_of(home: Home) -> bytes:
     path = home.federation / PRIVATE_FILE
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -277,3 +277,26 @@ def test_another_bundle_of_the_same_number_is_not_the_one_that_was_ordered(fleet
         fleet.say(name, release=3, sha256="0" * 64, calibration="drift")
 
     assert fleet.rollouts.step(now_us=NOW_US + DAY_US) == "canary"
+
+
+@pytest.mark.parametrize("said", [{"sha256": "\ud800"}, {"calibration": "\ud800"}, {"refused": ["\ud800"]}])
+def test_half_a_letter_in_a_status_stops_no_worker(tmp_path: Path, said: dict[str, object]):
+    """JSON can say half a surrogate pair; a status is retained, so a worker that ends of one would end of it again."""
+    fleet = Fleet(tmp_path)
+
+    assert fleet.say(NAMES[0], release=1, **said) is ("refused" in said)
+
+    fleet.rollouts.step(now_us=NOW_US)
+
+
+def test_a_gateway_that_refused_many_bundles_is_still_heard_on_the_newest(tmp_path: Path):
+    fleet = Fleet(tmp_path)
+    fleet.begin(7)
+    (release,) = fleet.rollouts.releases()
+    newest = f"{7:019d}-{release.bundle_sha256[:16]}"
+    before = [f"{n:019d}-{'a' * 16}" for n in range(15)]
+
+    for name in fleet.rollouts.ordered(release):
+        fleet.say(name, release=3, refused=[*before, newest])
+
+    assert fleet.rollouts.step(now_us=NOW_US) == "rolled back"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -116,6 +117,22 @@ def test_an_update_leaves_the_disk_once_the_outbox_has_it(carrier: Carrier, outb
         ("penstock/v1/attic/update/7", b"update"),
     ]
     assert (names(carrier.outbox), names(carrier.sending)) == ([], [])
+
+
+def test_what_cannot_be_read_just_now_stays(carrier: Carrier, outbox: Outbox, monkeypatch: pytest.MonkeyPatch):
+    """A gateway under a flood may have no descriptor left; the update is the only one of its round."""
+    (carrier.outbox / "0000000007.update").write_bytes(b"update")
+
+    def none_left(path: Path, **_: object) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agent.learning.carrying.read_bounded", none_left)
+        carrier.turn()
+    assert (names(carrier.sending), carrier.counts["out failed"]) == (["0000000007.update"], 1)
+
+    carrier.turn()
+    assert outbox.posts == [("penstock/v1/attic/update/7", b"update")]
 
 
 def test_until_then_it_stays_and_is_posted_again_also_after_a_restart(carrier: Carrier, outbox: Outbox, tmp_path: Path):

@@ -13,9 +13,10 @@ import pytest
 from agent.config import AgentConfig, load_config
 from agent.delivery.inbox import Incoming
 from agent.learning.learning import Learning
-from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, wanted
+from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, want_run, wanted
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import UsageError
+from contracts.rollout import MAX_ARCHIVE_BYTES
 from tests.bundles import write_refusal_bundle
 
 ROUND = "penstock/v1/fleet/homes/round"
@@ -65,9 +66,24 @@ def test_switched_off_again_it_takes_its_card_away(tmp_path: Path):
     with learning(tmp_path) as one:
         turned(one, judged())
     assert read_card(tmp_path) is not None
+    want_run(tmp_path, {"call"})
 
     with learning(tmp_path, settings(federation__enabled=False)):
         assert read_card(tmp_path) is None
+        assert wanted(tmp_path) == set()  # else systemd would start a run without end, that is skipped without a card
+
+
+def test_what_waits_for_a_slow_disk_is_bounded_in_octets_and_counted(tmp_path: Path):
+    """An inbox is emptied once a second, whether the disk took what came a second before or not."""
+    archive = Incoming("penstock/v1/fleet/homes/bundle/" + "0" * 64, bytes(MAX_ARCHIVE_BYTES), {}, False)
+    with learning(tmp_path) as one:
+        for _ in range(5):
+            one.take(archive)
+        for _ in range(100):
+            one.take(Incoming(ROUND, b"", {}, False))
+
+        assert len(one._incoming) == 64
+        assert dict(one.facts().messages) == {"in full": 3 + 100 - 62}
 
 
 def test_without_a_state_folder_it_is_off_too():
