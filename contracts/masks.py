@@ -9,9 +9,8 @@
     up    unmask     per member one share (17): of the self-mask of a survivor, of the mask key of another
 
 Each is a `contracts.signed` message, bound to one call, and from the shares on to one roster. Sets of members are bits
-in the order of the roster, the first member the highest bit. Checked here: form, schema, lengths, signature of
-aggregator. Whether a share is right shows when it is put together. Trap: what a message may answer is not asked here;
-`federation.privacy.masking` does on the gateway, `federation.aggregator.masked_rounds` at the aggregator.
+in the order of the roster, the first member the highest bit. Checked here: form, schema, lengths, signature. Trap: what
+a message may answer is asked in `federation.privacy.masking` and `federation.aggregator.masked_rounds` alone.
 """
 
 from __future__ import annotations
@@ -52,11 +51,9 @@ COMMITMENT_BYTES: Final = 32
 def threshold(members: int) -> int:
     """Return how many members must stay to the end: three quarters.
 
-    Any two sets of so many share a member, and a member answers once: nobody can gather the shares of both the
-    self-mask and the mask key of one gateway. That alone would allow more than half. But an aggregator that lies may
-    tell a member of few senders, and say of just those elsewhere that they went silent: their mask keys take that
-    member's masks off. With so many, another one at least is left beside each, whoever is told what; from five members
-    on, two.
+    Any two sets of so many share a member, which answers once: nobody gathers the shares of both secrets of a gateway.
+    More than half would do for that; but a lying aggregator may tell a member of few senders, and others that just
+    those went silent. With so many, another one is left beside each; from five on, two.
 
     >>> [threshold(members) for members in (3, 4, 5, 6, 10)]
     [3, 3, 4, 5, 8]
@@ -67,8 +64,8 @@ def threshold(members: int) -> int:
 def width(members: int) -> int:
     """Return how many bits hold the sum of so many members' steps, and so each member's masked ones.
 
-    >>> [width(members) for members in (3, 10, 64)]
-    [10, 12, 14]
+    >>> width(3), width(64)
+    (10, 14)
     """
     return (2 * INT8_MAX * members).bit_length()
 

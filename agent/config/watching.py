@@ -168,7 +168,7 @@ class EvidenceSection(Section):
     memory_bytes: int = Field(
         16 << 20,
         ge=1 << 20,
-        le=1 << 30,
+        le=64 << 20,
         description="Octets of memory for the newest frames, shared out among the interfaces.",
         json_schema_extra=RESTART,
     )

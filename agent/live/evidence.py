@@ -1,8 +1,9 @@
 """Packets of an incident, where the operator wants them: a ring of the newest frames per interface, and small pcaps.
 
 The ring copies whole blocks in compiled code. When an incident opens, the frames between its device and the ends of
-its evidence are taken out of it and written by a thread. At most one incident in PAUSE_S is: looking for frames takes
-milliseconds, and a storm of incidents is an attack of its own. What was left out is counted.
+its evidence are taken out of it and written by a thread. At most one incident in PAUSE_S is: looking through a ring of
+16 MiB takes milliseconds, tens of them for hundreds of peers, and a storm of incidents is an attack of its own. What
+was left out is counted.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 PRIME: Final = (1 << 130) - 5
 SECRET_BYTES: Final = 16
 SHARE_BYTES: Final = 17
-MOST_TRIES: Final = 2000  # subsets of shares, where some are wrong: a second at most
+MOST_TRIES: Final = 2000  # subsets of shares, where some are wrong: a few seconds at most
 
 
 def split(secret: bytes, *, count: int, threshold: int, key: bytes) -> list[bytes]:

@@ -82,7 +82,7 @@ def test_a_scan_in_the_lab_is_alerted_on_a_broker(
                 scan.start()
                 ends = {plan.address(attack.attacker), plan.address(attack.victim)}
                 others = 0
-                while not is_scan_between(ends, alert := json.loads(subscriber.next_alerts(1)[0].payload)):
+                while not is_scan_between(ends, json.loads(subscriber.next_alerts(1)[0].payload)):
                     others += 1
                 told_s = time.monotonic() - began_s
                 scan.join()
