@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TextIO
 
 import numpy as np
@@ -118,11 +119,13 @@ def write_verdict(truth: GroundTruth, incidents: list[IncidentUpdate], stream: T
 
 
 def write_why(record: Path, incidents: list[IncidentUpdate], stream: TextIO) -> None:
-    """Say how to ask why."""
+    """Say how to ask why, by the name this program was called by: in a checkout it is on no PATH."""
     if incidents:
         stream.write("\nwhy, of each:\n")
+    is_by_path = Path(sys.argv[0]).name == "penstock" and which("penstock") is None
+    program = sys.argv[0] if is_by_path else "penstock"
     for incident in incidents:
-        stream.write(printable(f"  penstock explain {incident.incident_id} --record {record}") + "\n")
+        stream.write(printable(f"  {program} explain {incident.incident_id} --record {record}") + "\n")
 
 
 def attacks_of(truth: GroundTruth, incidents: list[IncidentUpdate]) -> list[Attack]:

@@ -111,7 +111,8 @@ def _lines(report: StatusReport, now_us: int) -> Iterator[tuple[str, str]]:
     yield "engine", _engine(facts)
     yield "bundle", _bundle(facts, now_us)
     yield "calibration", _calibration(facts)
-    yield "budget", f"{facts.calibration.spent_today:g} of {facts.calibration.budget_per_day:g} false incidents a day"
+    spent, budget = facts.calibration.spent_today, facts.calibration.budget_per_day
+    yield "budget", f"{spent:g} incidents in a day not called malicious, of {budget:g} that may be false"
     yield "broker", _broker(facts.delivery, now_us)
     for sink in facts.delivery.sinks:
         yield sink.name, f"{sink.written:,} alerts written"

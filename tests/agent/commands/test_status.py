@@ -101,7 +101,7 @@ def test_a_status_shows_interfaces_judgement_delivery_machine_and_incidents(
         "gru release 3, trusted by vendor",
         "release 4 tried on 400 of 1,000 windows",
         "calibrated, 4,000 of 1,000 windows; threshold 0.93 (between 0.8 and 0.99)",
-        "0.5 of 1 false incidents a day",
+        "0.5 incidents in a day not called malicious, of 1 that may be false",
         "192.168.1.5:8883 connecting; 900 alerts delivered; outbox 120 of 10,000",
         "140 MiB of 256 MiB",
         "203.0.113.9 -> 192.168.1.23",
