@@ -10,22 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from detection.engine import Engine
+from agent.measure.timing import Floats, timed
+from detection.engine import Engine
 
 WARM_UP = 200
 MOST_WINDOWS = 4096
 BATCH = 256
-
-Floats = NDArray[np.float32]
 
 
 def windows_of(capture: Path) -> tuple[Floats, Floats]:
@@ -53,29 +48,18 @@ def measure(engine: Engine, values: Floats, mask: Floats, *, alone: int, batches
     wholes = [(values[at : at + BATCH], mask[at : at + BATCH]) for at in range(0, len(values) - BATCH + 1, BATCH)]
     for n in range(WARM_UP):
         engine.score(*singles[n % len(singles)])
-    wall_us, cpu_us = _timed(engine, [singles[n % len(singles)] for n in range(alone)])
+    wall_ns, cpu_ns = timed(engine, [singles[n % len(singles)] for n in range(alone)])
     for whole in wholes[:4]:
         engine.score(*whole)
-    many_wall_us, many_cpu_us = _timed(engine, [wholes[n % len(wholes)] for n in range(batches)])
-    p50, p99 = (float(np.percentile(wall_us, q)) for q in (50, 99))
-    cpu_p50, cpu_p99 = (float(np.percentile(cpu_us, q)) for q in (50, 99))
+    many_wall_ns, many_cpu_ns = timed(engine, [wholes[n % len(wholes)] for n in range(batches)])
+    p50, p99 = (float(np.percentile(wall_ns, q)) / 1e3 for q in (50, 99))
+    cpu_p50, cpu_p99 = (float(np.percentile(cpu_ns, q)) / 1e3 for q in (50, 99))
     return {
         "windows": len(values), "alone_p50_us": p50, "alone_p99_us": p99,
         "alone_cpu_p50_us": cpu_p50, "alone_cpu_p99_us": cpu_p99,
-        "windows_per_s": BATCH * batches / many_wall_us.sum() * 1e6,
-        "windows_per_cpu_s": BATCH * batches / many_cpu_us.sum() * 1e6,
+        "windows_per_s": BATCH * batches / many_wall_ns.sum() * 1e9,
+        "windows_per_cpu_s": BATCH * batches / many_cpu_ns.sum() * 1e9,
     }  # fmt: skip
-
-
-def _timed(engine: Engine, inputs: Sequence[tuple[Floats, Floats]]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return microseconds of each call: wall clock, and CPU time of this thread, which is the only one that works."""
-    wall_us, cpu_us = np.empty(len(inputs)), np.empty(len(inputs))
-    for n, (values, mask) in enumerate(inputs):
-        cpu_ns, wall_ns = time.thread_time_ns(), time.perf_counter_ns()
-        engine.score(values, mask)
-        wall_us[n] = (time.perf_counter_ns() - wall_ns) / 1e3
-        cpu_us[n] = (time.thread_time_ns() - cpu_ns) / 1e3
-    return wall_us, cpu_us
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import pytest
 
 from agent.commands import bench, check_config
 from agent.config import AgentConfig
+from agent.measure import timing
 from agent.measure.advice import advise
 from agent.measure.device import fingerprint, moment
 from agent.measure.plot import can_plot
@@ -119,6 +120,32 @@ def test_every_cell_gets_its_calls_in_rounds_that_mix_the_cells():
     assert set(Counter(timed).values()) == {1003}
     runs = sum(before != after for before, after in pairwise(timed)) + 1
     assert runs >= 30  # ten rounds of four slices; two of a cell may stand next to each other between rounds
+
+
+def test_a_call_is_timed_and_what_gives_it_its_windows_is_not(monkeypatch: pytest.MonkeyPatch):
+    wall_ns, cpu_ns = [0], [0]
+    monkeypatch.setattr(timing.time, "perf_counter_ns", lambda: wall_ns[0])
+    monkeypatch.setattr(timing.time, "thread_time_ns", lambda: cpu_ns[0])
+
+    def passes(wall: int, cpu: int) -> None:
+        wall_ns[0] += wall
+        cpu_ns[0] += cpu
+
+    class Slow(Recorded):
+        def score(self, windows: np.ndarray, mask: np.ndarray) -> Scores:
+            passes(len(windows) * 100, len(windows) * 60)
+            return super().score(windows, mask)
+
+    def inputs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for batch in (1, 2, 3):
+            passes(1_000_000, 1_000_000)
+            yield windows(batch)
+        passes(1_000_000, 1_000_000)
+
+    wall, cpu = timing.timed(Slow("a", []), inputs())
+
+    assert (wall.tolist(), cpu.tolist()) == ([100, 200, 300], [60, 120, 180])
+    assert [each.size for each in timing.timed(Slow("a", []), ())] == [0, 0]
 
 
 def test_percentiles_are_in_order_and_the_rarest_wants_a_thousand_calls():
