@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from flowfeatures import CONTEXT_COLUMNS
 from training.figures import plots
 from training.figures.models_table import by_name, table, telling_epochs
 from training.figures.rates import mean_and_spread
@@ -58,8 +59,9 @@ def write_ablations_page(path: Path, told: Mapping[str, Any]) -> None:
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told["models"].items():
         parts.setdefault(value["part"], {})[key] = value
-    for part, models in parts.items():
-        lines += [f"## {PARTS[part][0]}", "", wrapped(PARTS[part][1]), "", *table(by_name(models), what="what"), ""]
+    for part in (part for part in PARTS if part in parts):
+        runs = _one_by_one(told["models"]) if part == "each" else by_name(parts[part])
+        lines += [f"## {PARTS[part][0]}", "", wrapped(PARTS[part][1]), "", *table(runs, what="what"), ""]
     path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
 
 
@@ -67,6 +69,13 @@ PARTS: Final = {
     "columns": (
         "Context columns",
         "`gru` without some of the window's context columns, which it then sees as constant; the first line sees all.",
+    ),
+    "each": (
+        "Context columns, one by one",
+        (
+            "Every context column hidden alone, in the order of the window's columns; the lines of columns that are a "
+            "group by themselves are those of the table above."
+        ),
     ),
     "attention": (
         "Attention, and one kind of layer only",
@@ -88,6 +97,13 @@ PARTS: Final = {
     ),
 }
 """By the key of a part: its title and what its lines are."""
+
+
+def _one_by_one(models: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the runs without each single context column, whichever part they are of, after those with all."""
+    runs = by_name(models)
+    names = ["all columns", *(f"without {column}" for column in CONTEXT_COLUMNS)]
+    return {name: runs[name] for name in names if name in runs}
 
 
 def how_to_read(told: Mapping[str, Any]) -> str:
