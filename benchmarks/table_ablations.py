@@ -6,10 +6,10 @@ that is said. The trap: of paper B only a range is told for its plain networks, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from benchmarks.tables import HEADLINES, mean_sd
+from benchmarks.tables import HEADLINES
 from training.tables.learners import NO_ATTENTION
 
 NONE_GIVEN: Final = "no figure given"
@@ -35,8 +35,14 @@ SHOWN: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def ablations(section: Mapping[str, Any]) -> list[str]:
-    """Return the table's lines, of the models a section has; nothing where it has no ablation of a paper."""
+Cell = Callable[[Mapping[str, Any], Sequence[str]], str]
+
+
+def ablations(section: Mapping[str, Any], *, cell: Cell) -> list[str]:
+    """Return the table's lines, of the models a section has; nothing where it has no ablation of a paper.
+
+    `cell` shows the figure at a path of a model's summary.
+    """
     models = section["models"]
     if not any(model in models for _, left, model, _ in PAPERS if left != "whole"):
         return []
@@ -48,6 +54,6 @@ def ablations(section: Mapping[str, Any]) -> list[str]:
     ]
     for paper, left, model, says in PAPERS:
         if model in models:
-            cells = " | ".join(mean_sd(models[model]["summary"], path) for path in SHOWN.values())
+            cells = " | ".join(cell(models[model]["summary"], path) for path in SHOWN.values())
             told.append(f"| {paper} | {left} | {model} | {len(models[model]['runs'])} | {says} | {cells} |")
     return [*told, ""]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.table_ablations import ablations
-from benchmarks.tables import HEADLINES, RANDOM, Mark, at, finish, mean_sd
+from benchmarks.tables import HEADLINES, RANDOM, Mark, at, finish
 from training.baselines import CLASSICAL, FOREST
 from training.tables.learners import BEST
 
@@ -86,7 +86,7 @@ def _section(section: Mapping[str, Any]) -> list[str]:
     if section["marks"]:
         told += ["| mark | seen | wanted | verdict |", "|---|--:|--:|---|"]
         told += [f"| {m['what']} | {m['seen']:.4f} | {m['wanted']} | {m['verdict']} |" for m in section["marks"]] + [""]
-    told += ablations(section) if section["benchmark"] == "nsl_kdd" else []
+    told += ablations(section, cell=_mean_sd) if section["benchmark"] == "nsl_kdd" else []
     told += _levels(section)
     for name in (BEST, "gru", FOREST):
         if name in section["models"]:
@@ -108,7 +108,7 @@ def _headlines(section: Mapping[str, Any]) -> list[str]:
     for name, model in section["models"].items():
         kind = "baseline" if name in CLASSICAL else "ensemble" if name == BEST else "network"
         seen = model["runs"][0]["facts"].get("rows_seen_per_row", "-")
-        cells = " | ".join(mean_sd(model["summary"], path) for path in shown.values())
+        cells = " | ".join(_mean_sd(model["summary"], path) for path in shown.values())
         lines.append(f"| {name} | {kind} | {len(model['runs'])} | {seen} | {cells} | {model['cpu_s']:.0f} |")
     return lines
 
@@ -133,7 +133,7 @@ def _levels(section: Mapping[str, Any]) -> list[str]:
             if score not in model["runs"][0]["detection"]:
                 continue
             levels = model["runs"][0]["detection"][score]["tpr_at_fpr"]
-            means = [mean_sd(model["summary"], ("detection", score, "tpr_at_fpr", level, "tpr")) for level in levels]
+            means = [_mean_sd(model["summary"], ("detection", score, "tpr_at_fpr", level, "tpr")) for level in levels]
             bounds = ", ".join(f"{each['fpr_bound']:.1e}" for each in levels.values())
             supported = ", ".join("yes" if each["supported"] else "no" for each in levels.values())
             told.append(f"| {name}, {score.replace('_', ' ')} | {' | '.join(means)} | {bounds} | {supported} |")
@@ -152,7 +152,7 @@ def _per_class(name: str, model: Mapping[str, Any]) -> list[str]:
         "|---|--:|--:|--:|--:|--:|",
     ]
     for each, figures in rows:
-        cells = " | ".join(mean_sd(figures, (key,)) for key in ("accuracy", "precision", "recall", "f1"))
+        cells = " | ".join(_mean_sd(figures, (key,)) for key in ("accuracy", "precision", "recall", "f1"))
         told.append(f"| {each} | {figures['rows']['mean']:.0f} | {cells} |")
     return [*told, ""]
 
@@ -181,6 +181,16 @@ def _plots(section: Mapping[str, Any], start: Path) -> list[Path]:
     from benchmarks.table_plots import draw
 
     return draw(section, start)
+
+
+def _mean_sd(summary: Mapping[str, Any], path: Sequence[str]) -> str:
+    found: Any = summary
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or "mean" not in found:
+        return "-"
+    sd = "" if found["sd"] is None else f" ± {found['sd']:.4f}"
+    return f"{found['mean']:.4f}{sd}"
 
 
 def _mean(values: Sequence[float | None]) -> float:

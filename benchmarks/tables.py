@@ -197,17 +197,6 @@ def at(tree: Mapping[str, Any], path: Sequence[str]) -> float | None:
     return found["mean"] if isinstance(found, Mapping) and "mean" in found else None
 
 
-def mean_sd(summary: Mapping[str, Any], path: Sequence[str]) -> str:
-    """Return a figure's mean over seeds and its deviation, as a page shows them; a dash where it has none."""
-    found: Any = summary
-    for key in path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    if not isinstance(found, Mapping) or "mean" not in found:
-        return "-"
-    sd = "" if found["sd"] is None else f" ± {found['sd']:.4f}"
-    return f"{found['mean']:.4f}{sd}"
-
-
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "accuracy": ("detection", "own", "accuracy"),
     "accuracy with density": ("detection", "with_density", "accuracy"),

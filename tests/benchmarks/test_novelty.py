@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import novelty
+from tests.training.tables.rows import clouds
+
 pytestmark = pytest.mark.needs_torch
 for package in ("torch", "sklearn", "matplotlib"):
     pytest.importorskip(package)
-
-from benchmarks import novelty
-from tests.training.tables.rows import clouds
 
 
 @pytest.fixture(scope="module")

@@ -122,14 +122,17 @@ def test_the_papers_ablations_stand_under_their_networks_with_what_the_paper_say
     model = {"runs": [{}, {}], "summary": {"detection": {"own": {"accuracy": figure}}, "classes": {"accuracy": figure}}}
     section = {"models": {"dnn": model, "cnn_lstm_attention": model, "gru": model}}
 
-    told = table_ablations.ablations(section)
+    told = table_ablations.ablations(section, cell=table_pages._mean_sd)
 
     assert [line.split(" | ")[:5] for line in told if line.startswith("| B")] == [
         ["| B", "whole", "cnn_lstm_attention", "2", "accuracy 0.875"],
         ["| B", "DNN only", "dnn", "2", "accuracy about 0.82 to 0.86"],
     ]
     assert "0.9700 ± 0.0010" in told[-2]
-    assert table_ablations.ablations({"models": {"gru": model, "cnn_lstm_attention": model}}) == []
+    assert (
+        table_ablations.ablations({"models": {"gru": model, "cnn_lstm_attention": model}}, cell=table_pages._mean_sd)
+        == []
+    )
 
 
 def test_the_forest_over_the_most_seeds_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
