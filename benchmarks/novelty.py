@@ -230,6 +230,7 @@ def _run(argv: Sequence[str] | None) -> int:
     parser.add_argument("--keep", action="store_true", help="also add it to the page under docs/results")
     arguments = parser.parse_args(argv)
     tables.check_fitting()
+    groups: Sequence[Sequence[str]]
     if arguments.table == "cicids2017":
         from training.tables import cicids2017 as reader
 
@@ -256,7 +257,7 @@ def keep(told: Mapping[str, Any], *, folder: Path) -> None:
     """Add a table's figures to novelty.json and write the page anew."""
     path = folder / "novelty.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    kept |= told
+    kept = {**kept, **told}
     path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(page(kept), encoding="utf-8")
 
