@@ -25,6 +25,7 @@ COMMANDS = {
     "doctor": "say what on this machine keeps the agent from working well, and what to do about it",
     "bench": "measure what scoring costs on this device, and which settings suit it",
     "status": "show what the running agent sees, judges and delivers",
+    "outbox": "show the alerts that wait for the broker: how many, how bad, how old",
     "mute": "silence alerts of a device, class or peer for a time; list what is silenced; undo it",
     "feedback": "say of an alert that it was benign or malicious",
     "explain": "show why an incident was raised: its flows, and what its device does otherwise",

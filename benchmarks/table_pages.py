@@ -1,5 +1,6 @@
 """Writes a result into the pages under docs/results: one JSON per table, the Markdown and the plots made from it.
 
+`python -m benchmarks.table_pages nsl-kdd cicids2017` writes them anew from the JSON that is kept, without any training.
 Results of several commands meet in one JSON, by format and protocol; a model judged again replaces itself. What a page
 says comes from the JSON alone, so that no figure is typed by hand.
 """
@@ -7,12 +8,13 @@ says comes from the JSON alone, so that no figure is typed by hand.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.table_ablations import ablations
-from benchmarks.tables import HEADLINES, RANDOM, Mark, at, finish
+from benchmarks.tables import HEADLINES, Mark, at, finish
 from training.baselines import CLASSICAL, FOREST
 from training.tables.learners import BEST
 
@@ -24,6 +26,8 @@ PROTOCOLS: Final = {
     "kinds": "Attack kinds left out in turn",
     "given": "A test file that taught and chose nothing",
 }
+DIGITS: Final = 9  # a page shows four; more say nothing, and are half of a file
+NEVER_DRAWN: Final = ("with_novelty", "novelty")  # scores whose ROC curve no plot has
 PREAMBLE: Final = """Written by `python -m {program} ... --keep`; every figure stands in
 [{name}.json]({name}.json) with its command line, seeds, split and machine. Means over seeds with their standard
 deviation; the 95 % intervals (Student's t) are in the JSON.
@@ -53,9 +57,42 @@ def keep(result: Mapping[str, Any], *, name: str, marks: Sequence[Mark], folder:
     }
     kept[key] = finish(section, marks)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    write(kept, name=name, folder=folder)
+
+
+def write(kept: Mapping[str, Any], *, name: str, folder: Path = FOLDER) -> None:
+    """Write a table's JSON, page and plots: its figures to DIGITS, of its ROC curves those that are drawn."""
+    kept = _thinned(kept)
+    (folder / f"{name}.json").write_text(_text(kept) + "\n", encoding="utf-8")
     plots = {each: _plots(section, folder / f"{name}-{each.replace(' ', '-')}") for each, section in kept.items()}
     (folder / f"{name}.md").write_text(page(kept, name=name, plots=plots), encoding="utf-8")
+
+
+def _thinned(value: Any) -> Any:
+    """Return a tree of figures as it is kept."""
+    if isinstance(value, Mapping):
+        return {
+            key: {each: _thinned(figure) for each, figure in under.items() if each != "roc"}
+            if key in NEVER_DRAWN and isinstance(under, Mapping)
+            else _thinned(under)
+            for key, under in value.items()
+        }
+    if isinstance(value, list):
+        return [_thinned(each) for each in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _text(value: Any, indent: str = "") -> str:
+    """Return JSON with a line for each mapping or list that holds no other."""
+    parts = list(value.values()) if isinstance(value, Mapping) else value
+    if not isinstance(parts, list) or not any(isinstance(each, Mapping | list) for each in parts):
+        return json.dumps(value)
+    deeper = f"{indent} "
+    texts = [_text(each, deeper) for each in parts]
+    if isinstance(value, Mapping):
+        texts = [f"{json.dumps(key)}: {text}" for key, text in zip(value, texts, strict=True)]
+    begin, end = "{}" if isinstance(value, Mapping) else "[]"
+    return f"{begin}\n{deeper}" + f",\n{deeper}".join(texts) + f"\n{indent}{end}"
 
 
 def _has_more_seeds(model: Mapping[str, Any], before: Mapping[str, Any] | None) -> bool:
@@ -206,5 +243,6 @@ def _counts(counted: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in counted.items()) or "nothing"
 
 
-def is_random(section: Mapping[str, Any]) -> bool:
-    return bool(section["protocol"] == RANDOM)
+if __name__ == "__main__":
+    for named in sys.argv[1:]:
+        write(json.loads((FOLDER / f"{named}.json").read_text(encoding="utf-8")), name=named)

@@ -38,6 +38,12 @@ def test_no_module_outside_the_tests_is_longer_than_400_lines():
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
+def test_no_result_that_is_kept_is_above_a_megabyte():
+    kept = [path for path in tracked_files() if path.parent.name == "results"]
+
+    assert {path.name: path.stat().st_size for path in kept if path.stat().st_size > 1_000_000} == {}
+
+
 def test_no_module_is_a_drawer():
     names = {path.stem for path in tracked_files()} | {path.parent.name for path in tracked_files()}
 

@@ -6,16 +6,14 @@ samples at all, is set aside: windows of other columns mean something else (docs
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import queue
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from agent.backlog import Backlog
 from agent.delivery.outbox import set_aside
 from contracts.errors import OutputError
 from contracts.samples import SAMPLES_FILE, Sample, SampleBook, SamplesRefused
@@ -55,8 +53,9 @@ class Sampler:
         self._clock_s = clock_s
         self._book: SampleBook | None = None
         self._retry_at_s = self._count_at_s = float("-inf")
-        self._waiting: queue.Queue[Sample | _LetGo | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._write_forever, name="penstock-samples", daemon=True)
+        self._waiting: Backlog[Sample | _LetGo] = Backlog(
+            "penstock-samples", self._write_forever, most=MOST_WAITING, end_s=END_S
+        )
 
     def put(self, sample: Sample) -> None:
         """Let a window be kept soon."""
@@ -67,26 +66,22 @@ class Sampler:
         self._offer((device, from_us, to_us))
 
     def _offer(self, what: Sample | _LetGo) -> None:
-        try:
-            self._waiting.put_nowait(what)
-        except queue.Full:
+        if not self._waiting.offer(what):
             self.skipped["waiting"] += 1
 
     def __enter__(self) -> Sampler:
-        self._thread.start()
+        self._waiting.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(queue.Full):
-            self._waiting.put(None, timeout=END_S)
-        self._thread.join(END_S)
+        self._waiting.close()
 
     # -- the thread ---------------------------------------------------------------------------------------------
 
     def _write_forever(self) -> None:
-        while (what := self._waiting.get()) is not None:
+        for what in self._waiting:
             book = self._opened()
             if book is None:
                 self.failed += 1

@@ -8,15 +8,13 @@ was left out is counted.
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from agent.backlog import Backlog
 from agent.config import AgentConfig
 from agent.state.evidence_files import write_evidence
 from contracts.errors import OutputError
@@ -45,8 +43,9 @@ class Evidence:
         self._now_s = now_s
         self._next_s = float("-inf")
         self._trouble = ""
-        self._waiting: queue.Queue[tuple[str, bytes] | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._write_forever, name="penstock-evidence", daemon=True)
+        self._waiting: Backlog[tuple[str, bytes]] = Backlog(
+            "penstock-evidence", self._write_forever, most=MOST_WAITING, end_s=END_S
+        )
 
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:
@@ -72,24 +71,18 @@ class Evidence:
             return
         self._next_s = now_s + PAUSE_S
         pcap = self._pcap_of(update.snapshot)
-        try:
-            if pcap:
-                self._waiting.put_nowait((update.incident_id, pcap))
-        except queue.Full:
+        if pcap and not self._waiting.offer((update.incident_id, pcap)):
             self.left_out += 1
 
     def __enter__(self) -> Evidence:
         if self._state_dir is not None:
-            self._thread.start()
+            self._waiting.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread.is_alive():
-            with contextlib.suppress(queue.Full):
-                self._waiting.put(None, timeout=END_S)
-            self._thread.join(END_S)
+        self._waiting.close()
 
     def _pcap_of(self, snapshot: Snapshot) -> bytes:
         """Return the packets of the interface that saw the most of them."""
@@ -99,7 +92,7 @@ class Evidence:
 
     def _write_forever(self) -> None:
         assert self._state_dir is not None
-        while (item := self._waiting.get()) is not None:
+        for item in self._waiting:
             trouble = ""
             try:
                 settings = self._settings

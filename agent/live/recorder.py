@@ -5,13 +5,11 @@ Beyond MOST_WAITING messages the newest are not recorded, and counted: the alert
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+from agent.backlog import Backlog
 from agent.state.incident_record import RECORD_FILE, IncidentRecord
 from detection.incidents import IncidentUpdate
 
@@ -25,8 +23,9 @@ class Recorder:
     def __init__(self, state_dir: Path | None) -> None:
         self.left_out = 0
         self._record = None if state_dir is None else IncidentRecord(state_dir / RECORD_FILE)
-        self._waiting: queue.Queue[tuple[IncidentUpdate, str, str | None] | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._write_forever, name="penstock-record", daemon=True)
+        self._waiting: Backlog[tuple[IncidentUpdate, str, str | None]] = Backlog(
+            "penstock-record", self._write_forever, most=MOST_WAITING, end_s=END_S
+        )
 
     @property
     def failed(self) -> int:
@@ -35,29 +34,21 @@ class Recorder:
 
     def add(self, update: IncidentUpdate, *, bundle_sha256: str, mac: str | None) -> None:
         """Let a message be recorded soon."""
-        if self._record is None:
-            return
-        try:
-            self._waiting.put_nowait((update, bundle_sha256, mac))
-        except queue.Full:
+        if self._record is not None and not self._waiting.offer((update, bundle_sha256, mac)):
             self.left_out += 1
 
     def __enter__(self) -> Recorder:
         if self._record is not None:
-            self._thread.start()
+            self._waiting.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread.is_alive():
-            with contextlib.suppress(queue.Full):
-                self._waiting.put(None, timeout=END_S)
-            self._thread.join(END_S)
+        self._waiting.close()
 
     def _write_forever(self) -> None:
         assert self._record is not None
-        while (item := self._waiting.get()) is not None:
-            update, bundle_sha256, mac = item
+        for update, bundle_sha256, mac in self._waiting:
             self._record.add(update, bundle_sha256=bundle_sha256, mac=mac)
         self._record.close()

@@ -12,9 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
-import queue
 import re
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,6 +22,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from agent.backlog import Backlog
 from agent.delivery import Incoming, Subscription
 from agent.state.audit import AUDIT_FILE, AuditLog, Line
 from agent.state.verdicts import Source, give_verdict
@@ -108,8 +107,9 @@ class Verdicts:
         self._clock_s = clock_s
         self._tokens, self._counted_s = float(BURST), clock_s()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._waiting: queue.Queue[Incoming | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._apply_forever, name="penstock-verdicts", daemon=True)
+        self._waiting: Backlog[Incoming] = Backlog(
+            "penstock-verdicts", self._apply_forever, most=MOST_WAITING, end_s=END_S
+        )
 
     def subscriptions(self, *, is_wanted: bool) -> list[Subscription]:
         """Return what to subscribe to."""
@@ -117,25 +117,19 @@ class Verdicts:
 
     def __enter__(self) -> Verdicts:
         if self._state_dir is not None:
-            self._thread.start()
+            self._waiting.begin()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread.is_alive():
-            with contextlib.suppress(queue.Full):
-                self._waiting.put(None, timeout=END_S)
-            self._thread.join(END_S)
+        self._waiting.close()
 
     def take(self, message: Incoming) -> None:
         """Let a message be read soon."""
         if message.is_retained:
             self.results["retained"] += 1
-            return
-        try:
-            self._waiting.put_nowait(message)
-        except queue.Full:
+        elif not self._waiting.offer(message):
             self.results["full"] += 1
 
     def _apply_forever(self) -> None:
@@ -144,7 +138,7 @@ class Verdicts:
             for entry in AuditLog(self._state_dir / AUDIT_FILE).entries():
                 if entry.digest:
                     self._remember(entry.digest)
-        while (message := self._waiting.get()) is not None:
+        for message in self._waiting:
             result, said = self._result_of(message, self._state_dir)
             if said:
                 self._answer_to(message, result, said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, TextIO
 
+from agent.console.ages import ago, span
 from agent.console.terminal import BOLD, DIM, RED, YELLOW, Paint
 from agent.monitoring.facts import AgentFacts, DeliveryFacts, InterfaceFacts
 from agent.monitoring.histogram import HistogramFacts
@@ -42,7 +43,7 @@ def problems_of(report: StatusReport, *, now_us: int) -> Iterator[str]:
     elif report.age_s > 10:
         yield f"the pipeline does not move: its last numbers are {report.age_s:.0f} s old"
     for silence in facts.silences:
-        yield f"{silence.text or f'{silence.interface}: {silence.kind}'} (since {_ago(silence.since_us, now_us)})"
+        yield f"{silence.text or f'{silence.interface}: {silence.kind}'} (since {ago(silence.since_us, now_us)})"
     for each in facts.interfaces:
         if each.is_absent or each.is_down:
             yield f"{each.name}: the interface is {'absent' if each.is_absent else 'down'}"
@@ -66,7 +67,7 @@ def problems_of(report: StatusReport, *, now_us: int) -> Iterator[str]:
 
 
 def _head(facts: AgentFacts, now_us: int) -> str:
-    up = f"up {_span((now_us - facts.started_us) / 1e6)}" if facts.started_us else "not started yet"
+    up = f"up {span((now_us - facts.started_us) / 1e6)}" if facts.started_us else "not started yet"
     return printable("  ".join(filter(None, ["penstock", facts.version, facts.gateway, up, facts.config])))
 
 
@@ -82,7 +83,7 @@ def _interfaces(report: StatusReport, now_us: int) -> Iterator[str]:
 
 
 def _last(each: InterfaceFacts, now_us: int) -> str:
-    last = "never" if each.last_packet_us is None else f"{_ago(each.last_packet_us, now_us)} ago"
+    last = "never" if each.last_packet_us is None else f"{ago(each.last_packet_us, now_us)} ago"
     state = "absent" if each.is_absent else "down" if each.is_down else ""
     glued = f"{', '.join(each.offloads)} on" if each.offloads else ""
     return "  ".join(filter(None, [last, state, glued]))
@@ -133,7 +134,7 @@ def _bundle(facts: AgentFacts, now_us: int) -> str:
     if not bundle.name:
         return "none"
     trust = f"trusted by {bundle.trusted_by}" if bundle.trusted_by else "unsigned"
-    text = f"{bundle.name} release {bundle.release}, {trust}, for {_ago(bundle.active_since_us, now_us)}"
+    text = f"{bundle.name} release {bundle.release}, {trust}, for {ago(bundle.active_since_us, now_us)}"
     if bundle.shadow_release is not None:
         text += (
             f"; release {bundle.shadow_release} tried on {bundle.shadow_windows:,} of {bundle.shadow_wanted:,} windows"
@@ -159,7 +160,7 @@ def _broker(delivery: DeliveryFacts, now_us: int) -> str:
     text = f"{delivery.broker} {delivery.broker_state}; {delivery.delivered:,} alerts delivered"
     text += f"; outbox {delivery.outbox_rows:,} of {delivery.outbox_max_rows:,}, {delivery.in_flight} in flight"
     if delivery.outbox_oldest_us is not None:
-        text += f", the oldest {_ago(delivery.outbox_oldest_us, now_us)} old"
+        text += f", the oldest {ago(delivery.outbox_oldest_us, now_us)} old"
     return text
 
 
@@ -186,7 +187,7 @@ def _write_incidents(facts: AgentFacts, stream: TextIO, *, now_us: int) -> None:
         name = f" ({each.device_name})" if each.device_name else ""
         state = "open" if each.is_open else "closed"
         text = (
-            f"  {_ago(each.opened_us, now_us) + ' ago':<14}{each.severity}  {each.class_name:<14}{state:<8}"
+            f"  {ago(each.opened_us, now_us) + ' ago':<14}{each.severity}  {each.class_name:<14}{state:<8}"
             f"{each.attacker or '?'} -> {each.victim or '?'}  {each.device}{name}  {each.score:.2f}  "
             f"{each.flows:,} flows"
         )
@@ -212,25 +213,3 @@ def _percent(part: int, whole: int) -> str:
 
 def _mib(octets: int) -> str:
     return f"{octets / (1 << 20):.0f} MiB"
-
-
-def _ago(time_us: int, now_us: int) -> str:
-    """Return how long ago a time is; a clock that was set may make it a time to come."""
-    return _span(max(0.0, (now_us - time_us) / 1e6))
-
-
-def _span(seconds: float) -> str:
-    """Return a length of time in its two largest units.
-
-    >>> _span(93_784), _span(61), _span(0.25)
-    ('1 d 2 h', '1 min 1 s', '0.2 s')
-    """
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    parts: list[str] = []
-    left = int(seconds)
-    for name, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count or parts:
-            parts.append(f"{count} {name}")
-    return " ".join(parts[:2])

@@ -129,10 +129,27 @@ def test_the_papers_ablations_stand_under_their_networks_with_what_the_paper_say
         ["| B", "DNN only", "dnn", "2", "accuracy about 0.82 to 0.86"],
     ]
     assert "0.9700 ± 0.0010" in told[-2]
-    assert (
-        table_ablations.ablations({"models": {"gru": model, "cnn_lstm_attention": model}}, cell=table_pages._mean_sd)
-        == []
-    )
+    del section["models"]["dnn"]
+    assert table_ablations.ablations(section, cell=table_pages._mean_sd) == []
+
+
+def test_what_is_kept_is_what_pages_and_plots_show_and_the_same_when_written_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    train, folder = str(written(tmp_path / "train.txt", seed=0)), tmp_path / "results"
+    result = ran(capsys, "--train", train, "--model", "naive bayes", "--seeds", "1")
+    table_pages.keep(result, name="nsl-kdd", marks=nsl_kdd.MARKS, folder=folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    kept = json.loads(before["nsl-kdd.json"])
+    table_pages.write(kept, name="nsl-kdd", folder=folder)
+
+    judged, scores = (tree["models"]["naive bayes"]["runs"][0]["detection"] for tree in (result, kept["random"]))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [score for score in scores if "roc" in scores[score]] == ["own", "with_density"]
+    assert scores["own"]["roc"] == judged["own"]["roc"]
+    assert scores["novelty"]["confusion"] == judged["novelty"]["confusion"]
+    assert scores["own"]["auc"] == pytest.approx(judged["own"]["auc"], rel=1e-8)
 
 
 def test_the_forest_over_the_most_seeds_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

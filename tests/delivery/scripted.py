@@ -84,7 +84,7 @@ class ScriptedBroker:
     def next(self, *, alerts: bool = True) -> Heard:
         """Return the next alert, or the next message on availability. Raises queue.Empty where none comes."""
         while True:
-            heard = self.heard.get(timeout=10)
+            heard = self.heard.get(timeout=60)
             if ("/alert/" in heard.topic) == alerts:
                 return heard
 
