@@ -64,6 +64,7 @@ COMBINED: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 """What is set beside each other: how rarities are joined, and of which measures."""
 LEVEL: Final = 1e-3
 LEVELS: Final = (1e-3, 4e-3, 1e-2)
+SPENT_AT_MOST: Final = 1.5  # times LEVEL: one benign row more or less of some hundred is no difference
 MOST_ROWS: Final = 2000  # of a kind, judged: a neighbour search over forty thousand floods tells no more
 BENIGN_ROWS: Final = 6000  # that the measures of this module learn from
 COMPONENTS: Final = 20
@@ -164,7 +165,16 @@ def page(kept: Mapping[str, Any]) -> str:
     """Return the Markdown of all tables studied."""
     lines = ["# Kinds nobody taught: what was tried", "", wrapped(PREAMBLE), ""]
     for table, told in kept.items():
-        lines += [f"## {TITLES[table]}", "", *_table(told["groups"]), "", *_by_kind(told["groups"]), ""]
+        lines += [
+            f"## {TITLES[table]}",
+            "",
+            *_table(told["groups"]),
+            "",
+            *_most(told["groups"]),
+            "",
+            *_by_kind(told["groups"]),
+            "",
+        ]
         lines += [
             "```",
             told["command"],
@@ -198,6 +208,28 @@ def _table(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         cells += [f"{np.mean([each['tpr_at_fpr'][f'{level:g}'] for each in had]):.3f}" for level in LEVELS]
         lines.append(f"| {f'**{name}**' if name == KEPT else name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _most(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which lines find most at what they cost: the threshold's, of those that keep its rate, and at LEVELS."""
+    found = {name: [each["figures"][name]["at_validation_threshold"] for each in groups] for name in COMBINED}
+    cost = {name: np.mean([each["fpr"] for each in had]) for name, had in found.items()}
+    kept = {
+        name: np.mean([each["tpr"] for each in had])
+        for name, had in found.items()
+        if cost[name] <= SPENT_AT_MOST * LEVEL
+    }
+    told = []
+    if kept:
+        best = max(kept, key=lambda name: kept[name])
+        told.append(f"Of lines that cost at most {SPENT_AT_MOST * LEVEL:g}, `{best}` finds most, {kept[best]:.3f}.")
+    for level in LEVELS:
+        rates = {
+            name: np.mean([each["figures"][name]["tpr_at_fpr"][f"{level:g}"] for each in groups]) for name in COMBINED
+        }
+        best = max(rates, key=lambda name: rates[name])
+        told.append(f"At {level:g} of the judged rows `{best}` does, {rates[best]:.3f}.")
+    return [wrapped(" ".join(told))]
 
 
 def _by_kind(groups: Sequence[Mapping[str, Any]]) -> list[str]:
