@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from flowfeatures import CONTEXT_COLUMNS
+from training.baselines import MOST_ROWS
 from training.figures import plots
 from training.figures.models_table import by_name, table, telling_epochs
 from training.figures.rates import mean_and_spread
@@ -29,6 +30,10 @@ LESS: Final = (
     "Models here are taught on few windows and for few batches, all alike, so that all of them could be taught; the "
     "bundle that ships was taught on all windows and longer, and its own page has its figures."
 )
+DRAWN: Final = (
+    "Learners without sample weights, or too slow for all windows, were taught on windows drawn by those weights: {}; "
+    "`knn` asks the five nearest of them."
+)
 
 
 def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
@@ -37,6 +42,8 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
     lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", wrapped(LESS), ""]
     lines += [*table(runs, what="model"), ""]
+    if drawn_for := [name for name in MOST_ROWS if name in runs]:
+        lines += [wrapped(DRAWN.format(", ".join(f"`{name}` {MOST_ROWS[name]:,d}" for name in drawn_for))), ""]
     if sizes:
         lines += [
             wrapped("Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + "."),
