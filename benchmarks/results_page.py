@@ -143,7 +143,8 @@ def _honest(results: Results) -> Iterator[str]:
     yield wrapped(
         """
         `best` is an ensemble of small networks and forests. Thresholds come from benign validation rows, at FPR
-        1e-3 for kinds never taught. NSL-KDD's official test file (KDDTest+) was not at hand: `python -m
+        1e-3 for kinds never taught; which other measures were tried there, and what they cost:
+        [novelty.md](novelty.md). NSL-KDD's official test file (KDDTest+) was not at hand: `python -m
         benchmarks.nsl_kdd --train KDDTrain+.txt --test KDDTest+.txt --model best --keep` adds it.
         """
     )
@@ -285,6 +286,7 @@ PAGES: Final = (
     ("compression.md", "int8 storage, pruning, the same size from scratch"),
     ("nsl-kdd.md", "NSL-KDD: the papers' protocol, attack kinds left out"),
     ("cicids2017.md", "CICIDS2017 in both formats: random, by time, attack kinds left out"),
+    ("novelty.md", "kinds nobody taught: measures of how unlike benign a row is, side by side"),
     ("gru-release-3.md", "what release 3 finds, beside release 2, and where it fails"),
     ("gru-release-2.md", "what release 2 found, and where it failed"),
     ("gru-release-2-report.md", "the report of release 2"),

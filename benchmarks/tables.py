@@ -101,6 +101,11 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Raise UsageError for options that contradict each other, MissingExtra without what fitting needs."""
     if arguments.test and arguments.protocol:
         raise UsageError("--protocol divides the training files, --test brings its own: give one of them")
+    check_fitting()
+
+
+def check_fitting() -> None:
+    """Raise MissingExtra without what fitting needs."""
     for package in ("torch", "sklearn"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(f"{package} is not installed: pip install 'penstock[train]'")

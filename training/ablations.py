@@ -1,6 +1,7 @@
 """`penstock-train ablations`: the network without some of what it has, taught and judged as `networks` does.
 
     columns    the shipped kind without each group of context columns
+    each       the shipped kind without each context column that is in a group with others
     attention  the papers' networks without their attention, and one kind of layer only
     windows    the shipped kind on windows of 8, 16 and 32 records
     partials   the shipped kind without records of unfinished flows, in teaching, in judging, in both
@@ -43,6 +44,8 @@ COLUMN_GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "counts over 60 s": ("peers_60s", "ports_60s", "half_open_60s", "failed_60s"),
 }
 """What one line hides, by prefixes of columns' names; every context column stands in one at least."""
+EACH: Final = tuple(name for name in CONTEXT_COLUMNS if name not in COLUMN_GROUPS)
+"""Columns that no group hides alone."""
 WITH_ATTENTION: Final = ("conv_bilstm_small", "cnn_lstm_attention", "cnn_self_attention")
 PLAIN: Final = ("dnn", "rnn", "cnn")
 LENGTHS: Final = (8, 16, 32)
@@ -67,6 +70,9 @@ def changes_of(part: str, settings: FitSettings) -> Iterator[tuple[str, FitSetti
         yield "all columns", settings
         for name, prefixes in COLUMN_GROUPS.items():
             yield f"without {name}", replace(settings, hidden_columns=(*settings.hidden_columns, *columns_of(prefixes)))
+    elif part == "each":
+        for name in EACH:
+            yield f"without {name}", replace(settings, hidden_columns=(*settings.hidden_columns, name))
     else:
         for network in WITH_ATTENTION:
             yield f"{network}", replace(settings, network=network)

@@ -17,7 +17,7 @@ from training.baselines import CLASSICAL
 from training.shapes import NAMES, PLAIN_NAMES
 
 STUDY_EPOCHS = 6
-ABLATED_PARTS = ("columns", "attention", "windows", "partials")
+ABLATED_PARTS = ("columns", "each", "attention", "windows", "partials")
 PARTS = {
     "compare": "penstock-train networks",
     "unknown": "penstock-train unknown",

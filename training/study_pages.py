@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from flowfeatures import CONTEXT_COLUMNS
+from training.baselines import MOST_ROWS
 from training.figures import plots
 from training.figures.models_table import by_name, table, telling_epochs
 from training.figures.rates import mean_and_spread
@@ -28,6 +30,10 @@ LESS: Final = (
     "Models here are taught on few windows and for few batches, all alike, so that all of them could be taught; the "
     "bundle that ships was taught on all windows and longer, and its own page has its figures."
 )
+DRAWN: Final = (
+    "Learners without sample weights, or too slow for all windows, were taught on windows drawn by those weights: {}; "
+    "`knn` asks the five nearest of them."
+)
 
 
 def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
@@ -36,6 +42,8 @@ def write_networks_page(path: Path, told: Mapping[str, Any]) -> None:
     sizes = {name: each[0]["parameters"] for name, each in runs.items() if "parameters" in each[0]}
     lines = ["# Networks and baselines on the agent's windows", "", how_to_read(told), "", wrapped(LESS), ""]
     lines += [*table(runs, what="model"), ""]
+    if drawn_for := [name for name in MOST_ROWS if name in runs]:
+        lines += [wrapped(DRAWN.format(", ".join(f"`{name}` {MOST_ROWS[name]:,d}" for name in drawn_for))), ""]
     if sizes:
         lines += [
             wrapped("Parameters: " + ", ".join(f"`{name}` {count:,d}" for name, count in sizes.items()) + "."),
@@ -58,8 +66,9 @@ def write_ablations_page(path: Path, told: Mapping[str, Any]) -> None:
     parts: dict[str, dict[str, Any]] = {}
     for key, value in told["models"].items():
         parts.setdefault(value["part"], {})[key] = value
-    for part, models in parts.items():
-        lines += [f"## {PARTS[part][0]}", "", wrapped(PARTS[part][1]), "", *table(by_name(models), what="what"), ""]
+    for part in (part for part in PARTS if part in parts):
+        runs = _one_by_one(told["models"]) if part == "each" else by_name(parts[part])
+        lines += [f"## {PARTS[part][0]}", "", wrapped(PARTS[part][1]), "", *table(runs, what="what"), ""]
     path.with_suffix(".md").write_text("\n".join([*lines, *runs_of(told["runs"], path)]))
 
 
@@ -67,6 +76,13 @@ PARTS: Final = {
     "columns": (
         "Context columns",
         "`gru` without some of the window's context columns, which it then sees as constant; the first line sees all.",
+    ),
+    "each": (
+        "Context columns, one by one",
+        (
+            "Every context column hidden alone, in the order of the window's columns; the lines of columns that are a "
+            "group by themselves are those of the table above."
+        ),
     ),
     "attention": (
         "Attention, and one kind of layer only",
@@ -88,6 +104,13 @@ PARTS: Final = {
     ),
 }
 """By the key of a part: its title and what its lines are."""
+
+
+def _one_by_one(models: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the runs without each single context column, whichever part they are of, after those with all."""
+    runs = by_name(models)
+    names = ["all columns", *(f"without {column}" for column in CONTEXT_COLUMNS)]
+    return {name: runs[name] for name in names if name in runs}
 
 
 def how_to_read(told: Mapping[str, Any]) -> str:

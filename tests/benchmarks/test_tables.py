@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import cicids2017, nsl_kdd, table_pages, tables
+from benchmarks import cicids2017, nsl_kdd, table_ablations, table_pages, tables
 from tests.training.tables.rows import nsl_line
 
 pytestmark = pytest.mark.needs_torch
@@ -115,6 +115,22 @@ def test_kept_results_of_two_commands_meet_on_one_page(tmp_path: Path, capsys: p
     assert "| knn | baseline | 1 |" in page
     assert "| naive bayes | baseline | 1 |" in page
     assert (tmp_path / "results" / "nsl-kdd-random-confusion.png").stat().st_size > 1000
+
+
+def test_the_papers_ablations_stand_under_their_networks_with_what_the_paper_says():
+    figure = {"mean": 0.97, "sd": 0.001}
+    model = {"runs": [{}, {}], "summary": {"detection": {"own": {"accuracy": figure}}, "classes": {"accuracy": figure}}}
+    section = {"models": {"dnn": model, "cnn_lstm_attention": model, "gru": model}}
+
+    told = table_ablations.ablations(section, cell=table_pages._mean_sd)
+
+    assert [line.split(" | ")[:5] for line in told if line.startswith("| B")] == [
+        ["| B", "whole", "cnn_lstm_attention", "2", "accuracy 0.875"],
+        ["| B", "DNN only", "dnn", "2", "accuracy about 0.82 to 0.86"],
+    ]
+    assert "0.9700 ± 0.0010" in told[-2]
+    del section["models"]["dnn"]
+    assert table_ablations.ablations(section, cell=table_pages._mean_sd) == []
 
 
 def test_what_is_kept_is_what_pages_and_plots_show_and_the_same_when_written_anew(

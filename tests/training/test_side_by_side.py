@@ -125,6 +125,32 @@ def test_every_context_column_is_hidden_by_some_ablation_and_the_first_line_hide
     assert first[1] == FitSettings()
 
 
+def test_every_context_column_is_hidden_alone_in_one_line():
+    lines = [*changes_of("columns", FitSettings()), *changes_of("each", FitSettings())]
+    always = FitSettings().hidden_columns
+    alone = {name.removeprefix("without "): each.hidden_columns for name, each in lines}
+
+    assert {name: alone[name] for name in CONTEXT_COLUMNS} == {name: (*always, name) for name in CONTEXT_COLUMNS}
+    assert len(alone) == len(lines)
+
+
+def test_the_page_tells_single_columns_of_both_parts_in_the_windows_order(captures, tmp_path):
+    figures = Judge(captures, {}, default_bundle()).figures(ports_tell)
+    models = {
+        "all columns, seed 1": {"part": "columns"} | figures,
+        "without repeats, seed 1": {"part": "columns"} | figures,
+        "without ports, seed 1": {"part": "columns"} | figures,
+        "without peers_10s, seed 1": {"part": "each"} | figures,
+        "without is_tcp, seed 1": {"part": "each"} | figures,
+    }
+
+    write_ablations_page(tmp_path / "a.json", {"runs": [], "models": models})
+
+    page = (tmp_path / "a.md").read_text().split("## Context columns, one by one")[1]
+    told = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if " | " in line][1:]
+    assert told == ["all columns", "without is_tcp", "without repeats", "without peers_10s"]
+
+
 def test_a_network_without_attention_differs_from_its_own_with_it_in_nothing_else():
     pairs = dict(changes_of("attention", FitSettings()))
     with_it, without = pairs["cnn_self_attention"], pairs["cnn_self_attention without attention"]
