@@ -60,7 +60,7 @@ class Office:
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
         self.fleet = config.fleet.name
-        self.ledger = Ledger(config.worker.state_dir / LEDGER)
+        self.ledger = Ledger(config.worker.store or config.worker.state_dir / LEDGER)
         self.base = _base(config)
         self._key = load_key(config.keys.calls)
         rollout = config.rollout
@@ -189,7 +189,9 @@ class Office:
 
     def facts(self, *, now_us: int) -> dict[str, Any]:
         """Return how things stand, as `status` tells and metrics count."""
-        row = self.ledger.row("SELECT number, state, opened_us, deadline_us, why FROM rounds ORDER BY number DESC")
+        row = self.ledger.row(
+            "SELECT number, state, opened_us, deadline_us, why FROM rounds ORDER BY number DESC LIMIT 1"
+        )
         current, reports = self.rollouts.current(), self.rollouts.reports()
         newest = next(iter(self.rollouts.releases()), None)
         gateways = self.ledger.rows("SELECT name, revoked_us FROM gateways ORDER BY name")

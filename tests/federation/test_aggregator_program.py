@@ -264,7 +264,7 @@ def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
 def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, monkeypatch: pytest.MonkeyPatch):
     worker, broken = Worker(office), sqlite3.connect(":memory:")
     with monkeypatch.context() as patch:
-        patch.setattr(office.ledger, "_db", broken)  # no such table, as any other error of a disk
+        patch.setattr(office.ledger._store, "_db", broken)  # no such table, as any other error of a disk
         worker._guarded(lambda: office.facts(now_us=0))
     assert "cannot be read" in worker._trouble
 

@@ -19,13 +19,14 @@ from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
 from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
-from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at
+from tests.federation.conftest import NewFolder
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at, store_of
 from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> PrivateFleet:
-    return PrivateFleet(tmp_path)
+def fleet(folder: Path) -> PrivateFleet:
+    return PrivateFleet(folder)
 
 
 def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
@@ -35,8 +36,8 @@ def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
     return fleet
 
 
-def test_a_private_round_moves_the_head_by_the_mean(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path, clip_norm=2.0)
+def test_a_private_round_moves_the_head_by_the_mean(folder: Path):
+    fleet = PrivateFleet(folder, clip_norm=2.0)
     before = fleet.rounds.head
     for name in NAMES:
         fleet.members[name].steps[:] = 2
@@ -98,8 +99,8 @@ def test_a_state_waits_for_the_last_answer_until_its_time_is_up(fleet: PrivateFl
     assert len(fleet.masked.outgoing()) == 5
 
 
-def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path / "early")
+def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(new_folder: NewFolder):
+    fleet = PrivateFleet(new_folder("early"))
     to_state(fleet, "masked")
     fleet.answer(NAMES)
     fleet.rounds.revoke("attic", now_us=LATER_US)
@@ -107,16 +108,16 @@ def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_
     fleet.stage(NAMES[1:])
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
 
-    late = to_state(PrivateFleet(tmp_path / "late"), "unmask")
+    late = to_state(PrivateFleet(new_folder("late")), "unmask")
     late.rounds.revoke("attic", now_us=LATER_US)
     late.stage(NAMES[1:])
     assert late.state() == "void"
     assert "attic was revoked" in late.masked.close(now_us=LATER_US, hold_out=hold_out()).why
 
 
-def test_more_than_the_largest_cohort_waits_for_another_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_more_than_the_largest_cohort_waits_for_another_round(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("federation.aggregator.masked_rounds.MAX_COHORT", 4)
-    fleet = PrivateFleet(tmp_path)
+    fleet = PrivateFleet(folder)
 
     fleet.stage(NAMES)
 
@@ -310,10 +311,10 @@ def test_every_message_twice_counts_once(fleet: PrivateFleet):
     assert np.array_equal(fleet.total(), fleet.plain(NAMES))
 
 
-def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(tmp_path: Path, fleet: PrivateFleet):
+def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(new_folder: NewFolder, fleet: PrivateFleet):
     with pytest.raises(MessageRefused, match="round 1 is of mode private"):
         fleet.rounds.submit(update(fleet, "attic"), sender="attic", now_us=LATER_US)
-    robust = PrivateFleet(tmp_path / "robust", mode="robust")
+    robust = PrivateFleet(new_folder("robust"), mode="robust")
     with pytest.raises(MessageRefused, match="round 1 is not of mode private"):
         robust.keys(["attic"])
     assert robust.masked.advance(now_us=LATER_US) is None
@@ -321,10 +322,10 @@ def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(tmp_pa
 
 
 def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     names = tuple(f"gateway-{number:02d}" for number in range(10))
-    fleet = PrivateFleet(tmp_path, names=names, kept_share=1.0)
+    fleet = PrivateFleet(folder, names=names, kept_share=1.0)
 
     for _ in range(4):
         fleet.stage(names)
@@ -336,8 +337,8 @@ def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes
     assert sum(sizes) <= MAX_UPDATE_BYTES
 
 
-def test_settings_of_no_mode_and_a_quorum_above_the_threshold(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path, quorum=6)
+def test_settings_of_no_mode_and_a_quorum_above_the_threshold(folder: Path):
+    fleet = PrivateFleet(folder, quorum=6)
     to_state(fleet, "masked")
     fleet.stage(NAMES[:5])
 
@@ -374,7 +375,7 @@ FEW = NAMES[:3]
 
 def one_round(folder: Path) -> None:
     """Go through round 1 from wherever it is; gateways send again all they ever sent."""
-    ledger = Ledger(folder / "aggregator.db")
+    ledger = Ledger(store_of(folder))
     is_closed = ledger.row("SELECT 1 FROM rounds WHERE state <> 'open'") is not None
     ledger.close()
     if is_closed:
@@ -412,12 +413,10 @@ def _relays(fleet: PrivateFleet) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kill_at", [5, 11, 20, 27, 36, 44, 53, 60])  # from enrolling to closing
-def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(tmp_path: Path, kill_at: int):
-    (tmp_path / "whole").mkdir()
-    one_round(tmp_path / "whole")
-    wanted = rounds_at(tmp_path / "whole" / "aggregator.db", KEY)[1].head.sha256
-    folder, root = tmp_path / "killed", str(Path(__file__).resolve().parents[2])
-    folder.mkdir()
+def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
+    one_round(whole := new_folder("whole"))
+    wanted = rounds_at(whole / "aggregator.db", KEY)[1].head.sha256
+    folder, root = new_folder("killed"), str(Path(__file__).resolve().parents[2])
 
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],
