@@ -31,6 +31,7 @@ STATE_TABLES: Final = (
     "private_rounds",
     "private",
 )
+TABLES: Final = (*STATE_TABLES, "reports", "counters", "audit")
 
 _SCHEMA: Final = """
 CREATE TABLE fleet (name TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, head BLOB NOT NULL) WITHOUT ROWID;

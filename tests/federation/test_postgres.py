@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigError, MissingExtra
-from federation.aggregator.ledger import Ledger, LedgerError
+from federation.aggregator.ledger import TABLES, Ledger, LedgerError
+from federation.aggregator.moving import copy
 from federation.aggregator.postgres import _defaults
 from federation.aggregator.rounds import Rounds, RoundSettings
 from federation.aggregator.stores import NO_PASSWORD, masked
 from tests.delivery.certificates import Authority
-from tests.federation.homes import NOW_US, STORE, bundle, hold_out
+from tests.federation.homes import NOW_US, STORE, bundle, hold_out, store_of
 from tests.federation.postgres import DATABASE, PASSWORD, Cluster
 from tests.federation.test_rounds import HOUR_US, KEY, LATER_US, NAMES, Fleet
 
@@ -330,6 +331,25 @@ def test_a_commit_is_on_disk_whatever_the_server_does_by_default(own_cluster: Cl
     assert ledger.counters() == {"one": 1}
 
 
+def test_a_worker_that_vanishes_in_a_change_is_thrown_out_in_time(cluster: Cluster, monkeypatch: pytest.MonkeyPatch):
+    """How long a server waits for a machine without power is what it says itself."""
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    store = cluster.url(over_tcp=True)
+    ledger, stopped = Ledger(store), Ledger(store)
+    told = {name: ledger.row(f"SHOW {name}")[0] for name in ("idle_in_transaction_session_timeout", "lock_timeout")}
+    told |= {name: ledger.row(f"SHOW tcp_keepalives_{name}")[0] for name in ("idle", "interval", "count")}
+    stopped._store.execute("SET idle_in_transaction_session_timeout = '100ms'")
+    stopped._store.begin()
+
+    counted(ledger, "after it")
+
+    assert list(told.values()) == ["5min", "10s", "10", "5", "3"]
+    with pytest.raises(LedgerError, match="idle-in-transaction timeout"):
+        stopped.row("SELECT 1")
+    stopped._store.rollback()
+    assert stopped.counters() == {"after it": 1}
+
+
 # -- what a URL says, and what nobody may read ------------------------------------------------------------------------
 
 
@@ -453,3 +473,52 @@ def test_a_server_that_is_away_is_named_with_code_74(tmp_path: Path):
 
     assert caught.value.exit_code == 74
     assert "\n" not in str(caught.value)
+
+
+# -- from one to the other --------------------------------------------------------------------------------------------
+
+
+def test_a_ledger_moves_to_the_other_store_and_back_and_goes_on_there(cluster: Cluster, tmp_path: Path):
+    fleet = fleet_at(tmp_path / "old", str(tmp_path / "old" / "aggregator.db"))
+    for name in NAMES[:3]:
+        fleet.submit(name)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / STORE).write_text(cluster.new_store())
+    target = Ledger(store_of(tmp_path / "new"))
+
+    rows = copy(fleet.ledger, target, now_us=LATER_US)
+
+    assert target.digest() == fleet.ledger.digest()
+    assert target.audit()[-1] == {"what": "copied", "at_us": LATER_US, "to": target.name}
+    assert rows == 1 + 5 + 1 + 3 + 1 + len(target.audit())  # fleet, gateways, round, updates, a counter, the log
+    moved = Fleet(tmp_path / "new")
+    assert [moved.submit(name) for name in NAMES] == ["repeated"] * 3 + ["accepted"] * 2
+    assert moved.rounds.close(now_us=LATER_US, hold_out=hold_out()).state == "adopted"
+    back = Ledger(tmp_path / "back.db")
+    copy(moved.ledger, back, now_us=LATER_US)
+    assert back.digest() == moved.ledger.digest()
+    assert back.rows("SELECT state FROM rounds") == [("adopted",)]
+
+
+def test_nothing_is_copied_into_a_store_that_holds_a_fleet_or_from_one_whose_log_was_changed(
+    cluster: Cluster, tmp_path: Path
+):
+    fleet = fleet_at(tmp_path / "one", cluster.new_store())
+    held = fleet_at(tmp_path / "two", str(tmp_path / "two" / "aggregator.db"))
+    before = held.ledger.digest(), held.ledger.audit(), fleet.ledger.audit()
+
+    with pytest.raises(ValueError, match=r"aggregator\.db: holds a fleet already"):
+        copy(fleet.ledger, held.ledger, now_us=LATER_US)
+    assert (held.ledger.digest(), held.ledger.audit(), fleet.ledger.audit()) == before
+    fleet.ledger.run("DELETE FROM audit WHERE number = 2")
+    empty = Ledger(tmp_path / "empty.db")
+    with pytest.raises(LedgerError, match="the audit log was changed at entry 2"):
+        copy(fleet.ledger, empty, now_us=LATER_US)
+
+    assert [table for table in TABLES if empty.rows(f"SELECT * FROM {table}")] == []
+
+
+def test_every_table_is_copied(tmp_path: Path):
+    ledger = Ledger(tmp_path / "aggregator.db")
+
+    assert {name for (name,) in ledger.rows("SELECT name FROM sqlite_master WHERE type = 'table'")} == set(TABLES)
