@@ -99,6 +99,16 @@ class Ledger:
                 self._store.rollback()
             raise LedgerError(f"{self.name}: cannot be written: {brief_error(exc)}") from exc
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Ledger]:
+        """Let the block read how things stood at one moment; nobody waits for it. Raises LedgerError."""
+        with self._reading():
+            self._store.look()
+            try:
+                yield self
+            finally:
+                self._store.rollback()
+
     def run(self, statement: str, *values: Any) -> int:
         """Change rows within `change`; return how many."""
         return self._store.execute(statement, values).rowcount

@@ -51,7 +51,7 @@ class PostgresStore:
         self.errors: tuple[type[Exception], ...] = (self._driver.Error,)
         self._url = url
         self._defaults = _defaults(url, self._driver)
-        self._is_changing = False
+        self._has_begun = False
         self._db: Any = None
 
     def open(self, schema: Sequence[str], added: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ class PostgresStore:
         try:
             answer: Answer = self._db.execute(spelt, values)
         except self._driver.Error:
-            if self._is_changing or not self._db.closed:
+            if self._has_begun or not self._db.closed:
                 raise
             self._db = self._connected()
             answer = self._db.execute(spelt, values)
@@ -84,20 +84,25 @@ class PostgresStore:
     def begin(self) -> None:
         """Begin a transaction, as the only writer."""
         self.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        self._is_changing = True
+        self._has_begun = True
         self.execute(_LOCK)
+
+    def look(self) -> None:
+        """Begin one that only reads, and sees one moment; to be ended by `rollback`."""
+        self.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._has_begun = True
 
     def commit(self) -> None:
         """End it; it is on disk then. Where the connection goes meanwhile nobody knows: ask again."""
         ended = self._db.execute("COMMIT").statusmessage
-        self._is_changing = False
+        self._has_begun = False
         if ended != "COMMIT":  # as PostgreSQL ends what failed before
             raise self._driver.DatabaseError("a statement of the transaction had failed: nothing was changed")
 
     def rollback(self) -> None:
         """End it as if it had not begun; nothing where none was, or where the connection is gone and it with it."""
-        if self._is_changing:
-            self._is_changing = False
+        if self._has_begun:
+            self._has_begun = False
             if not self._db.closed:
                 self._db.execute("ROLLBACK")
 

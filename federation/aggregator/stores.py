@@ -55,6 +55,9 @@ class Store(Protocol):
     def begin(self) -> None:
         """Begin a transaction, as the only writer."""
 
+    def look(self) -> None:
+        """Begin one that only reads, and sees one moment; to be ended by `rollback`."""
+
     def commit(self) -> None:
         """End it; it is on disk then."""
 
@@ -137,6 +140,10 @@ class SqliteStore:
     def begin(self) -> None:
         """Begin a transaction, as the only writer."""
         self._db.execute("BEGIN IMMEDIATE")
+
+    def look(self) -> None:
+        """Begin one that only reads, and sees one moment; to be ended by `rollback`."""
+        self._db.execute("BEGIN")
 
     def commit(self) -> None:
         """End it; it is on disk then."""

@@ -17,6 +17,7 @@ from contracts.signed import MessageRefused
 from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
+from federation.aggregator.masked_sum import found_in
 from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
 from tests.federation.conftest import NewFolder
@@ -297,6 +298,50 @@ def test_where_too_few_shares_were_given_nobody_is_said_to_have_lied(fleet: Priv
     (why,) = fleet.ledger.row("SELECT why FROM private_rounds")
     assert fleet.state() == "void"
     assert why.endswith("4 shares of a secret of attic, not 5 of them right: its fault or their givers'")
+
+
+def test_nobody_waits_while_shares_are_tried_and_what_comes_meanwhile_counts(
+    fleet: PrivateFleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another worker, whose clock is a moment behind, takes an answer while we sum those before."""
+    to_state(fleet, "unmask")
+    fleet.answer(NAMES[:5])
+    (until_us,) = fleet.ledger.row("SELECT until_us FROM private_rounds")
+    late = fleet.members["forge"].answer(dict(fleet.masked.outgoing())["forge"])
+    other = MaskedRounds(rounds_at(folder / "aggregator.db", KEY)[1])
+    given: list[int] = []
+
+    def slow(gathered, *, of):
+        given.append(len(gathered.given))
+        if len(given) == 1:
+            assert other.submit(late, sender="forge", now_us=until_us - 1) == "accepted"
+        return found_in(gathered, of=of)
+
+    monkeypatch.setattr("federation.aggregator.masked_rounds.found_in", slow)
+
+    assert fleet.masked.advance(now_us=until_us) == "sum"
+    assert given == [5, 6]
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES))
+
+
+def test_a_sum_that_another_worker_found_first_is_found_done(
+    fleet: PrivateFleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    to_state(fleet, "unmask")
+    fleet.answer(NAMES)
+    other = MaskedRounds(rounds_at(folder / "aggregator.db", KEY)[1])
+
+    def slow(gathered, *, of):
+        with monkeypatch.context() as patch:
+            patch.setattr("federation.aggregator.masked_rounds.found_in", found_in)
+            assert other.advance(now_us=LATER_US) == "sum"
+            other.close(now_us=LATER_US, hold_out=hold_out())
+        return found_in(gathered, of=of)
+
+    monkeypatch.setattr("federation.aggregator.masked_rounds.found_in", slow)
+
+    assert fleet.masked.advance(now_us=LATER_US) is None
+    assert fleet.ledger.counters()["private sum"] == 1
 
 
 def test_every_message_twice_counts_once(fleet: PrivateFleet):

@@ -20,6 +20,7 @@ from federation.aggregator.postgres import _defaults
 from federation.aggregator.rounds import Rounds, RoundSettings
 from federation.aggregator.stores import NO_PASSWORD, masked
 from tests.delivery.certificates import Authority
+from tests.federation.conftest import NewFolder
 from tests.federation.homes import NOW_US, STORE, bundle, hold_out, store_of
 from tests.federation.postgres import DATABASE, PASSWORD, Cluster
 from tests.federation.test_rounds import HOUR_US, KEY, LATER_US, NAMES, Fleet
@@ -124,6 +125,18 @@ def test_a_change_waits_for_another_one_s_and_reads_what_it_left(cluster: Cluste
     assert ended(second).splitlines()[0] == "accepted"
     told = [entry["what"] for entry in fleet.ledger.audit()]
     assert told.index("first") < told.index("accepted")
+
+
+def test_a_snapshot_stays_as_it_was_and_keeps_nobody_waiting(new_folder: NewFolder):
+    where = store_of(new_folder("here"))
+    looking, writing = Ledger(where), Ledger(where)
+
+    with looking.snapshot():
+        assert looking.counters() == {}
+        counted(writing, "meanwhile")
+        assert looking.counters() == {}
+
+    assert looking.counters() == {"meanwhile": 1}
 
 
 def wait_for(is_so) -> None:
