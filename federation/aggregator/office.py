@@ -1,6 +1,6 @@
 """All of one fleet's aggregator but the network: what comes in is taken, what is due is done, what is to be said told.
 
-Every worker has an `Office` on the same file. Each duty is one transaction that finds it done where another worker was
+Every worker has an `Office` on the same store. Each duty is one transaction that finds it done where another worker was
 quicker, so they need no leader. Building a bundle takes seconds and happens outside of transactions; the ledger takes
 one of several. Trap: a round belongs to one bundle; where the fleet went on to another, the next round waits until the
 open one is closed.
@@ -77,7 +77,7 @@ class Office:
         self.rounds = self._rounds()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the store."""
         self.ledger.close()
 
     @cached_property

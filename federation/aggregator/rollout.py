@@ -82,7 +82,7 @@ class Report:
 
 
 class Rollouts:
-    """The releases of one fleet, in the aggregator's file. `base` is the bundle the line began with."""
+    """The releases of one fleet, in the aggregator's store. `base` is the bundle the line began with."""
 
     def __init__(
         self, ledger: Ledger, base: Bundle, *, fleet: str, key: Ed25519PrivateKey, settings: RolloutSettings

@@ -72,7 +72,7 @@ class Closed:
 
 
 class Rounds:
-    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round.
+    """The rounds of one fleet. Raises LedgerError for a store of another fleet, or of another bundle's open round.
 
     `shipped` is the head that releases are held against; the bundle's own where none is given. A bundle that was made
     here of an adopted head must be given the one its line began with, or small losses would add up over releases.
@@ -103,7 +103,7 @@ class Rounds:
 
     @property
     def ledger(self) -> Ledger:
-        """Return the file."""
+        """Return the store."""
         return self._ledger
 
     @property
