@@ -1,9 +1,10 @@
-"""The aggregator's disk: one SQLite file with fleet, gateways, rounds, updates, counters and an audit log.
+"""The aggregator's store: one database with fleet, gateways, rounds, updates, counters and an audit log.
 
-Every change is one transaction, synced before it is answered (WAL, synchronous FULL): after a SIGKILL a round is as it
-was before the change or as after it. An update's key is round and gateway, so several workers count none twice. The
-audit log is a chain: each entry's sha256 covers the one before, so that a line taken out shows. Refusals are counted
-always, written into the log MAX_LOGGED times a round: a flood of bad messages must not fill the disk.
+Every change is one transaction, on disk before it is answered: after a SIGKILL a round is as it was before the change,
+or as after it. An update's key is round and gateway, so several workers count none twice. The audit log is a chain:
+each entry's sha256 covers the one before, so that a line taken out shows. Refusals are counted always, written into the
+log MAX_LOGGED times a round: a flood of bad messages must not fill the disk. Trap: statements are of both dialects that
+`stores` knows.
 """
 
 from __future__ import annotations
@@ -11,19 +12,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import PenstockError
+from federation.aggregator.stores import brief_error, masked, store_at
 
-APPLICATION_ID: Final = 0x50454E41  # "PENA"
-FORMAT: Final = 1
 MAX_LOGGED: Final = 1000
-WAL_PATIENCE: Final = 100
 STATE_TABLES: Final = (
     "fleet",
     "gateways",
@@ -35,6 +31,7 @@ STATE_TABLES: Final = (
     "private_rounds",
     "private",
 )
+TABLES: Final = (*STATE_TABLES, "reports", "counters", "audit")
 
 _SCHEMA: Final = """
 CREATE TABLE fleet (name TEXT PRIMARY KEY, bundle_sha256 TEXT NOT NULL, head BLOB NOT NULL) WITHOUT ROWID;
@@ -65,62 +62,71 @@ CREATE TABLE IF NOT EXISTS reports (gateway TEXT PRIMARY KEY, release INTEGER NO
 
 
 class LedgerError(PenstockError):
-    """The aggregator's file cannot be opened, or is not one, or another fleet's."""
+    """The aggregator's store cannot be opened, or is not one, or another fleet's."""
 
     exit_code = 74
 
 
 class Ledger:
-    """The file, open. Raises LedgerError."""
+    """The store, open. Raises LedgerError; for a URL ConfigError and MissingExtra besides."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, where: Path | str) -> None:
+        self.name = masked(str(where))
+        self._store = store_at(where)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-            self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None)
-            self._prepare()
-        except (sqlite3.Error, OSError) as exc:
-            raise LedgerError(f"{path}: cannot be used: {exc}") from exc
+            self._store.open(_statements(_SCHEMA), _statements(_ADDED))
+        except self._store.errors + (OSError,) as exc:  # noqa: RUF005 - mypy follows this one alone
+            self._store.close()
+            raise LedgerError(f"{self.name}: cannot be used: {brief_error(exc)}") from exc
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the store."""
+        self._store.close()
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Ledger]:
-        """Do what the block does as one, or none of it. Raises LedgerError where the disk does not take it."""
+        """Do what the block does as one, or none of it. Raises LedgerError where the store does not take it."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._store.begin()
             try:
                 yield self
             except BaseException:
-                self._db.execute("ROLLBACK")
+                self._store.rollback()
                 raise
-            self._db.execute("COMMIT")
-        except sqlite3.Error as exc:
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("ROLLBACK")
-            raise LedgerError(f"{self.path}: cannot be written: {exc}") from exc
+            self._store.commit()
+        except self._store.errors as exc:
+            with contextlib.suppress(*self._store.errors):
+                self._store.rollback()
+            raise LedgerError(f"{self.name}: cannot be written: {brief_error(exc)}") from exc
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Ledger]:
+        """Let the block read how things stood at one moment; nobody waits for it. Raises LedgerError."""
+        with self._reading():
+            self._store.look()
+            try:
+                yield self
+            finally:
+                self._store.rollback()
 
     def run(self, statement: str, *values: Any) -> int:
         """Change rows within `change`; return how many."""
-        return self._db.execute(statement, values).rowcount
+        return self._store.execute(statement, values).rowcount
 
     def row(self, question: str, *values: Any) -> tuple[Any, ...] | None:
         """Return the first row of an answer, None where it has none. Raises LedgerError."""
         with self._reading():
-            found: tuple[Any, ...] | None = self._db.execute(question, values).fetchone()
+            found: tuple[Any, ...] | None = self._store.execute(question, values).fetchone()
         return found
 
     def rows(self, question: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return the rows of an answer. Raises LedgerError."""
         with self._reading():
-            return self._db.execute(question, values).fetchall()
+            return self._store.execute(question, values).fetchall()
 
     def count(self, what: str) -> None:
         """Count within `change`."""
-        self.run("INSERT INTO counters VALUES (?, 1) ON CONFLICT (what) DO UPDATE SET count = count + 1", what)
+        self.run("INSERT INTO counters VALUES (?, 1) ON CONFLICT (what) DO UPDATE SET count = counters.count + 1", what)
 
     def counters(self) -> dict[str, int]:
         """Return all counters."""
@@ -137,7 +143,7 @@ class Ledger:
         found, before, expected = [], "", 1
         for number, entry, sha256 in self.rows("SELECT number, entry, sha256 FROM audit ORDER BY number"):
             if number != expected or sha256 != _linked(before, entry):
-                raise LedgerError(f"{self.path}: the audit log was changed at entry {expected}")
+                raise LedgerError(f"{self.name}: the audit log was changed at entry {expected}")
             found.append(json.loads(entry))
             before, expected = sha256, expected + 1
         return found
@@ -154,39 +160,12 @@ class Ledger:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as exc:
-            raise LedgerError(f"{self.path}: cannot be read: {exc}") from exc
+        except self._store.errors as exc:
+            raise LedgerError(f"{self.name}: cannot be read: {brief_error(exc)}") from exc
 
-    def _prepare(self) -> None:
-        self._into_wal()
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("BEGIN IMMEDIATE")  # several workers may find no file
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-            self._each(_SCHEMA + marks)
-        if self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-            self._each(_ADDED)
-        self._db.execute("COMMIT")
-        seen = tuple(self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if seen != (APPLICATION_ID, FORMAT):
-            raise sqlite3.DatabaseError("not an aggregator's file of this format")
 
-    def _into_wal(self) -> None:
-        """Switch to WAL; unlike other statements this one does not wait for another worker that does the same."""
-        for patience in range(WAL_PATIENCE, -1, -1):
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:
-                if not patience:
-                    raise
-                time.sleep(0.05)
-            else:
-                return
-
-    def _each(self, script: str) -> None:
-        """Run the statements of a script within the open transaction, which `executescript` would end."""
-        for statement in script.split(";"):
-            self._db.execute(statement)
+def _statements(script: str) -> list[str]:
+    return [each.strip() for each in script.split(";") if each.strip()]
 
 
 def _linked(before: str, entry: str) -> str:

@@ -47,7 +47,7 @@ from contracts.masks import (
 )
 from contracts.signed import MessageRefused
 from contracts.update import INT8_MAX, Call, longest
-from federation.aggregator.masked_sum import Gathered, relayed, summed
+from federation.aggregator.masked_sum import Found, Gathered, found_in, relayed
 from federation.aggregator.release import HoldOut
 from federation.aggregator.rounds import Closed, Rounds
 
@@ -90,6 +90,7 @@ class MaskedRounds:
     def __init__(self, rounds: Rounds) -> None:
         self._rounds, self._ledger = rounds, rounds.ledger
         self._trusted = [rounds.key.public_key()]
+        self._found: Found | None = None
 
     def submit(self, message: bytes, *, sender: str, now_us: int) -> str:
         """Take a message that came from a gateway's own topics; return `accepted` or `repeated`.
@@ -114,6 +115,7 @@ class MaskedRounds:
     def advance(self, *, now_us: int) -> str | None:
         """Move the open round on as far as it goes; return its state, None where no private round is open."""
         while True:
+            self._found = self._sum_of_all(now_us=now_us)
             with self._ledger.change():
                 at = self._standing()
                 if at is None or at.state in OVER or not self._is_over(at, now_us=now_us):
@@ -280,10 +282,11 @@ class MaskedRounds:
             return
         if not self._is_enough(at, self._places(at, "unmask"), "gave shares", now_us):
             return
-        try:
-            total, wrong = summed(self._gathered(at))
-        except MessageRefused as exc:
-            self._void(at, str(exc), now_us)
+        if self._found is None or self._found.of != self._sent(at):
+            return  # another message came while we summed: once more
+        total, wrong = self._found.total, self._found.wrong
+        if total is None:
+            self._void(at, self._found.why, now_us)
             return
         if wrong:
             self._ledger.log("wrong shares", at_us=now_us, round=at.call.header.round, gateways=wrong)
@@ -293,6 +296,18 @@ class MaskedRounds:
             self._void(at, f"a mean of norm {norm:.4g}, wanted at most {bound:.4g}: a member lied", now_us)
             return
         self._move(at, "sum", now_us, total=total.astype("<i4").tobytes())
+
+    def _sum_of_all(self, *, now_us: int) -> Found | None:
+        """Return the sum of a round whose last state is over, None of any other.
+
+        Wrong shares can make this take seconds, in which nobody waits: a change adopts it that finds the same messages.
+        """
+        with self._ledger.snapshot():
+            at = self._standing()
+            if at is None or at.state != "unmask" or not self._is_over(at, now_us=now_us):
+                return None
+            sent, gathered = self._sent(at), self._gathered(at)
+        return found_in(gathered, of=sent)
 
     def _is_enough(self, at: _Standing, places: frozenset[int], what: str, now_us: int) -> bool:
         wanted = max(threshold(at.count), self._rounds.settings.quorum)
@@ -357,6 +372,11 @@ class MaskedRounds:
         """Return the messages of a kind by gateway, first come first."""
         asked = "SELECT gateway, message FROM private WHERE round = ? AND kind = ? ORDER BY received_us, gateway"
         return {str(name): bytes(raw) for name, raw in self._ledger.rows(asked, at.call.header.round, kind)}
+
+    def _sent(self, at: _Standing) -> list[tuple[Any, ...]]:
+        """Return which messages of a round there are; none is ever changed, and all of them go with the round."""
+        asked = "SELECT round, kind, gateway, sha256 FROM private WHERE round = ? ORDER BY kind, gateway"
+        return self._ledger.rows(asked, at.call.header.round)
 
     def _places(self, at: _Standing, kind: str) -> frozenset[int]:
         """Return who sent a message of a kind and is not revoked."""

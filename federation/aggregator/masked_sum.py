@@ -8,8 +8,9 @@ nobody can put together names its owner. Trap: of one member never both; who cal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,24 @@ def summed(gathered: Gathered) -> tuple[NDArray[np.int32], list[str]]:
             # The earlier of two added it, the later took it off.
             total = total - pair if members[other].name < members[place].name else total + pair
     return _centred(total, width(len(members))), [members[place].name for place in sorted(wrong)]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A sum and who gave wrong shares, or None and why; `of` says which messages it was made of."""
+
+    of: Sequence[tuple[Any, ...]]
+    total: NDArray[np.int32] | None
+    wrong: Sequence[str]
+    why: str = ""
+
+
+def found_in(gathered: Gathered, *, of: Sequence[tuple[Any, ...]]) -> Found:
+    """Return the sum of what was gathered, or why there is none."""
+    try:
+        return Found(of, *summed(gathered))
+    except MessageRefused as exc:
+        return Found(of, None, (), str(exc))
 
 
 def _centred(total: NDArray[np.uint16], bits: int) -> NDArray[np.int32]:

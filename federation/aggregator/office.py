@@ -1,6 +1,6 @@
 """All of one fleet's aggregator but the network: what comes in is taken, what is due is done, what is to be said told.
 
-Every worker has an `Office` on the same file. Each duty is one transaction that finds it done where another worker was
+Every worker has an `Office` on the same store. Each duty is one transaction that finds it done where another worker was
 quicker, so they need no leader. Building a bundle takes seconds and happens outside of transactions; the ledger takes
 one of several. Trap: a round belongs to one bundle; where the fleet went on to another, the next round waits until the
 open one is closed.
@@ -60,7 +60,7 @@ class Office:
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
         self.fleet = config.fleet.name
-        self.ledger = Ledger(config.worker.state_dir / LEDGER)
+        self.ledger = Ledger(config.worker.store or config.worker.state_dir / LEDGER)
         self.base = _base(config)
         self._key = load_key(config.keys.calls)
         rollout = config.rollout
@@ -77,7 +77,7 @@ class Office:
         self.rounds = self._rounds()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the store."""
         self.ledger.close()
 
     @cached_property
@@ -189,7 +189,9 @@ class Office:
 
     def facts(self, *, now_us: int) -> dict[str, Any]:
         """Return how things stand, as `status` tells and metrics count."""
-        row = self.ledger.row("SELECT number, state, opened_us, deadline_us, why FROM rounds ORDER BY number DESC")
+        row = self.ledger.row(
+            "SELECT number, state, opened_us, deadline_us, why FROM rounds ORDER BY number DESC LIMIT 1"
+        )
         current, reports = self.rollouts.current(), self.rollouts.reports()
         newest = next(iter(self.rollouts.releases()), None)
         gateways = self.ledger.rows("SELECT name, revoked_us FROM gateways ORDER BY name")

@@ -1,6 +1,6 @@
 """`penstock-aggregator`: hold a fleet's rounds, and bring what was learnt to its gateways.
 
-`run` is the service; every other command works on the same file beside it, and what it changes a running worker tells
+`run` is the service; every other command works on the same store beside it, and what it changes a running worker tells
 the gateways at its next turn. Settings are read here and nowhere else.
 """
 
@@ -18,8 +18,11 @@ from contracts.errors import MissingExtra, UsageError
 from contracts.program import Parser, give_examples, run_program
 from contracts.terminal import printable
 from contracts.trust import read_public_key
+from federation.aggregator.ledger import Ledger
+from federation.aggregator.moving import copy
 from federation.aggregator.office import Office
 from federation.aggregator.settings import FILE, load_config
+from federation.aggregator.stores import check_name
 from federation.aggregator.worker import Worker
 
 NAME: Final = "penstock-aggregator"
@@ -34,6 +37,7 @@ examples:
   penstock-aggregator halt --why "the barn complains"
   penstock-aggregator rollback --why "attacks nobody was told of"
   penstock-aggregator log --json | tail -3
+  penstock-aggregator copy postgresql:///penstock?host=/run/postgresql
 
 Commands beside a running service are to be run as its user: sudo -u penstock-aggregator penstock-aggregator status
 """
@@ -97,6 +101,14 @@ def _log(office: Office, _args: argparse.Namespace) -> list[Any]:
     return office.ledger.audit()
 
 
+def _copy(office: Office, args: argparse.Namespace) -> dict[str, Any]:
+    target = Ledger(check_name(args.store))
+    try:
+        return {"copied": copy(office.ledger, target, now_us=_now_us()), "to": target.name}
+    finally:
+        target.close()
+
+
 def _print(told: dict[str, Any] | list[Any], *, is_json: bool) -> None:
     if isinstance(told, list):
         for entry in told:  # a line each, so that tail and grep serve
@@ -152,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         ("revoke", _revoke, "take nothing by a gateway from now on"),
         ("open", _open, "open a round now, or tell which is open"),
         ("log", _log, "the audit log, after checking that nothing was taken out"),
+        ("copy", _copy, "copy everything into an empty store, while no worker runs; `store` is to name that one then"),
         ("release", _release, "build a bundle of the head that was adopted last, and begin to roll it out"),
         ("halt", _halt, "leave a roll-out with its canaries"),
         ("rollback", _rollback, "order every gateway back from the newest release"),
@@ -164,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("gateway", metavar="GATEWAY", help="its name, that of its certificate")
         if name == "enrol":
             command.add_argument("key", type=Path, metavar="KEY.pub", help="federation/key.pub of its state folder")
+        if name == "copy":
+            command.add_argument("store", metavar="STORE", help="an absolute path, or postgresql:// without a password")
         if name in ("halt", "rollback"):
             command.add_argument("--why", default="an operator asked for it", metavar="TEXT", help="for the audit log")
     give_examples(commands.choices, EPILOG)

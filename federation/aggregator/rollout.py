@@ -31,6 +31,11 @@ HALT_SHARE: Final = 0.2  # of the gateways ordered to take a bundle, whose troub
 MAX_REPORT_BYTES: Final = 16 * 1024
 MAX_REFUSED: Final = 16  # as many as an agent says, the newest last
 DAY_US: Final = 86_400_000_000
+_REPORTED: Final = """INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (gateway) DO UPDATE SET
+    release = excluded.release, bundle_sha256 = excluded.bundle_sha256, calibration = excluded.calibration,
+    refused = excluded.refused, seen_us = excluded.seen_us"""
+_ORDERED: Final = """INSERT INTO orders VALUES (?, ?, ?, ?, ?) ON CONFLICT (gateway) DO UPDATE SET
+    number = excluded.number, release = excluded.release, message = excluded.message, issued_us = excluded.issued_us"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ class Report:
 
 
 class Rollouts:
-    """The releases of one fleet, in the aggregator's file. `base` is the bundle the line began with."""
+    """The releases of one fleet, in the aggregator's store. `base` is the bundle the line began with."""
 
     def __init__(
         self, ledger: Ledger, base: Bundle, *, fleet: str, key: Ed25519PrivateKey, settings: RolloutSettings
@@ -133,13 +138,13 @@ class Rollouts:
     def report(self, gateway: str, payload: bytes, *, now_us: int) -> bool:
         """Keep what an enrolled gateway said last; False for what is no status, or by nobody we know."""
         told = _report(payload)
-        if told is None or self._ledger.row("SELECT 1 FROM gateways WHERE name = ?", gateway) is None:
+        if told is None or not gateway.isprintable() or not self._is_enrolled(gateway):
             return False
         if self.reports().get(gateway) == told:
             return True
         row = gateway, told.release, told.bundle_sha256, told.calibration, json.dumps(told.refused), now_us
         with self._ledger.change() as ledger:
-            ledger.run("INSERT OR REPLACE INTO reports VALUES (?, ?, ?, ?, ?, ?)", *row)
+            ledger.run(_REPORTED, *row)
         return True
 
     def reports(self) -> dict[str, Report]:
@@ -208,6 +213,9 @@ class Rollouts:
         return [each for each in self.releases() if each.number in ordered][:2]
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _is_enrolled(self, gateway: str) -> bool:
+        return self._ledger.row("SELECT 1 FROM gateways WHERE name = ?", gateway) is not None
 
     def _gateways(self) -> list[str]:
         return [str(row[0]) for row in self._ledger.rows("SELECT name FROM gateways WHERE revoked_us IS NULL")]
@@ -286,7 +294,7 @@ class Rollouts:
         )
         message = pack_order(header, self._key)
         row = gateway, header.number, number, message, now_us
-        self._ledger.run("INSERT OR REPLACE INTO orders VALUES (?, ?, ?, ?, ?)", *row)
+        self._ledger.run(_ORDERED, *row)
         self._ledger.count("rollback orders" if is_rollback else "orders")
 
 
@@ -303,7 +311,8 @@ def _report(payload: bytes) -> Report | None:
             sha256, refused = bundle.get("sha256", ""), bundle.get("refused", [])
             if not isinstance(sha256, str) or not isinstance(refused, list):
                 return None
-            if not (sha256.isascii() and calibration.isascii()):  # half a surrogate pair is text that no file takes
+            # Half a surrogate pair is text that no store takes, NUL one that PostgreSQL does not.
+            if not all(each.isascii() and each.isprintable() for each in (sha256, calibration)):
                 return None
             names = tuple(str(each)[:64] for each in refused[-MAX_REFUSED:])
             return Report(release, sha256[:64], calibration[:32], names)

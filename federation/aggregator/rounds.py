@@ -72,7 +72,7 @@ class Closed:
 
 
 class Rounds:
-    """The rounds of one fleet. Raises LedgerError for a file of another fleet, or of another bundle's open round.
+    """The rounds of one fleet. Raises LedgerError for a store of another fleet, or of another bundle's open round.
 
     `shipped` is the head that releases are held against; the bundle's own where none is given. A bundle that was made
     here of an adopted head must be given the one its line began with, or small losses would add up over releases.
@@ -103,7 +103,7 @@ class Rounds:
 
     @property
     def ledger(self) -> Ledger:
-        """Return the file."""
+        """Return the store."""
         return self._ledger
 
     @property
@@ -119,7 +119,9 @@ class Rounds:
     def enrol(self, name: str, key: Ed25519PublicKey, *, now_us: int) -> None:
         """Let a gateway take part, with its public key. Raises ValueError where name or key is known already."""
         with self._ledger.change() as ledger:
-            row = ledger.row("SELECT count(*), sum(name = ? OR key = ?) FROM gateways", name, _raw(key))
+            row = ledger.row(
+                "SELECT count(*), count(CASE WHEN name = ? OR key = ? THEN 1 END) FROM gateways", name, _raw(key)
+            )
             if row is None or row[0] >= MAX_GATEWAYS or row[1]:
                 raise ValueError(f"gateway {name} or its key is enrolled, or {MAX_GATEWAYS} are")
             ledger.run("INSERT INTO gateways VALUES (?, ?, ?, NULL)", name, _raw(key), now_us)
@@ -142,7 +144,7 @@ class Rounds:
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
             head, settings = self.head, self.settings
             if ledger.row("SELECT 1 FROM fleet WHERE bundle_sha256 = ?", self._bundle.manifest_sha256) is None:
-                raise LedgerError(f"{ledger.path}: the fleet went on to another bundle")
+                raise LedgerError(f"{ledger.name}: the fleet went on to another bundle")
             header = CallHeader(
                 fleet=self._fleet,
                 round=last[0] + 1,
@@ -223,7 +225,8 @@ class Rounds:
                 teaching=teaching,
             )  # fmt: skip
             for name, content in memory.items() if closed.state == "adopted" else ():
-                ledger.run("INSERT OR REPLACE INTO memory VALUES (?, ?)", name, content.astype("<f8").tobytes())
+                kept = "INSERT INTO memory VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET content = excluded.content"
+                ledger.run(kept, name, content.astype("<f8").tobytes())
         return closed
 
     def opened(self) -> tuple[Call, Head] | None:
@@ -285,8 +288,8 @@ class Rounds:
 
     def _memory(self, strategy: str, parameters: int) -> flower.Memory:
         """Return what a strategy remembers by name, float64[P] each; what is of another size is forgotten."""
-        found = self._ledger.rows("SELECT name, content FROM memory WHERE name GLOB ?", f"{strategy} *")
-        told = {str(name).partition(" ")[2]: np.frombuffer(content, "<f8") for name, content in found}
+        found = ((str(name).split(" ", 1), content) for name, content in self._ledger.rows("SELECT * FROM memory"))
+        told = {name: np.frombuffer(content, "<f8") for (whose, name), content in found if whose == strategy}
         return {name: content for name, content in told.items() if content.size == parameters}
 
     def _checked(self, message: bytes, *, sender: str, now_us: int) -> Update:
@@ -344,10 +347,10 @@ class Rounds:
         if row is None:
             self._ledger.run("INSERT INTO fleet VALUES (?, ?, ?)", self._fleet, sha256, _octets(head))
         elif row[0] != self._fleet:
-            raise LedgerError(f"{self._ledger.path}: of fleet {row[0]}, wanted {self._fleet}")
+            raise LedgerError(f"{self._ledger.name}: of fleet {row[0]}, wanted {self._fleet}")
         elif row[1] != sha256:
             if self._ledger.row("SELECT 1 FROM rounds WHERE state = 'open'") is not None:
-                raise LedgerError(f"{self._ledger.path}: a round of another bundle is open: close it first")
+                raise LedgerError(f"{self._ledger.name}: a round of another bundle is open: close it first")
             # A bundle made of a head of this fleet, and back again: rounds go on from where they are.
             own = "SELECT 1 FROM releases WHERE bundle_sha256 IN (?, ?)"
             kept = self.head if self._ledger.row(own, sha256, row[1]) is not None else head

@@ -24,6 +24,7 @@ from contracts.terminal import brief, printable
 from contracts.trust import TRUST_DIR
 from contracts.update import Name
 from contracts.whole_file import read_bounded
+from federation.aggregator.stores import check_name
 
 FILE: Final = Path("/etc/penstock/aggregator.toml")
 SAMPLE: Final = Path(__file__).resolve().parents[2] / "deploy" / "aggregator.toml"
@@ -136,7 +137,7 @@ class RolloutSection(Section):
 
 
 class WorkerSection(Section):
-    """This process among others on the same file."""
+    """This process among others on the same store."""
 
     name: Name = Field("1", description="each worker its own; part of the client id")
     share: str = Field(
@@ -144,8 +145,13 @@ class WorkerSection(Section):
         description="name of a shared subscription, the same for all workers; empty: one worker alone",
     )  # fmt: skip
     state_dir: AbsolutePath = Field(
-        Path("/var/lib/penstock-aggregator"), description="the file of rounds, bundles, windows; of all workers"
+        Path("/var/lib/penstock-aggregator"), description="bundles, windows; of all workers on this machine"
     )
+    store: Annotated[str, AfterValidator(check_name)] = Field(
+        "", description="what all workers keep rounds in: a file of SQLite on a local disk, by its absolute path, or "
+        "postgresql://, without a password; empty: aggregator.db in state_dir",
+        examples=["postgresql:///penstock?host=/run/postgresql"],
+    )  # fmt: skip
 
 
 class MetricsSection(Section):
@@ -259,6 +265,8 @@ def _complaint(exc: ValidationError) -> str:
         return f"[{name}]: missing, or no table{more}"
     if key not in kind.model_fields:
         return f"{name}: unknown key, wanted one of {', '.join(kind.model_fields)}{more}"
+    if key == "store":  # which may hold a password, where it must not
+        return f"{name}: {error['ctx']['error'] if 'ctx' in error else 'no text'}{more}"
     seen = "missing" if error["type"] == "missing" else printable(brief(error["input"], 60))
     return f"{name}: {seen}, wanted {wanted(kind.model_fields[key])}{more}"
 

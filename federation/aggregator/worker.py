@@ -1,6 +1,6 @@
 """A worker: the office and the post together, in one loop, until it is told to stop.
 
-A message is acknowledged once what became of it is on disk. Where the disk does not take it, it stays with us
+A message is acknowledged once what became of it is on disk. Where the store does not take it, it stays with us
 unacknowledged and is tried again at the next turn; so does a duty.
 """
 
@@ -88,7 +88,7 @@ class Worker:
             self._waiting.popleft()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work; a file that cannot be used just now is said once and tried again, and that is no progress."""
+        """Do the work; a store that cannot be used just now is said once and tried again, and that is no progress."""
         try:
             work()
         except LedgerError as exc:

@@ -30,6 +30,7 @@ DEMO = Path(__file__).resolve().parents[2] / "lab" / "demo" / "ground_truth.json
 FLEET = "homes"
 NOW_US = 1_800_000_000_000_000
 FALSE_ALARM = "00000000-0000-7000-8000-0000000000f1"
+STORE = "store"  # in an aggregator's folder names its store, where that is not aggregator.db
 TRUE_ALARM = "00000000-0000-7000-8000-0000000000a1"
 
 
@@ -176,8 +177,14 @@ def call_of(key: Ed25519PrivateKey, head: Head | None = None, **changes: object)
     return message, read_call(message, [key.public_key()])
 
 
+def store_of(folder: Path) -> Path | str:
+    """Return where the ledger of an aggregator's folder stands."""
+    told = folder / STORE
+    return told.read_text() if told.exists() else folder / "aggregator.db"
+
+
 def rounds_at(path: Path, key: Ed25519PrivateKey, **settings: object) -> tuple[Ledger, Rounds]:
-    ledger = Ledger(path)
+    ledger = Ledger(store_of(path.parent))
     return ledger, Rounds(ledger, bundle(), fleet=FLEET, key=key, settings=RoundSettings(**settings))
 
 

@@ -32,6 +32,7 @@ from federation.aggregator.windows import ServerWindows, server_windows
 from federation.aggregator.worker import Worker, client_id, filters
 from tests.broker import free_port
 from tests.federation.homes import DEMO, bundle, engine, hold_out
+from tests.federation.postgres import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "federation.md").read_text()
@@ -39,14 +40,18 @@ PAGE = (ROOT / "docs" / "federation.md").read_text()
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
+    return written(tmp_path)
+
+
+def written(folder: Path, *, store: str = "") -> Path:
     for name in ("calls", "bundles"):
-        make_key(tmp_path / f"{name}.pem")
-    path = tmp_path / "aggregator.toml"
+        make_key(folder / f"{name}.pem")
+    path = folder / "aggregator.toml"
     path.write_text(
         f'[fleet]\nname = "homes"\n[broker]\nurl = "mqtt://127.0.0.1:{free_port()}"\n'
-        f'[keys]\ncalls = "{tmp_path}/calls.pem"\nbundles = "{tmp_path}/bundles.pem"\n'
+        f'[keys]\ncalls = "{folder}/calls.pem"\nbundles = "{folder}/bundles.pem"\n'
         f'[windows]\nteaching = ["{DEMO}"]\njudging = ["{DEMO}"]\n'
-        f'[worker]\nstate_dir = "{tmp_path}/state"\nname = "one"\nshare = "workers"\n'
+        f'[worker]\nstate_dir = "{folder}/state"\nname = "one"\nshare = "workers"\nstore = "{store}"\n'
     )
     return path
 
@@ -100,6 +105,30 @@ def test_gateways_are_enrolled_told_and_revoked(config: Path, tmp_path: Path, ca
     ]
     code, out, _ = said(capsys, "log", *words, "--json")
     assert [json.loads(line)["what"] for line in out.splitlines()] == ["enrolled", "opened", "revoked"]
+
+
+def test_the_store_that_settings_name_is_used_and_what_was_in_another_one_can_be_copied_there(
+    cluster: Cluster, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    said(capsys, "enrol", "attic", str(key_file(tmp_path)), "--config", str(config))
+    said(capsys, "open", "--config", str(config))
+    store = cluster.new_store()
+
+    assert said(capsys, "copy", store, "--config", str(config)) == (0, f"copied 6, to {store}\n", "")
+    assert said(capsys, "copy", store, "--config", str(config))[::2] == (
+        64, f"penstock-aggregator: {store}: holds a fleet already, wanted an empty store\n",
+    )  # fmt: skip
+    assert said(capsys, "copy", "a.db", "--config", str(config))[::2] == (
+        64, "penstock-aggregator: no absolute path, and no URL of postgresql://\n",
+    )  # fmt: skip
+    (tmp_path / "moved").mkdir()
+    moved = written(tmp_path / "moved", store=store)
+    (moved.parent / "calls.pem").write_bytes((tmp_path / "calls.pem").read_bytes())
+    code, out, _ = said(capsys, "status", "--config", str(moved))
+    assert code == 0
+    assert "round 1 is open: 0 updates" in out
+    assert "  attic: waited for" in out
+    assert not (moved.parent / "state" / "aggregator.db").exists()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +293,7 @@ def test_a_broker_that_is_away_is_tried_again(tmp_path: Path):
 def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, monkeypatch: pytest.MonkeyPatch):
     worker, broken = Worker(office), sqlite3.connect(":memory:")
     with monkeypatch.context() as patch:
-        patch.setattr(office.ledger, "_db", broken)  # no such table, as any other error of a disk
+        patch.setattr(office.ledger._store, "_db", broken)  # no such table, as any other error of a disk
         worker._guarded(lambda: office.facts(now_us=0))
     assert "cannot be read" in worker._trouble
 

@@ -66,6 +66,12 @@ def test_what_must_be_set_is_fleet_and_windows(written):
         (LEAST + '[broker]\nca = ""\n', "broker.ca: '', wanted an absolute path"),
         (LEAST + '[worker]\nname = "a/b"\n', "worker.name: 'a/b', wanted"),
         (LEAST + '[worker]\nshare = "a+b"\n', "worker.share: 'a[+]b', wanted"),
+        (LEAST + '[worker]\nstore = "a.db"\n', "worker.store: no absolute path, and no URL of postgresql://$"),
+        (LEAST + '[worker]\nstore = "mysql://db/x"\n', "worker.store: no absolute path, and no URL of postgresql://$"),
+        (LEAST + '[worker]\nstore = "postgresql://ann:hush@db/x"\n', "worker.store: a password in a URL, wanted it in"),
+        (LEAST + '[worker]\nstore = "postgres://db/x?password=hush"\n', "worker.store: a password in a URL, wanted"),
+        (LEAST + '[worker]\nstore = "postgres://ann:hush@[::1/x"\n', "worker.store: Invalid IPv6 URL$"),
+        (LEAST + "[worker]\nstore = 3\n", "worker.store: no text$"),
         (LEAST + "[rollout]\ncanary_share = 0.0\n", "rollout.canary_share: 0.0, wanted a number above 0.0 to 1.0"),
         (LEAST + "[rollout]\ncanary_h = nan\n", "rollout.canary_h: nan, wanted a number"),
         (LEAST + "[metrics]\nport = 70000\n", "metrics.port: 70000, wanted a whole number from 1 to 65,535"),
@@ -82,7 +88,13 @@ def test_a_complaint_names_file_key_value_and_what_is_wanted(written, text: str,
         load_config(written(text))
 
     assert "aggregator.toml: " in str(caught.value)
+    assert "hush" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("store", ["/srv/fleet.db", "postgresql://db.example/penstock?sslmode=verify-full&passfile=/p"])
+def test_a_store_is_a_path_or_a_url(written, store: str):
+    assert load_config(written(f'{LEAST}[worker]\nstore = "{store}"\n')).worker.store == store
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):

@@ -84,12 +84,12 @@ def test_fedadam_remembers_its_moments():
 
 
 @pytest.mark.usefixtures("flwr")
-def test_a_round_by_fedadam_keeps_its_moments_on_disk(tmp_path):
-    fleet = Fleet(tmp_path)
+def test_a_round_by_fedadam_keeps_its_moments_on_disk(folder):
+    fleet = Fleet(folder)
     for name in NAMES:
         fleet.submit(name)
     fleet.ledger.close()
-    ledger, rounds = rounds_at(tmp_path / "aggregator.db", KEY, strategy="fedadam")
+    ledger, rounds = rounds_at(folder / "aggregator.db", KEY, strategy="fedadam")
 
     closed = rounds.close(now_us=LATER_US, hold_out=hold_out())
 

@@ -17,15 +17,17 @@ from contracts.signed import MessageRefused
 from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
+from federation.aggregator.masked_sum import found_in
 from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
-from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at
+from tests.federation.conftest import NewFolder
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at, store_of
 from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> PrivateFleet:
-    return PrivateFleet(tmp_path)
+def fleet(folder: Path) -> PrivateFleet:
+    return PrivateFleet(folder)
 
 
 def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
@@ -35,8 +37,8 @@ def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
     return fleet
 
 
-def test_a_private_round_moves_the_head_by_the_mean(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path, clip_norm=2.0)
+def test_a_private_round_moves_the_head_by_the_mean(folder: Path):
+    fleet = PrivateFleet(folder, clip_norm=2.0)
     before = fleet.rounds.head
     for name in NAMES:
         fleet.members[name].steps[:] = 2
@@ -98,8 +100,8 @@ def test_a_state_waits_for_the_last_answer_until_its_time_is_up(fleet: PrivateFl
     assert len(fleet.masked.outgoing()) == 5
 
 
-def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path / "early")
+def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(new_folder: NewFolder):
+    fleet = PrivateFleet(new_folder("early"))
     to_state(fleet, "masked")
     fleet.answer(NAMES)
     fleet.rounds.revoke("attic", now_us=LATER_US)
@@ -107,16 +109,16 @@ def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_
     fleet.stage(NAMES[1:])
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
 
-    late = to_state(PrivateFleet(tmp_path / "late"), "unmask")
+    late = to_state(PrivateFleet(new_folder("late")), "unmask")
     late.rounds.revoke("attic", now_us=LATER_US)
     late.stage(NAMES[1:])
     assert late.state() == "void"
     assert "attic was revoked" in late.masked.close(now_us=LATER_US, hold_out=hold_out()).why
 
 
-def test_more_than_the_largest_cohort_waits_for_another_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_more_than_the_largest_cohort_waits_for_another_round(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("federation.aggregator.masked_rounds.MAX_COHORT", 4)
-    fleet = PrivateFleet(tmp_path)
+    fleet = PrivateFleet(folder)
 
     fleet.stage(NAMES)
 
@@ -298,6 +300,50 @@ def test_where_too_few_shares_were_given_nobody_is_said_to_have_lied(fleet: Priv
     assert why.endswith("4 shares of a secret of attic, not 5 of them right: its fault or their givers'")
 
 
+def test_nobody_waits_while_shares_are_tried_and_what_comes_meanwhile_counts(
+    fleet: PrivateFleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another worker, whose clock is a moment behind, takes an answer while we sum those before."""
+    to_state(fleet, "unmask")
+    fleet.answer(NAMES[:5])
+    (until_us,) = fleet.ledger.row("SELECT until_us FROM private_rounds")
+    late = fleet.members["forge"].answer(dict(fleet.masked.outgoing())["forge"])
+    other = MaskedRounds(rounds_at(folder / "aggregator.db", KEY)[1])
+    given: list[int] = []
+
+    def slow(gathered, *, of):
+        given.append(len(gathered.given))
+        if len(given) == 1:
+            assert other.submit(late, sender="forge", now_us=until_us - 1) == "accepted"
+        return found_in(gathered, of=of)
+
+    monkeypatch.setattr("federation.aggregator.masked_rounds.found_in", slow)
+
+    assert fleet.masked.advance(now_us=until_us) == "sum"
+    assert given == [5, 6]
+    assert np.array_equal(fleet.total(), fleet.plain(NAMES))
+
+
+def test_a_sum_that_another_worker_found_first_is_found_done(
+    fleet: PrivateFleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    to_state(fleet, "unmask")
+    fleet.answer(NAMES)
+    other = MaskedRounds(rounds_at(folder / "aggregator.db", KEY)[1])
+
+    def slow(gathered, *, of):
+        with monkeypatch.context() as patch:
+            patch.setattr("federation.aggregator.masked_rounds.found_in", found_in)
+            assert other.advance(now_us=LATER_US) == "sum"
+            other.close(now_us=LATER_US, hold_out=hold_out())
+        return found_in(gathered, of=of)
+
+    monkeypatch.setattr("federation.aggregator.masked_rounds.found_in", slow)
+
+    assert fleet.masked.advance(now_us=LATER_US) is None
+    assert fleet.ledger.counters()["private sum"] == 1
+
+
 def test_every_message_twice_counts_once(fleet: PrivateFleet):
     for _ in range(4):
         fleet.stage(NAMES)
@@ -310,10 +356,10 @@ def test_every_message_twice_counts_once(fleet: PrivateFleet):
     assert np.array_equal(fleet.total(), fleet.plain(NAMES))
 
 
-def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(tmp_path: Path, fleet: PrivateFleet):
+def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(new_folder: NewFolder, fleet: PrivateFleet):
     with pytest.raises(MessageRefused, match="round 1 is of mode private"):
         fleet.rounds.submit(update(fleet, "attic"), sender="attic", now_us=LATER_US)
-    robust = PrivateFleet(tmp_path / "robust", mode="robust")
+    robust = PrivateFleet(new_folder("robust"), mode="robust")
     with pytest.raises(MessageRefused, match="round 1 is not of mode private"):
         robust.keys(["attic"])
     assert robust.masked.advance(now_us=LATER_US) is None
@@ -321,10 +367,10 @@ def test_a_private_round_takes_no_robust_update_and_a_robust_one_no_masks(tmp_pa
 
 
 def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ):
     names = tuple(f"gateway-{number:02d}" for number in range(10))
-    fleet = PrivateFleet(tmp_path, names=names, kept_share=1.0)
+    fleet = PrivateFleet(folder, names=names, kept_share=1.0)
 
     for _ in range(4):
         fleet.stage(names)
@@ -336,8 +382,8 @@ def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes
     assert sum(sizes) <= MAX_UPDATE_BYTES
 
 
-def test_settings_of_no_mode_and_a_quorum_above_the_threshold(tmp_path: Path):
-    fleet = PrivateFleet(tmp_path, quorum=6)
+def test_settings_of_no_mode_and_a_quorum_above_the_threshold(folder: Path):
+    fleet = PrivateFleet(folder, quorum=6)
     to_state(fleet, "masked")
     fleet.stage(NAMES[:5])
 
@@ -374,7 +420,7 @@ FEW = NAMES[:3]
 
 def one_round(folder: Path) -> None:
     """Go through round 1 from wherever it is; gateways send again all they ever sent."""
-    ledger = Ledger(folder / "aggregator.db")
+    ledger = Ledger(store_of(folder))
     is_closed = ledger.row("SELECT 1 FROM rounds WHERE state <> 'open'") is not None
     ledger.close()
     if is_closed:
@@ -412,12 +458,10 @@ def _relays(fleet: PrivateFleet) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kill_at", [5, 11, 20, 27, 36, 44, 53, 60])  # from enrolling to closing
-def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(tmp_path: Path, kill_at: int):
-    (tmp_path / "whole").mkdir()
-    one_round(tmp_path / "whole")
-    wanted = rounds_at(tmp_path / "whole" / "aggregator.db", KEY)[1].head.sha256
-    folder, root = tmp_path / "killed", str(Path(__file__).resolve().parents[2])
-    folder.mkdir()
+def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
+    one_round(whole := new_folder("whole"))
+    wanted = rounds_at(whole / "aggregator.db", KEY)[1].head.sha256
+    folder, root = new_folder("killed"), str(Path(__file__).resolve().parents[2])
 
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],

@@ -65,8 +65,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
-    return Fleet(tmp_path)
+def fleet(folder: Path) -> Fleet:
+    return Fleet(folder)
 
 
 def test_a_new_bundle_goes_to_a_share_of_the_gateways_first(fleet: Fleet):
@@ -79,8 +79,8 @@ def test_a_new_bundle_goes_to_a_share_of_the_gateways_first(fleet: Fleet):
     assert fleet.rollouts.current() is None
 
 
-def test_each_release_has_its_own_canaries(tmp_path: Path):
-    fleet = Fleet(tmp_path, canary_share=0.3)
+def test_each_release_has_its_own_canaries(folder: Path):
+    fleet = Fleet(folder, canary_share=0.3)
     chosen = set()
     for release in (3, 4, 5):
         fleet.begin(release)
@@ -279,18 +279,21 @@ def test_another_bundle_of_the_same_number_is_not_the_one_that_was_ordered(fleet
     assert fleet.rollouts.step(now_us=NOW_US + DAY_US) == "canary"
 
 
-@pytest.mark.parametrize("said", [{"sha256": "\ud800"}, {"calibration": "\ud800"}, {"refused": ["\ud800"]}])
-def test_half_a_letter_in_a_status_stops_no_worker(tmp_path: Path, said: dict[str, object]):
-    """JSON can say half a surrogate pair; a status is retained, so a worker that ends of one would end of it again."""
-    fleet = Fleet(tmp_path)
+@pytest.mark.parametrize("what", ["sha256", "calibration", "refused"])
+@pytest.mark.parametrize("letter", ["\ud800", "\0"])
+def test_half_a_letter_or_none_in_a_status_stops_no_worker(folder: Path, what: str, letter: str):
+    """JSON can say half a surrogate pair, and NUL; a status is retained: a worker that ends of one would end again."""
+    fleet = Fleet(folder)
+    said = {what: [letter] if what == "refused" else letter}
 
-    assert fleet.say(NAMES[0], release=1, **said) is ("refused" in said)
+    assert fleet.say(NAMES[0], release=1, **said) is (what == "refused")
+    assert not fleet.rollouts.report(letter, b'{"bundle": {"release": 1}, "calibration": "x"}', now_us=NOW_US)
 
     fleet.rollouts.step(now_us=NOW_US)
 
 
-def test_a_gateway_that_refused_many_bundles_is_still_heard_on_the_newest(tmp_path: Path):
-    fleet = Fleet(tmp_path)
+def test_a_gateway_that_refused_many_bundles_is_still_heard_on_the_newest(folder: Path):
+    fleet = Fleet(folder)
     fleet.begin(7)
     (release,) = fleet.rollouts.releases()
     newest = f"{7:019d}-{release.bundle_sha256[:16]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,7 +19,8 @@ from contracts.signed import MessageRefused
 from contracts.update import UpdateHeader, pack_update, read_call
 from federation.aggregator.ledger import Ledger, LedgerError
 from federation.aggregator.rounds import Rounds, RoundSettings
-from tests.federation.homes import FLEET, NOW_US, bundle, hold_out, rounds_at
+from tests.federation.conftest import NewFolder
+from tests.federation.homes import FLEET, NOW_US, bundle, hold_out, rounds_at, store_of
 
 HOUR_US = 3_600_000_000
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -53,8 +53,8 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
-    return Fleet(tmp_path)
+def fleet(folder: Path) -> Fleet:
+    return Fleet(folder)
 
 
 def test_a_round_with_a_quorum_moves_the_head_by_what_was_sent(fleet: Fleet):
@@ -94,11 +94,11 @@ def test_the_same_update_twice_is_one(fleet: Fleet):
     assert fleet.ledger.row("SELECT count(*) FROM updates") == (1,)
 
 
-def test_several_workers_on_one_file_count_no_update_twice(fleet: Fleet, tmp_path: Path):
+def test_several_workers_on_one_store_count_no_update_twice(fleet: Fleet, folder: Path):
     said: list[str] = []
 
     def work() -> None:
-        ledger, rounds = rounds_at(tmp_path / "aggregator.db", KEY)
+        ledger, rounds = rounds_at(folder / "aggregator.db", KEY)
         for name in NAMES:
             said.append(rounds.submit(fleet.update(name), sender=name, now_us=NOW_US + HOUR_US))
         ledger.close()
@@ -217,11 +217,10 @@ def test_a_head_that_finds_fewer_attacks_is_not_adopted(fleet: Fleet):
     assert fleet.rounds.head.sha256 == before.sha256
 
 
-def test_an_audit_log_that_was_changed_says_so(fleet: Fleet, tmp_path: Path):
+def test_an_audit_log_that_was_changed_says_so(fleet: Fleet):
     fleet.submit("attic")
     assert len(fleet.ledger.audit()) == 7
-    with sqlite3.connect(tmp_path / "aggregator.db") as db:
-        db.execute("DELETE FROM audit WHERE number = 3")
+    fleet.ledger.run("DELETE FROM audit WHERE number = 3")
 
     with pytest.raises(LedgerError, match="changed at entry 3"):
         fleet.ledger.audit()
@@ -259,7 +258,7 @@ CHILD = """
 
 def one_round(folder: Path) -> Fleet | None:
     """Go through round 1 from wherever it is; None where it is closed."""
-    ledger = Ledger(folder / "aggregator.db")
+    ledger = Ledger(store_of(folder))
     is_closed = ledger.row("SELECT 1 FROM rounds WHERE state <> 'open'") is not None
     ledger.close()
     if is_closed:
@@ -272,11 +271,9 @@ def one_round(folder: Path) -> Fleet | None:
 
 
 @pytest.mark.parametrize("kill_at", [3, 13, 24, 31, 33])  # enrolling, opening, updates, closing
-def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(tmp_path: Path, kill_at: int):
-    (tmp_path / "whole").mkdir()
-    wanted = one_round(tmp_path / "whole").rounds.head.sha256
-    folder, root = tmp_path / "killed", str(Path(__file__).resolve().parents[2])
-    folder.mkdir()
+def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
+    wanted = one_round(new_folder("whole")).rounds.head.sha256
+    folder, root = new_folder("killed"), str(Path(__file__).resolve().parents[2])
 
     killed = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],

@@ -1,0 +1,33 @@
+"""Taking a fleet's ledger from one store to another: all of it or none, compared before it counts.
+
+Both stores are held for as long as it takes, so nobody writes meanwhile; the old one stays as it is. Trap: whoever
+goes on with the old one afterwards has two fleets of one name, so workers are stopped first and started on the new one.
+"""
+
+from __future__ import annotations
+
+from federation.aggregator.ledger import TABLES, Ledger, LedgerError
+
+
+def copy(source: Ledger, target: Ledger, *, now_us: int) -> int:
+    """Copy all of a ledger into an empty one; return how many rows. Raises ValueError where it is not empty.
+
+    Raises LedgerError where what came of it differs, or the audit log's chain was broken already.
+    """
+    with source.change(), target.change():
+        held = [table for table in TABLES if target.row(f"SELECT 1 FROM {table} LIMIT 1") is not None]
+        if held:
+            raise ValueError(f"{target.name}: holds a fleet already, wanted an empty store")
+        source.log("copied", at_us=now_us, to=target.name)
+        rows = sum(_copy_table(table, source, target) for table in TABLES)
+        for what in ("digest", "counters", "audit"):
+            if getattr(source, what)() != getattr(target, what)():
+                raise LedgerError(f"{target.name}: its {what} differs from that of {source.name}: nothing was copied")
+    return rows
+
+
+def _copy_table(table: str, source: Ledger, target: Ledger) -> int:
+    found = source.rows(f"SELECT * FROM {table}")
+    for row in found:
+        target.run(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", *row)
+    return len(found)
