@@ -61,7 +61,7 @@ class Office:
         self.config = config
         self.fleet = config.fleet.name
         self.ledger = Ledger(config.worker.state_dir / LEDGER)
-        self.base = _base(config)
+        self.base = first_bundle(config)
         self._key = load_key(config.keys.calls)
         rollout = config.rollout
         self.rollouts = Rollouts(
@@ -271,7 +271,8 @@ class Office:
         return found | {read_head(self.base.model).sha256, read_head(self.bundle.model).sha256}
 
 
-def _base(config: AggregatorConfig) -> Bundle:
+def first_bundle(config: AggregatorConfig) -> Bundle:
+    """Return the bundle that the gateways began with. Raises BundleError."""
     told = config.bundle
     return default_bundle() if told.path is None else load_bundle(told.path, trust=told.trust)
 
