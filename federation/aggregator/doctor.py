@@ -29,7 +29,7 @@ from detection.onnx_engine import OnnxEngine
 from exporter.sign import fingerprint, load_key, public_path
 from federation.aggregator import flower
 from federation.aggregator.ledger import Ledger
-from federation.aggregator.office import LEDGER, first_bundle
+from federation.aggregator.office import first_bundle, store_of
 from federation.aggregator.owner import become_owner_of, name_of
 from federation.aggregator.probe import ask
 from federation.aggregator.settings import AggregatorConfig, load_config
@@ -84,16 +84,16 @@ def state(config: AggregatorConfig) -> Iterator[Finding]:
 
 def store(config: AggregatorConfig) -> Iterator[Finding]:
     """Open what holds rounds and gateways, and follow the audit log's chain."""
-    path = config.worker.state_dir / LEDGER
+    where = store_of(config)
     try:
-        is_there = path.exists()
+        is_missing = "://" not in str(where) and not Path(where).exists()
     except OSError:  # the folder's line says why
-        is_there = False
-    if not is_there:
-        yield ok("store", f"{path}: not there yet, the first command makes it")
+        is_missing = True
+    if is_missing:
+        yield ok("store", f"{where}: not there yet, the first command makes it")
         return
     try:
-        ledger = Ledger(path)
+        ledger = Ledger(where)
         try:
             entries = len(ledger.audit())
         finally:
@@ -101,7 +101,7 @@ def store(config: AggregatorConfig) -> Iterator[Finding]:
     except PenstockError as exc:
         yield fail("store", str(exc), f"its owner ({USER}), room on the disk, or a copy from before")
     else:
-        yield ok("store", f"{path}: opens, audit log whole ({entries} entries)")
+        yield ok("store", f"{where}: opens, audit log whole ({entries} entries)")
 
 
 def keys(config: AggregatorConfig) -> Iterator[Finding]:

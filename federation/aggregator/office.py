@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Final
 
 from contracts.anchors import pack_anchors
@@ -60,7 +61,7 @@ class Office:
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
         self.fleet = config.fleet.name
-        self.ledger = Ledger(config.worker.state_dir / LEDGER)
+        self.ledger = Ledger(store_of(config))
         self.base = first_bundle(config)
         self._key = load_key(config.keys.calls)
         rollout = config.rollout
@@ -269,6 +270,11 @@ class Office:
         """Return the heads that a bundle was made of already, that of the base included."""
         found = {each.head_sha256 for each in self.rollouts.releases()}
         return found | {read_head(self.base.model).sha256, read_head(self.bundle.model).sha256}
+
+
+def store_of(config: AggregatorConfig) -> Path:
+    """Return what rounds and gateways are kept in."""
+    return config.worker.state_dir / LEDGER
 
 
 def first_bundle(config: AggregatorConfig) -> Bundle:

@@ -23,7 +23,9 @@ def become_owner_of(folder: Path) -> None:
     if facts.st_uid == 0:
         return
     try:
-        os.initgroups(pwd.getpwuid(facts.st_uid).pw_name, facts.st_gid)
+        account = pwd.getpwuid(facts.st_uid)
+        os.initgroups(account.pw_name, facts.st_gid)
+        os.environ["HOME"] = account.pw_dir
     except KeyError:  # an owner without a name has no groups but the folder's
         os.setgroups([])
     os.setgid(facts.st_gid)
