@@ -1,25 +1,24 @@
 #!/bin/sh
 # Installs Penstock on this machine, or upgrades it: an environment of its own under /opt/penstock, a user, units, and a
-# configuration where there is none. Run again at any time; docs/install.md says what is made and what each step needs.
+# configuration where there is none. Run again at any time; docs/install.md says what is made and what each step needs,
+# docs/aggregator.md the same of --role aggregator.
 # A new version stands beside the old one until it is whole; one that cannot start gives way to the one before.
 set -eu
 umask 022
 
 USAGE=64 MISSING=69 FAILED=71 NOT_ROOT=77 BAD_CONFIG=78
 HOME_DIR=/opt/penstock
-CONFIG=/etc/penstock/agent.toml
 UNITS=/usr/local/lib/systemd/system
-SYSUSERS=/usr/local/lib/sysusers.d/penstock.conf
-TMPFILES=/usr/local/lib/tmpfiles.d/penstock.conf
-COMMAND=/usr/local/bin/penstock
 
 usage() {
     cat <<'TEXT'
 usage: sudo deploy/install.sh [options]
 
+  --role ROLE              gateway (default), or aggregator: a server that holds the rounds of a fleet
   --interface IFACE        what a new configuration watches (default: the interface of the default route)
-  --python PROGRAM         Python 3.10 or later (default: python3)
-  --extra cpu|gpu|none     which ONNX Runtime comes with it (default: cpu; none: it stands in the system's Python)
+  --python PROGRAM         Python 3.10 or later, for an aggregator 3.11 (default: python3)
+  --extra cpu|gpu|none     which ONNX Runtime comes with it (default: cpu; none: it stands in the system's Python);
+                           for an aggregator also cpu,federate: with Flower's strategies
   --system-site-packages   let the environment see the system's Python packages, as JetPack 6's runtime
   --constraints FILE       take these versions, as those known to fit a JetPack (deploy/jetpack/)
   --wheelhouse DIR         take every package, penstock too, from this folder and none from the network
@@ -28,7 +27,8 @@ usage: sudo deploy/install.sh [options]
   -h, --help               this text
 
 exit codes: 0 done, 64 usage, 69 something is missing (named with its apt line), 71 a step failed and nothing changed,
-77 not root, 78 installed, but the configuration does not hold (the service is not started)
+77 not root, 78 installed, but the configuration does not hold (the service is not started); an aggregator that was never
+enabled ends with 0 there, since nobody but you can complete what a new one lacks
 TEXT
 }
 
@@ -36,15 +36,16 @@ say() { printf 'penstock: %s\n' "$*"; }
 end() { code=$1; shift; printf 'penstock: %s\n' "$*" >&2; exit "$code"; }
 has() { command -v "$1" >/dev/null 2>&1; }
 
-interface='' python=python3 extra=cpu site='' constraints='' wheelhouse='' offloads=ask starts=yes
+role=gateway interface='' python=python3 extra=cpu site='' constraints='' wheelhouse='' offloads=ask starts=yes
 while [ $# -gt 0 ]; do
     case $1 in
     --system-site-packages) site=--system-site-packages ;;
     --no-start) starts=no ;;
     -h | --help) usage; exit 0 ;;
-    --interface | --python | --extra | --constraints | --wheelhouse | --offloads)
+    --role | --interface | --python | --extra | --constraints | --wheelhouse | --offloads)
         [ $# -gt 1 ] || end $USAGE "$1 wants a value (see deploy/install.sh --help)"
         case $1 in
+        --role) role=$2 ;;
         --interface) interface=$2 ;;
         --python) python=$2 ;;
         --extra) extra=$2 ;;
@@ -57,7 +58,23 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-case $extra in cpu | gpu | none) ;; *) end $USAGE "--extra $extra, wanted cpu, gpu or none" ;; esac
+case $role in
+gateway)
+    user=penstock unit=penstock.service CONFIG=/etc/penstock/agent.toml COMMAND=/usr/local/bin/penstock oldest=10
+    other=aggregator
+    case $extra in cpu | gpu | none) ;; *) end $USAGE "--extra $extra, wanted cpu, gpu or none" ;; esac ;;
+aggregator)
+    user=penstock-aggregator unit=penstock-aggregator.service oldest=11
+    CONFIG=/etc/penstock/aggregator.toml COMMAND=/usr/local/bin/penstock-aggregator other=gateway
+    [ -z "$interface" ] || end $USAGE "--interface: an aggregator watches none"
+    [ "$offloads" = ask ] || end $USAGE "--offloads: an aggregator watches no interface"
+    case $extra in
+    cpu | none | cpu,federate) ;;
+    *) end $USAGE "--extra $extra, wanted cpu, none or cpu,federate" ;;
+    esac ;;
+*) end $USAGE "--role $role, wanted gateway or aggregator" ;;
+esac
+SYSUSERS=/usr/local/lib/sysusers.d/$user.conf TMPFILES=/usr/local/lib/tmpfiles.d/$user.conf
 case $offloads in ask | off | keep) ;; *) end $USAGE "--offloads $offloads, wanted off or keep" ;; esac
 case $interface in *[!A-Za-z0-9_.:@-]*) end $USAGE "--interface $interface: no name of an interface" ;; esac
 [ -z "$constraints" ] || [ -f "$constraints" ] || end $USAGE "--constraints $constraints: no such file"
@@ -68,6 +85,9 @@ source=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 [ -f "$source/systemd/penstock.service" ] || end $USAGE "$source: not the folder of Penstock's sources"
 [ ! -e /usr/lib/systemd/system/penstock.service ] ||
     end $FAILED "the package penstock is installed here: first apt-get remove penstock (configuration and state stay)"
+case $role in gateway) others=penstock-aggregator.service ;; *) others=penstock.service ;; esac
+[ ! -e "$UNITS/$others" ] ||
+    end $FAILED "this machine is installed as $other, and one machine is one or the other: first deploy/uninstall.sh"
 
 # --- what must be there ----------------------------------------------------------------------------------------------
 
@@ -81,10 +101,10 @@ preflight() {
     named=$(basename -- "$python")
     case $named in python3*) ;; *) named=python3 ;; esac
     if ! has "$python"; then
-        lacks "$python (3.10 or later)" "$named $named-venv"
-    elif ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+        lacks "$python (3.$oldest or later)" "$named $named-venv"
+    elif ! "$python" -c "import sys; sys.exit(sys.version_info < (3, $oldest))"; then
         version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-        end $MISSING "$python is Python $version, wanted 3.10 or later: name another with --python (docs/install.md)"
+        end $MISSING "$python is Python $version, wanted 3.$oldest or later: name another with --python"
     else
         "$python" -c 'import ensurepip, venv' 2>/dev/null || lacks "Python's venv module" "$named-venv"
         if [ -z "$wheelhouse" ]; then
@@ -151,11 +171,18 @@ if ! build; then
     end $FAILED "the environment cannot be made, nothing else was changed; the last lines of the log stand above"
 fi
 share=$environment/share/penstock
-packages_dir=$("$environment/bin/python" -c 'import detection; print(detection.__path__[0])')
-mkdir -p "$share/tensorrt"
-cp "$packages_dir/tensorrt_worker.py" "$packages_dir/tensorrt_build.py" "$share/tensorrt/"
-cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$source/docs/federation.md" "$share/"
-cp "$source/deploy/uninstall.sh" "$share/uninstall.sh"
+mkdir -p "$share"
+case $role in
+gateway)
+    packages_dir=$("$environment/bin/python" -c 'import detection; print(detection.__path__[0])')
+    mkdir "$share/tensorrt"
+    cp "$packages_dir/tensorrt_worker.py" "$packages_dir/tensorrt_build.py" "$share/tensorrt/"
+    cp "$source/deploy/agent.toml" "$source/docs/service.md" "$source/docs/tensorrt.md" "$share/" ;;
+aggregator)
+    cp "$source/deploy/aggregator.toml" "$source/docs/aggregator.md" "$source/deploy/mosquitto/penstock.acl" \
+        "$source/deploy/mosquitto/penstock.conf" "$share/" ;;
+esac
+cp "$source/docs/federation.md" "$source/deploy/uninstall.sh" "$share/"
 chmod 0755 "$share/uninstall.sh"
 
 # --- user, folders, units, configuration -----------------------------------------------------------------------------
@@ -164,23 +191,40 @@ put() { # a file under a name, its folder made
     mkdir -p "$(dirname -- "$2")"
     install -m 0644 -- "$1" "$2"
 }
-put "$source/systemd/sysusers.d/penstock.conf" "$SYSUSERS"
-put "$source/systemd/tmpfiles.d/penstock.conf" "$TMPFILES"
+put "$source/systemd/sysusers.d/$user.conf" "$SYSUSERS"
+put "$source/systemd/tmpfiles.d/$user.conf" "$TMPFILES"
 if has systemd-sysusers; then
     systemd-sysusers "$SYSUSERS"
-elif ! getent passwd penstock >/dev/null; then
-    useradd --system --user-group --home-dir /var/lib/penstock --no-create-home --shell /usr/sbin/nologin penstock
+elif ! getent passwd "$user" >/dev/null; then
+    useradd --system --user-group --home-dir "/var/lib/$user" --no-create-home --shell /usr/sbin/nologin "$user"
 fi
-for folder in /etc/penstock /etc/penstock/conf.d /etc/penstock/trust.d /etc/penstock/aggregators.d; do
-    [ -d "$folder" ] || install -d -m 0755 "$folder"
-done
-for folder in /var/lib/penstock /var/log/penstock; do
-    [ -d "$folder" ] || install -d -m 0750 -o penstock -g penstock "$folder"
-done
-if [ -f /etc/penstock/mqtt-password ]; then
-    chown root:penstock /etc/penstock/mqtt-password
-    chmod 0640 /etc/penstock/mqtt-password
-fi
+folder() { # MODE OWNER NAME: made where there is none
+    [ -d "$3" ] || install -d -m "$1" -o "$2" -g "$2" "$3"
+}
+folder 0755 root /etc/penstock
+folder 0755 root /etc/penstock/trust.d
+
+furnish_gateway() {
+    folder 0755 root /etc/penstock/conf.d
+    folder 0755 root /etc/penstock/aggregators.d
+    folder 0750 penstock /var/lib/penstock
+    folder 0750 penstock /var/log/penstock
+    if [ -f /etc/penstock/mqtt-password ]; then
+        chown root:penstock /etc/penstock/mqtt-password
+        chmod 0640 /etc/penstock/mqtt-password
+    fi
+}
+
+furnish_aggregator() { # keys are made with their folder, once: whoever takes one away from there is not given another
+    folder 0700 $user /var/lib/penstock-aggregator
+    [ ! -d /etc/penstock/aggregator ] || return 0
+    install -d -m 0750 -o root -g $user /etc/penstock/aggregator
+    for key in calls bundles; do
+        "$environment/bin/penstock-export" keygen "/etc/penstock/aggregator/$key.pem"
+        chown $user:$user "/etc/penstock/aggregator/$key.pem"
+    done
+}
+"furnish_$role"
 
 default_interface() {
     found=$(awk '$2 == "00000000" { print $1; exit }' /proc/net/route 2>/dev/null || true)
@@ -191,7 +235,10 @@ default_interface() {
     printf '%s' "${found:-eth0}"
 }
 
-if [ ! -e "$CONFIG" ]; then
+if [ ! -e "$CONFIG" ] && [ "$role" = aggregator ]; then
+    install -m 0640 -o root -g $user "$source/deploy/aggregator.toml" "$CONFIG"
+    say "new settings $CONFIG: put [fleet] name, [broker] url and [windows] right"
+elif [ ! -e "$CONFIG" ]; then
     [ -n "$interface" ] || interface=$(default_interface)
     sed -e "s|^interfaces = .*|interfaces = [\"$interface\"]|" \
         -e 's|^#path = "/var/log/penstock/eve.json"|path = "/var/log/penstock/eve.json"|' \
@@ -205,38 +252,48 @@ else
 fi
 
 before=$(readlink "$HOME_DIR/current" 2>/dev/null || true)
-code=0
-"$environment/bin/penstock" check-config "$CONFIG" || code=$BAD_CONFIG
-if [ $code != 0 ] && [ -n "$before" ]; then
+is() { [ $is_booted = yes ] && systemctl --quiet "is-$1" $unit 2>/dev/null; } # active, enabled
+was_active=no serves=no code=0
+if is active; then was_active=yes; fi
+case $role in
+gateway)
+    [ -z "$before" ] || serves=yes
+    "$environment/bin/penstock" check-config "$CONFIG" || code=$BAD_CONFIG ;;
+aggregator) # by itself it goes on to the user whom the state belongs to: what root may read says nothing
+    if [ -n "$before" ] && { is active || is enabled; }; then serves=yes; fi
+    "$environment/bin/penstock-aggregator" doctor --offline --config "$CONFIG" || code=$BAD_CONFIG ;;
+esac
+if [ $code != 0 ] && [ $serves = yes ]; then
     end $code "the new version cannot work with $CONFIG (see above): the one before stays"
 fi
 
-for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service \
-    penstock-finetune.timer penstock-finetune.path; do
-    put "$source/systemd/$unit" "$UNITS/$unit"
-done
+units="penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service
+    penstock-finetune.timer penstock-finetune.path"
+[ "$role" = gateway ] || units=$unit
+for each in $units; do put "$source/systemd/$each" "$UNITS/$each"; done
 drop_in() { put "$source/systemd/penstock.service.d/$1.conf" "$UNITS/penstock.service.d/10-$1.conf"; }
-rm -rf -- "$UNITS/penstock.service.d"
-if [ "$systemd_version" -gt 0 ] && [ "$systemd_version" -lt 247 ]; then drop_in old-systemd; fi
-board=$(tr -d '\000' 2>/dev/null </proc/device-tree/model || true)
-case $board in *Orin*) ;; *"Jetson Nano"*) drop_in jetson-nano ;; esac
 has_tensorrt=no
-if [ -f /etc/nv_tegra_release ] && /usr/bin/python3 -c 'import tensorrt' 2>/dev/null; then
-    has_tensorrt=yes
-    drop_in tensorrt
-fi
+take_drop_ins() { # those that this gateway needs
+    rm -rf -- "$UNITS/penstock.service.d"
+    if [ "$systemd_version" -gt 0 ] && [ "$systemd_version" -lt 247 ]; then drop_in old-systemd; fi
+    board=$(tr -d '\000' 2>/dev/null </proc/device-tree/model || true)
+    case $board in *Orin*) ;; *"Jetson Nano"*) drop_in jetson-nano ;; esac
+    if [ -f /etc/nv_tegra_release ] && /usr/bin/python3 -c 'import tensorrt' 2>/dev/null; then
+        has_tensorrt=yes
+        drop_in tensorrt
+    fi
+}
+[ "$role" = aggregator ] || take_drop_ins
 
 # --- the new version takes over --------------------------------------------------------------------------------------
 
-was_active=no
-if [ $is_booted = yes ] && systemctl is-active --quiet penstock.service; then was_active=yes; fi
 point() { # atomically: the link is never absent
     ln -sfn -- "$1" "$HOME_DIR/.current.new"
     mv -T -- "$HOME_DIR/.current.new" "$HOME_DIR/current"
 }
 point "$(basename -- "$environment")"
 mkdir -p "$(dirname -- "$COMMAND")"
-ln -sfn "$HOME_DIR/current/bin/penstock" "$COMMAND"
+ln -sfn "$HOME_DIR/current/bin/$(basename -- "$COMMAND")" "$COMMAND"
 new=$environment
 environment='' # it serves: no longer undone
 
@@ -257,48 +314,58 @@ tell_offloads() {
     fi
     if [ "$offloads" = off ]; then
         for each in gro lro gso tso; do ethtool -K "$name" "$each" off >/dev/null 2>&1 || true; done
-        unit=penstock-offloads@$(systemd-escape "$name" 2>/dev/null || printf '%s' "$name").service
+        again=penstock-offloads@$(systemd-escape "$name" 2>/dev/null || printf '%s' "$name").service
         if has systemctl; then
-            systemctl enable --quiet "$unit" || say "$unit cannot be enabled; after a start: $line"
+            systemctl enable --quiet "$again" || say "$again cannot be enabled; after a start: $line"
         fi
         say "offloads of $name are off ($line)"
     elif [ "$offloads" = ask ]; then
         say "for whole packets: $line (or install with --offloads off)"
     fi
 }
-tell_offloads
+[ "$role" = aggregator ] || tell_offloads
 
 learns() { # federation is on: what learns on this gateway is started once a day, and when the agent asks
+    [ "$role" = gateway ] || return 1
     "$HOME_DIR/current/bin/penstock" check-config "$CONFIG" --json 2>/dev/null | "$HOME_DIR/current/bin/python" -c \
         'import json, sys; sys.exit(not json.load(sys.stdin).get("config", {}).get("federation", {}).get("enabled"))'
 }
 
 if ! has systemctl; then
-    say "no systemd here: start it as penstock with CAP_NET_RAW: $COMMAND run --config $CONFIG"
+    rights=' with CAP_NET_RAW'
+    [ "$role" = gateway ] || rights=''
+    say "no systemd here: start it as $user$rights: $COMMAND run --config $CONFIG"
 elif [ $starts = yes ] && [ $code = 0 ]; then
     [ $is_booted = no ] || systemctl daemon-reload
     [ $has_tensorrt = no ] || systemctl enable --quiet penstock-tensorrt.service
-    systemctl enable --quiet penstock.service
+    systemctl enable --quiet $unit
     if learns; then
         systemctl enable --quiet penstock-finetune.timer penstock-finetune.path
         [ $is_booted = no ] || systemctl start penstock-finetune.timer penstock-finetune.path || true
     fi
     if [ $is_booted = no ]; then
         say "enabled; systemd is not running here, so it starts with the machine"
-    elif systemctl restart penstock.service; then
-        say "the service is active: systemctl status penstock, penstock status, penstock doctor"
+    elif systemctl restart $unit; then
+        say "the service is active: systemctl status $user, $user status, $user doctor"
     elif [ -n "$before" ] && [ $was_active = yes ]; then
         point "$before"
         new=$HOME_DIR/$before
-        systemctl restart penstock.service || true
+        systemctl restart $unit || true
         forget_others
-        end $FAILED "the new version does not start (journalctl -u penstock); the one before serves again"
+        end $FAILED "the new version does not start (journalctl -u $user); the one before serves again"
     else
-        end $FAILED "the service does not start: journalctl -u penstock; penstock doctor"
+        end $FAILED "the service does not start: journalctl -u $user; $user doctor"
     fi
 elif [ $is_booted = yes ]; then
     systemctl daemon-reload
 fi
 forget_others
-[ $code = 0 ] || end $code "installed, but the configuration does not hold: see above, then penstock check-config"
-say "installed: $("$COMMAND" --version); remove it with $HOME_DIR/current/share/penstock/uninstall.sh"
+case $role-$code in
+*-0) ;;
+gateway-*) end $code "installed, but the configuration does not hold: see above, then penstock check-config" ;;
+*)
+    ! is enabled || end $code "installed, but not started: see above, then $user doctor"
+    say "not started: complete what is said above, then sudo $user doctor, then sudo systemctl enable --now $user" ;;
+esac
+version=$("$HOME_DIR/current/bin/penstock" --version)
+say "installed: $version; remove it with $HOME_DIR/current/share/penstock/uninstall.sh"

@@ -1,10 +1,12 @@
 #!/bin/sh
-# Takes Penstock off this machine: service, units, environment. Configuration, state and alerts stay, unless --purge.
+# Takes Penstock off this machine, gateway or aggregator: service, units, environment. Configuration, state and alerts
+# stay, unless --purge.
 set -eu
 
 HOME_DIR=/opt/penstock
 UNITS=/usr/local/lib/systemd/system
-PURGED="/etc/penstock /var/lib/penstock /var/log/penstock /var/cache/penstock-tensorrt /run/penstock /run/penstock-tensorrt"
+PURGED="/etc/penstock /var/lib/penstock /var/log/penstock /var/cache/penstock-tensorrt /run/penstock /run/penstock-tensorrt
+    /var/lib/penstock-aggregator"
 
 say() { printf 'penstock: %s\n' "$*"; }
 end() { code=$1; shift; printf 'penstock: %s\n' "$*" >&2; exit "$code"; }
@@ -18,7 +20,7 @@ for each in "$@"; do
         cat <<'TEXT'
 usage: sudo deploy/uninstall.sh [--purge]
 
-  --purge   also remove configuration, state, alerts, plans, and the user
+  --purge   also remove configuration and keys, state, alerts, plans, and the user
 
 exit codes: 0 done (also where nothing was installed), 64 usage, 77 not root
 TEXT
@@ -37,36 +39,40 @@ if has systemctl; then
     # Stopped as well: while it is active, systemd keeps the unit's private /tmp.
     [ $is_booted = no ] || systemctl stop 'penstock-offloads@*.service' 2>/dev/null || true
     for unit in penstock.service penstock-tensorrt.service penstock-finetune.timer penstock-finetune.path \
-        penstock-finetune.service; do
+        penstock-finetune.service penstock-aggregator.service; do
         [ $is_booted = no ] || systemctl stop "$unit" 2>/dev/null || true
         systemctl disable --quiet "$unit" 2>/dev/null || true
     done
 fi
 for unit in penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service \
-    penstock-finetune.timer penstock-finetune.path; do rm -f -- "$UNITS/$unit"; done
+    penstock-finetune.timer penstock-finetune.path penstock-aggregator.service; do rm -f -- "$UNITS/$unit"; done
 rm -rf -- "$UNITS/penstock.service.d"
-rm -f -- /usr/local/lib/sysusers.d/penstock.conf /usr/local/lib/tmpfiles.d/penstock.conf
+for user in penstock penstock-aggregator; do
+    rm -f -- "/usr/local/lib/sysusers.d/$user.conf" "/usr/local/lib/tmpfiles.d/$user.conf"
+    case $(readlink "/usr/local/bin/$user" 2>/dev/null || true) in "$HOME_DIR"/*) rm -f -- "/usr/local/bin/$user" ;; esac
+done
 for folder in /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d "$UNITS" /usr/local/lib/systemd; do
     rmdir -- "$folder" 2>/dev/null || true # not ours alone: only where it is empty
 done
 for folder in /etc/systemd/system/sys-subsystem-net-devices-*.device.wants; do rmdir -- "$folder" 2>/dev/null || true; done
-case $(readlink /usr/local/bin/penstock 2>/dev/null || true) in
-"$HOME_DIR"/*) rm -f -- /usr/local/bin/penstock ;;
-esac
 if [ $is_booted = yes ]; then
     systemctl daemon-reload
     systemctl reset-failed 'penstock*' 2>/dev/null || true
 fi
 if [ $purge = yes ]; then
     for folder in $PURGED; do rm -rf -- "$folder"; done
-    if getent passwd penstock >/dev/null; then
-        if has userdel; then userdel penstock; else say "no userdel here: the user penstock stays"; fi
-    fi
-    if getent group penstock >/dev/null && has groupdel; then groupdel penstock; fi
+    for user in penstock penstock-aggregator; do
+        if getent passwd $user >/dev/null; then
+            if has userdel; then userdel $user; else say "no userdel here: the user $user stays"; fi
+        fi
+        if getent group $user >/dev/null && has groupdel; then groupdel $user; fi
+    done
     rm -rf -- "$HOME_DIR"
     say "removed, with configuration, state and alerts"
 else
     rm -rf -- "$HOME_DIR"
-    say "removed; kept: /etc/penstock, /var/lib/penstock, /var/log/penstock and the user (--purge removes them)"
+    kept=''
+    for folder in $PURGED; do [ ! -d "$folder" ] || kept="$kept $folder,"; done
+    say "removed; kept:${kept%,} and the user (--purge removes them)"
 fi
 exit 0

@@ -10,8 +10,9 @@ from agent.capture.interface import index_of, is_up, link_type_of
 from agent.capture.offload import advice, offloads_on
 from agent.capture.ring_socket import RingSocket
 from agent.capture.source import CaptureSettings
-from agent.checks.finding import Finding, Patient, fail, ok, warn
+from agent.checks.patient import Patient
 from contracts.errors import NeedsRoot, PenstockError
+from contracts.findings import Finding, fail, ok, warn
 from flowfeatures import FlowFeaturesError
 
 

@@ -6,7 +6,6 @@ doctor comes under another, leaves no last will and publishes nothing.
 
 from __future__ import annotations
 
-import datetime
 import queue
 import secrets
 import socket
@@ -19,17 +18,17 @@ from cryptography import x509
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.checks.finding import Finding, Patient, fail, ok, warn
+from agent.checks.patient import Patient
 from agent.config import AgentConfig
 from agent.delivery import MqttSettings
 from agent.delivery.protection import place_text
 from agent.live.outlets import mqtt_of
+from contracts.certificates import expiry, first_to_end
 from contracts.errors import PenstockError
-from contracts.files import open_regular
+from contracts.findings import Finding, fail, ok
 from contracts.terminal import printable
 
-SOON_DAYS: Final = 30
-MAX_PEM_BYTES: Final = 1 << 20
+RENEWED: Final = "systemctl reload penstock"
 UNSUPPORTED_VERSION: Final = 0x84
 
 
@@ -65,7 +64,7 @@ def broker(patient: Patient) -> Iterator[Finding]:
         return
     yield ok("broker", f"{place}: lets us in")
     if served is not None:
-        yield _expiry("broker's certificate", x509.load_der_x509_certificate(served))
+        yield expiry("broker's certificate", x509.load_der_x509_certificate(served), renewed=RENEWED)
 
 
 def certificates(patient: Patient) -> Iterator[Finding]:
@@ -74,29 +73,12 @@ def certificates(patient: Patient) -> Iterator[Finding]:
         return
     for setting, path in _files(patient.config):
         try:
-            with open_regular(path) as file:
-                found = x509.load_pem_x509_certificates(file.read(MAX_PEM_BYTES))
+            certificate = first_to_end(path)
         except (OSError, ValueError) as exc:
             why = getattr(exc, "strerror", None) or "no certificate in PEM"
             yield fail("certificate", f"{setting}: {printable(str(path))}: {why}", "penstock check-config")
             continue
-        first = min(found, key=lambda each: each.not_valid_after_utc)  # of several, the one that ends first
-        yield _expiry(setting, first)
-
-
-def _expiry(name: str, certificate: x509.Certificate) -> Finding:
-    now = datetime.datetime.now(datetime.timezone.utc)
-    ends, begins = certificate.not_valid_after_utc, certificate.not_valid_before_utc
-    days = (ends - now).total_seconds() / 86_400
-    if days <= 0:
-        return fail("certificate", f"{name}: ended on {ends:%Y-%m-%d}", "renew it, then systemctl reload penstock")
-    if begins > now:
-        return fail(
-            "certificate", f"{name}: begins on {begins:%Y-%m-%d}", "is the clock right? see the line of the clock"
-        )
-    if days < SOON_DAYS:
-        return warn("certificate", f"{name}: ends in {days:.0f} days, on {ends:%Y-%m-%d}", "renew it")
-    return ok("certificate", f"{name}: until {ends:%Y-%m-%d}")
+        yield expiry(setting, certificate, renewed=RENEWED)
 
 
 def _files(config: AgentConfig) -> Iterator[tuple[str, Path]]:

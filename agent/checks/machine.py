@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from agent.checks.finding import Finding, Patient, fail, ok, warn
+from agent.checks.patient import Patient
 from agent.delivery.clock import MAX_ERROR_US, is_clock_synchronised, kernel_error_us
 from agent.monitoring.board import Board
+from contracts.findings import Finding, fail, ok, warn
 
 RING_SINCE: Final = (3, 2)  # TPACKET_V3
 IGNORE_OUTGOING_SINCE: Final = (4, 20)

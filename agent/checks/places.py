@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from agent.checks.finding import Finding, Patient, fail, ok, warn
+from agent.checks.patient import Patient
 from agent.config import AgentConfig
+from contracts.findings import Finding, fail, ok, warn
 from contracts.terminal import printable
 
 SERVICE_USER: Final = "penstock"

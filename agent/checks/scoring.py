@@ -9,10 +9,11 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Final
 
-from agent.checks.finding import Finding, Patient, fail, ok, warn
+from agent.checks.patient import Patient
 from agent.options.engine import MODEL_FLOAT, SOCKET
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, MissingExtra, PenstockError
+from contracts.findings import Finding, fail, ok, warn
 
 RUNTIMES: Final = ("onnxruntime", "onnxruntime-gpu")
 ASK_TENSORRT: Final = "import tensorrt; print(tensorrt.__version__)"

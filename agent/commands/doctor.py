@@ -7,19 +7,17 @@ the trap of a check that ends at the first fault is that its reader comes back t
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from agent.checks.capturing import interfaces
 from agent.checks.delivering import broker, certificates
-from agent.checks.finding import FAIL, OK, WARN, Check, Finding, Patient, fail, ok, warn
 from agent.checks.machine import board, capabilities, clock, kernel
+from agent.checks.patient import Check, Patient
 from agent.checks.places import disk, state_dir
 from agent.checks.scoring import bundle, providers, runtime, tensorrt
 from agent.commands.check_config import checked as checked_config
@@ -27,8 +25,8 @@ from agent.commands.check_config import warnings_of
 from agent.config import AgentConfig, conf_d_of, default_file, load_config
 from agent.console.outfile import printing
 from contracts.errors import ConfigError, PenstockError
+from contracts.findings import Finding, exit_code_of, fail, json_text, lines, looked, ok, warn
 from contracts.program import folder
-from contracts.terminal import printable
 
 EPILOG = """\
 examples:
@@ -38,7 +36,6 @@ examples:
 
 exit codes: 0 nothing fails (warnings there may be), 1 something fails
 """
-SOMETHING_FAILS: Final = 1
 CHECKS: Final[tuple[Check, ...]] = (
     kernel, board, capabilities, clock, interfaces, state_dir, disk, bundle, runtime, providers, tensorrt, broker,
     certificates,
@@ -69,16 +66,13 @@ def run(args: argparse.Namespace) -> int:
         environ=dict(os.environ),
         timeout_s=args.timeout,
     )
-    findings = [*told, *(finding for check in CHECKS for finding in looked(check, patient))]
+    findings = [*told, *(each for check in CHECKS for each in looked(check.__name__, partial(check, patient)))]
     with printing() as stream:
         if args.json:
-            counts = Counter(each.state for each in findings)
-            summary = {state: counts[state] for state in (OK, WARN, FAIL)}
-            content = {"healthy": not counts[FAIL], **summary, "findings": [asdict(each) for each in findings]}
-            stream.write(json.dumps(content) + "\n")
+            stream.write(json_text(findings))
         else:
             stream.writelines(line + "\n" for line in lines(findings))
-    return SOMETHING_FAILS if any(each.state == FAIL for each in findings) else 0
+    return exit_code_of(findings)
 
 
 def configuration(file: Path | None, *, environ: Mapping[str, str]) -> tuple[AgentConfig | None, list[Finding]]:
@@ -99,23 +93,3 @@ def configuration(file: Path | None, *, environ: Mapping[str, str]) -> tuple[Age
     noticed = list(warnings_of(config, environ=environ))
     named = "defaults and environment" if used is None else str(used)
     return config, [warn("config", each, remedy) for each in noticed] or [ok("config", named)]
-
-
-def looked(check: Check, patient: Patient) -> Iterator[Finding]:
-    """Give what a check finds; one that breaks down is a finding of its own, and the others are still asked."""
-    try:
-        yield from check(patient)
-    except Exception as exc:
-        logging.getLogger("penstock").debug("a check broke down", exc_info=exc)
-        yield fail(check.__name__, f"could not be looked at: {exc}", "please report it")
-
-
-def lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """Give the findings as lines, each with what to do below it, and a last one that sums them up."""
-    width = max(len(each.check) for each in findings)
-    for each in findings:
-        yield f"{each.state:<4}  {each.check:<{width}}  {printable(each.seen)}"
-        if each.remedy:
-            yield f"{'':<{width + 8}}-> {printable(each.remedy)}"
-    counts = Counter(each.state for each in findings)
-    yield f"{counts[OK]} ok, {counts[WARN]} to be looked at, {counts[FAIL]} failed"

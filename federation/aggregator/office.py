@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Final
 
 from contracts.anchors import pack_anchors
@@ -60,8 +61,8 @@ class Office:
     def __init__(self, config: AggregatorConfig) -> None:
         self.config = config
         self.fleet = config.fleet.name
-        self.ledger = Ledger(config.worker.store or config.worker.state_dir / LEDGER)
-        self.base = _base(config)
+        self.ledger = Ledger(store_of(config))
+        self.base = first_bundle(config)
         self._key = load_key(config.keys.calls)
         rollout = config.rollout
         self.rollouts = Rollouts(
@@ -273,7 +274,13 @@ class Office:
         return found | {read_head(self.base.model).sha256, read_head(self.bundle.model).sha256}
 
 
-def _base(config: AggregatorConfig) -> Bundle:
+def store_of(config: AggregatorConfig) -> Path | str:
+    """Return what rounds and gateways are kept in."""
+    return config.worker.store or config.worker.state_dir / LEDGER
+
+
+def first_bundle(config: AggregatorConfig) -> Bundle:
+    """Return the bundle that the gateways began with. Raises BundleError."""
     told = config.bundle
     return default_bundle() if told.path is None else load_bundle(told.path, trust=told.trust)
 

@@ -83,7 +83,7 @@ class Post:
         self.left_out = 0
         self.refused: dict[str, int] = {}
         self.is_connected = False
-        self._host, self._port, self._tls = _place(settings)
+        self._host, self._port, self._tls = place_of(settings)
         self._keep_alive_s = settings.keep_alive_s
         self._filters = dict(filters)
         self._inbox: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
@@ -224,7 +224,7 @@ def _octets() -> Properties:
     return properties
 
 
-def _place(settings: BrokerSection) -> tuple[str, int, ssl.SSLContext | None]:
+def place_of(settings: BrokerSection) -> tuple[str, int, ssl.SSLContext | None]:
     """Return host, port and TLS of the settings. Raises ConfigError."""
     parts = urlsplit(settings.url)
     try:

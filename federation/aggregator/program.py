@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.errors import MissingExtra, UsageError
+from contracts.findings import exit_code_of, json_text, lines
 from contracts.program import Parser, give_examples, run_program
 from contracts.terminal import printable
 from contracts.trust import read_public_key
+from federation.aggregator.doctor import examine
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.moving import copy
 from federation.aggregator.office import Office
+from federation.aggregator.owner import become_owner_of
 from federation.aggregator.settings import FILE, load_config
 from federation.aggregator.stores import check_name
 from federation.aggregator.worker import Worker
@@ -28,6 +31,7 @@ from federation.aggregator.worker import Worker
 NAME: Final = "penstock-aggregator"
 EPILOG: Final = """\
 examples:
+  sudo penstock-aggregator doctor
   penstock-aggregator run
   penstock-aggregator enrol attic attic.pub
   penstock-aggregator status --json | jq .round
@@ -39,7 +43,7 @@ examples:
   penstock-aggregator log --json | tail -3
   penstock-aggregator copy postgresql:///penstock?host=/run/postgresql
 
-Commands beside a running service are to be run as its user: sudo -u penstock-aggregator penstock-aggregator status
+Commands beside a running service work as its user, who owns the state folder: root becomes that user by itself.
 """
 
 
@@ -50,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run a command on the aggregator that the settings describe."""
-    office = Office(load_config(args.config))
+    if args.command == "doctor":
+        return _doctor(args)
+    config = load_config(args.config)
+    if args.command == "enrol":
+        args.key = read_public_key(args.key)  # while we still are who asked: it may stand in root's home
+    become_owner_of(config.worker.state_dir)
+    office = Office(config)
     try:
         told: dict[str, Any] | list[Any] | None = args.run(office, args)
     except ValueError as exc:
@@ -71,7 +81,7 @@ def _status(office: Office, _args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _enrol(office: Office, args: argparse.Namespace) -> dict[str, Any]:
-    office.rounds.enrol(args.gateway, read_public_key(args.key), now_us=_now_us())
+    office.rounds.enrol(args.gateway, args.key, now_us=_now_us())
     return {"enrolled": args.gateway}
 
 
@@ -107,6 +117,12 @@ def _copy(office: Office, args: argparse.Namespace) -> dict[str, Any]:
         return {"copied": copy(office.ledger, target, now_us=_now_us()), "to": target.name}
     finally:
         target.close()
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    found = examine(args.config, is_offline=args.offline, timeout_s=args.timeout)
+    print(json_text(found) if args.json else "\n".join([*lines(found), ""]), end="")
+    return exit_code_of(found)
 
 
 def _print(told: dict[str, Any] | list[Any], *, is_json: bool) -> None:
@@ -159,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, run_it, told in (
         ("run", _run, "hold rounds and roll out what they give, until SIGTERM"),
+        ("doctor", None, "what keeps this server from serving, and what to do about each"),
         ("status", _status, "how round, roll-out and gateways stand"),
         ("enrol", _enrol, "let a gateway take part, by its public key"),
         ("revoke", _revoke, "take nothing by a gateway from now on"),
@@ -179,6 +196,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("key", type=Path, metavar="KEY.pub", help="federation/key.pub of its state folder")
         if name == "copy":
             command.add_argument("store", metavar="STORE", help="an absolute path, or postgresql:// without a password")
+        if name == "doctor":
+            command.add_argument("--offline", action="store_true", help="do not ask the broker")
+            command.add_argument(
+                "--timeout", type=float, default=5.0, metavar="S", help="for each answer of the broker (default 5)"
+            )
         if name in ("halt", "rollback"):
             command.add_argument("--why", default="an operator asked for it", metavar="TEXT", help="for the audit log")
     give_examples(commands.choices, EPILOG)

@@ -182,6 +182,9 @@ def load_config(file: Path) -> AggregatorConfig:
         # In the standard library from 3.11 on; tomli is the same code for 3.10, and a dependency only there.
         module = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
         tree = module.loads(read_bounded(file, most_bytes=MAX_FILE_BYTES).decode())
+    except FileNotFoundError as exc:
+        wanted_file = "wanted a copy of deploy/aggregator.toml (deploy/install.sh --role aggregator writes one)"
+        raise ConfigError(f"{shown}: not there, {wanted_file}") from exc
     except OSError as exc:
         raise ConfigError(f"{shown}: cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:

@@ -52,7 +52,7 @@ def server_windows(
     captures raises.
     """
     taught, judged = ([truth for path in paths for truth in ground_truth.load(path)] for paths in (teaching, judging))
-    _check_apart(taught, judged)
+    check_apart(taught, judged)
     sets = {}
     shown = None
     for name, truths in (("teaching", taught), ("judging", judged)):
@@ -70,7 +70,8 @@ def server_windows(
     )
 
 
-def _check_apart(taught: Sequence[GroundTruth], judged: Sequence[GroundTruth]) -> None:
+def check_apart(taught: Sequence[GroundTruth], judged: Sequence[GroundTruth]) -> None:
+    """Raise ConfigError where a capture is in both sets, whatever it is called."""
     seen = {hashlib.sha256(truth.path.read_bytes()).hexdigest(): truth.path for truth in taught}
     for truth in judged:
         if (other := seen.get(hashlib.sha256(truth.path.read_bytes()).hexdigest())) is not None:

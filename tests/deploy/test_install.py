@@ -1,7 +1,7 @@
 """install.sh and uninstall.sh in a throw-away root: this machine's files under an overlay that vanishes with the test.
 
-The overlay lives in a mount namespace of its own; nothing outside it is written. The environments are made for real, by
-pip from a wheelhouse that is built once (from the registry), so the whole life is slow.
+The environments are made for real, by pip from a wheelhouse that is built once (from the registry), so the whole life
+is slow. The role aggregator has a file of its own beside this one.
 """
 
 from __future__ import annotations
@@ -13,47 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.throw_away import in_a_throw_away_root
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = [ROOT / "deploy" / name for name in ("install.sh", "uninstall.sh")]
-BEGIN = """
-set -e
-mount -t tmpfs -o size=3g none {folder}
-mkdir {folder}/upper {folder}/work {folder}/root
-mount -t overlay overlay -o lowerdir=/,upperdir={folder}/upper,workdir={folder}/work {folder}/root
-cd {folder}/root
-mount -t proc proc proc
-mount --rbind /dev dev
-mount -t sysfs -o ro sys sys
-mount -t tmpfs none run
-mkdir -p src
-mount --bind -o ro {source} src
-mkdir -p wheels
-mount --bind -o ro {wheels} wheels
-"""
-
-
-def in_a_throw_away_root(
-    folder: Path, script: str, *, wheels: Path = ROOT / "docs"
-) -> subprocess.CompletedProcess[str]:
-    """Run a script of sh as root of an overlay over this machine; it sees the sources at /src."""
-    begin = BEGIN.format(folder=folder, source=ROOT, wheels=wheels)
-    (folder.parent / "script.sh").write_text(script)
-    whole = f"{begin}\ncp {folder.parent}/script.sh {folder}/root/script.sh\nexec chroot . /bin/sh /script.sh"
-    run = subprocess.run(
-        ["unshare", "--mount", "--pid", "--fork", "sh", "-c", whole],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1500, check=False,
-    )  # fmt: skip
-    if "mount:" in run.stderr:
-        pytest.skip(f"no overlay can be mounted here: {run.stderr.strip().splitlines()[0]}")
-    return run
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare")
-    (tmp_path / "overlay").mkdir()
-    return tmp_path / "overlay"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -76,6 +39,10 @@ def test_shellcheck_has_nothing_to_say(script: Path):
         (["--wheelhouse", "/nonexistent"], "no such folder"),
         (["--constraints", "/nonexistent"], "no such file"),
         (["--python"], "--python wants a value"),
+        (["--role", "router"], "--role router, wanted gateway or aggregator"),
+        (["--role", "aggregator", "--interface", "eth0"], "--interface: an aggregator watches none"),
+        (["--role", "aggregator", "--offloads", "off"], "--offloads: an aggregator watches no interface"),
+        (["--role", "aggregator", "--extra", "gpu"], "--extra gpu, wanted cpu, none or cpu,federate"),
         (["--frobnicate"], "unknown option --frobnicate"),
     ],
 )
@@ -113,21 +80,6 @@ def test_what_is_missing_is_named_with_its_apt_line_and_nothing_is_touched(folde
     assert "sudo apt-get install" in first
     assert " gcc" in first.partition("apt-get install")[2]
     assert "python3.11 python3.11-venv" in second
-
-
-@pytest.fixture(scope="session")
-def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build wheels of a copy of the sources and of what they need; skips where the registry cannot be reached."""
-    folder = tmp_path_factory.mktemp("wheels")
-    copy = folder / "sources"
-    left_out = shutil.ignore_patterns(".git", ".venv*", ".cache", "build", "tests", "*.so", "__pycache__", "*.egg-info")
-    shutil.copytree(ROOT, copy, ignore=left_out)
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-input", "-w", str(folder / "wheels"), f"{copy}[cpu]"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
-    if run.returncode != 0 and "Could not find a version" in run.stderr + run.stdout:
-        pytest.skip("the registry gives no packages")
-    assert run.returncode == 0, run.stderr[-2000:]
-    return folder / "wheels"
 
 
 LIFE = """

@@ -98,7 +98,7 @@ def test_a_store_is_a_path_or_a_url(written, store: str):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"gone\.toml: not there, wanted a copy of deploy"):
         load_config(tmp_path / "gone.toml")
 
 

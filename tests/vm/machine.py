@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 SUITE: Final = "bookworm"
-# What a minimal Debian needs to boot and to hold a service; python3-venv is for install.sh alone. No procps: a reload
-# must not want it; no compiler: both ways install from wheels.
+# What a minimal Debian needs to boot and to hold a service; python3-venv is for install.sh alone, mosquitto and openssl
+# for the aggregator. No procps: a reload must not want it; no compiler: every way installs from wheels.
 INCLUDED: Final = (
     "systemd", "systemd-sysv", "udev", "init-system-helpers", "iproute2", "ethtool", "python3", "python3-venv",
-    "linux-image-cloud-amd64", "libstdc++6",
+    "linux-image-cloud-amd64", "libstdc++6", "mosquitto", "openssl",
 )  # fmt: skip
 INSTRUCTION_NS_SHIFT: Final = 1  # 2 ns an instruction: a guest of 500 million instructions a second
 MEMORY_MIB: Final = 1500
@@ -86,6 +86,7 @@ def furnish(root: Path) -> None:
     wants.mkdir(exist_ok=True)
     for unit in ("systemd-networkd.service", "vm.service"):
         (wants / unit).unlink(missing_ok=True)
+    (wants / "mosquitto.service").unlink(missing_ok=True)  # a gateway has none; the aggregator's life starts it
     (wants / "systemd-networkd.service").symlink_to("/lib/systemd/system/systemd-networkd.service")
     (wants / "vm.service").symlink_to("/etc/systemd/system/vm.service")
     (root / "etc/systemd/system/vm.service").write_text(UNIT)

@@ -21,10 +21,11 @@ from cryptography.x509.oid import NameOID
 
 from agent.capture.source import CaptureSettings
 from agent.checks import capturing, delivering, machine, places, scoring
-from agent.checks.finding import Check, Finding, Patient
+from agent.checks.patient import Check, Patient
 from agent.commands import doctor
 from agent.config import AgentConfig, load_config
 from contracts.bundle import DEFAULT_DIR
+from contracts.findings import Finding
 from contracts.program import Parser, run_program
 from tests.broker import Broker, Subscriber, free_port
 from tests.delivery.certificates import Authority
@@ -516,11 +517,3 @@ def test_a_secret_that_everybody_may_read_is_noticed(
 
     assert [each.state for each in found] == ["warn"]
     assert stat.S_IMODE(secret.stat().st_mode) == 0o644  # told, not changed
-
-
-def test_a_check_that_breaks_down_is_a_finding():
-    def broken(_: Patient) -> Iterator[Finding]:
-        raise RuntimeError("no such thing")
-        yield
-
-    assert [(each.check, each.state) for each in doctor.looked(broken, Patient())] == [("broken", "fail")]

@@ -17,9 +17,10 @@ import pytest
 
 from agent.capture import interface
 from agent.checks import capturing, delivering, places, scoring
-from agent.checks.finding import Check, Finding, Patient
+from agent.checks.patient import Check, Patient
 from agent.commands import doctor
 from agent.config import AgentConfig, load_config
+from contracts.findings import Finding
 from tests.bundles import sign, write_nervous_bundle
 from tests.detection.windows import make_manifest
 

@@ -1,4 +1,4 @@
-"""One line of the doctor, and what a check may look at."""
+"""What a check of the doctor may look at."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import TypeAlias
 
 from agent.config import AgentConfig
-
-OK: Final = "ok"
-WARN: Final = "warn"
-FAIL: Final = "fail"
-State: TypeAlias = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check saw. `remedy` is what to do, empty where all is well."""
-
-    check: str
-    state: State
-    seen: str
-    remedy: str = ""
+from contracts.findings import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +36,3 @@ class Patient:
 
 
 Check: TypeAlias = Callable[[Patient], Iterator[Finding]]
-
-
-def ok(check: str, seen: str) -> Finding:
-    """Return a finding that is well."""
-    return Finding(check, OK, seen)
-
-
-def warn(check: str, seen: str, remedy: str) -> Finding:
-    """Return a finding the agent can work with, and that will be noticed."""
-    return Finding(check, WARN, seen, remedy)
-
-
-def fail(check: str, seen: str, remedy: str) -> Finding:
-    """Return a finding the agent cannot work with, or that makes what it says wrong."""
-    return Finding(check, FAIL, seen, remedy)
