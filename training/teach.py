@@ -21,12 +21,13 @@ from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
-from training.choosing import benign_probabilities
+from training.choosing import benign_windows
 from training.datasets import WindowSet, gather
 from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict, probabilities_of
 from training.splits import TEACHING_SIDES, Splits
-from training.thresholds import Chosen, choose, detected
+from training.sustaining import UNCHOSEN, choose_sustained
+from training.thresholds import Chosen, ThresholdSettings, choose, detected
 from training.unknown_teach import unknown_of
 
 PARITY_WINDOWS = 4000
