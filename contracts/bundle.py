@@ -50,6 +50,7 @@ FLOAT32_TINY: Final = 1.1754944e-38
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+LogOdds = Annotated[float, Field(ge=-20.0, le=20.0)]
 Float32 = Annotated[float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 
 
@@ -88,6 +89,27 @@ class Interval(_Strict):
     def _in_order(self) -> Interval:
         if self.lo > self.hi:
             raise ValueError(f"lo must not be above hi, got {self.lo} and {self.hi}")
+        return self
+
+
+class SustainedRule(_Strict):
+    """How a device's windows add up, as `detection.sustained` averages them, and from which average on they tell.
+
+    A window's log-odds of being no benign one count from `least` to `most`; the newest has `weight`. An average begins
+    at `start` and fades back there with `fades_s` of silence. `open` is its threshold, as a score.
+    """
+
+    weight: Annotated[float, Field(gt=0.0, le=1.0)]
+    start: LogOdds
+    least: LogOdds
+    most: LogOdds
+    fades_s: Annotated[float, Field(ge=1.0, le=86_400.0)]
+    open: Annotated[float, Field(ge=0.5, lt=1.0)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SustainedRule:
+        if not self.least <= self.start < self.most:
+            raise ValueError(f"wanted least <= start < most, got {self.least}, {self.start} and {self.most}")
         return self
 
 
@@ -154,6 +176,7 @@ class Manifest(_Strict):
     intervals: dict[str, Interval] = Field(
         default_factory=dict, description="of classes whose scores are of another scale; else `interval` holds"
     )
+    sustained: SustainedRule | None = Field(default=None, description="None: every window speaks for itself alone")
     benign_scores: BenignScores | None = Field(
         default=None, description="None in bundles made before they were kept: thresholds are then never lowered"
     )
@@ -178,6 +201,8 @@ class Manifest(_Strict):
         ):
             if len(values) != self.features:
                 raise ValueError(f"{field} holds {len(values)} values, features is {self.features}")
+        if self.sustained is not None and self.score != "not benign":
+            raise ValueError(f"sustained wants the score 'not benign', got {self.score!r}")
         attacks = {name for index, name in enumerate(self.classes) if index != BENIGN}
         if set(self.thresholds) - {NAMES[UNKNOWN]} != attacks:
             raise ValueError(f"thresholds must name {sorted(attacks)}, got {brief(sorted(self.thresholds))}")

@@ -1,4 +1,4 @@
-"""Windows to incidents: engine, thresholds, evidence, rules, incidents, explanation, in this order.
+"""Windows to incidents: engine, sustained suspicion, thresholds, evidence, rules, incidents, explanation, in this order.
 
 The one object the agent and `training.evaluate` share. Its clock is the end of the tick of the windows it is given.
 Without a calibrator the bundle's thresholds hold, without rules every detection counts: so a replay says the same
@@ -24,6 +24,7 @@ from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.rules import MacOf, Rules, Suppressor
 from detection.snapshot import Snapshot
+from detection.sustained import Sustained
 from detection.usual import Usual
 from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
 
@@ -81,6 +82,8 @@ class Detector:
         self._suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
         self._calibrator: Calibrator | None = None
         self._observer = observer
+        self.judged = Scores(*[np.zeros(0, np.float32)] * 4)
+        """What the last batch was judged by."""
         self.windows = 0
         self.detections = 0
         self.opened_by_class = [0] * len(CLASSES)
@@ -125,6 +128,7 @@ class Detector:
         shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         explainer = Explainer(engine, bundle.manifest.benign_medians, score=bundle.manifest.score)
         self._engine, self._shipped, self._explainer = engine, shipped, explainer
+        self._sustained = Sustained(bundle.manifest.sustained, shipped)
         self._manifest = bundle.manifest
         self._suppressor.use(bundle.manifest_sha256)
         self._calibrator = None
@@ -155,13 +159,14 @@ class Detector:
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep its incidents and what is held of it."""
         self._incidents.moved(old, new)
-        for each in (self._usual, self._calibrator, self._observer):
+        for each in (self._sustained, self._usual, self._calibrator, self._observer):
             if each is not None:
                 each.moved(old, new)
 
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
-        scores = self._engine.score(batch.values, batch.mask)
+        scores = self._sustained.told(batch, self._engine.score(batch.values, batch.mask))
+        self.judged = scores
         detections = self.thresholds.detections(scores)
         found = find_evidence(self._engine, batch, detections)
         self.windows += len(batch.due_us)

@@ -23,13 +23,16 @@ cdef struct Device:
     int next                    # in its hash bucket, or among the free ones
     int count                   # rows held
     bint due
-    int8_t new_label
+    bint is_heard               # it has sent something, or someone outside spoke to it
+    int unheard                 # records it got before
+    int8_t new_label            # class of the newest attack record since its last window
     Row* rows                   # W, oldest first
     float* values               # W x F
     Recent recent
 
 
 cdef void make_place(Device* device, Row* row, int window) noexcept
+cdef bint is_device(Device* device, const Row* row, bint peer_is_home) noexcept
 cdef int join(Device* into, Device* earlier, int window) except -1
 cdef const Row* last_spoken(const Device* device) noexcept
 cdef const uint8_t* own_mac(const Row* row) noexcept

@@ -15,6 +15,9 @@ from flowfeatures.recent cimport join_recent
 FEATURES = len(WINDOW_COLUMNS)
 REPEATS = WINDOW_COLUMNS.index("repeats")
 
+cdef enum:
+    UNHEARD_RECORDS = 5         # from so many on an address that never spoke is a device; docs/decisions/0043
+
 
 cdef inline const uint8_t* peer_of(const Row* row) noexcept:
     return &row.meta.dst[0] if row.initiated else &row.meta.src[0]
@@ -63,6 +66,17 @@ cdef void make_place(Device* device, Row* row, int window) noexcept:
         drop_row(device, 0)
 
 
+cdef bint is_device(Device* device, const Row* row, bint peer_is_home) noexcept:
+    """Take a new row of a home address; return whether somebody seems to be there.
+
+    One who sweeps a home from within knocks at every address; what never spoke has no window for one knock.
+    """
+    device.is_heard |= row.initiated or not peer_is_home or row.meta.bwd_packets > 0
+    if not device.is_heard and device.unheard < UNHEARD_RECORDS:
+        device.unheard += 1
+    return device.is_heard or device.unheard == UNHEARD_RECORDS
+
+
 cdef int join(Device* into, Device* earlier, int window) except -1:
     """Give `into` the rows and the recent records of `earlier` as well; the two are one device."""
     cdef Device both
@@ -91,8 +105,10 @@ cdef int join(Device* into, Device* earlier, int window) except -1:
         free(both.values)
     into.last_us = max(into.last_us, earlier.last_us)
     into.touched = max(into.touched, earlier.touched)
-    if not into.due or not into.new_label:
-        into.new_label = earlier.new_label if earlier.due else 0
+    into.is_heard |= earlier.is_heard
+    into.unheard = max(into.unheard, earlier.unheard)
+    if not into.new_label:
+        into.new_label = earlier.new_label
     return 0
 
 

@@ -2,7 +2,8 @@
 
 A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one
 (peer, port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end
-of each tick in which its device got a record. Devices are bounded in number: those of one record leave first.
+of each tick in which its device got a record; a home address that only others at home have spoken to, and that never
+spoke, is none yet (docs/decisions/0043). Devices are bounded in number: those of one record leave first.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from flowfeatures.batch import WindowBatch
 from flowfeatures.columns import CONTEXT_COLUMNS, PORT_BUCKETS, WINDOW_COLUMNS, bucket_of_port
-from flowfeatures.device cimport FEATURES, REPEATS, Device, Row, join, last_spoken, make_place, own_mac
+from flowfeatures.device cimport FEATURES, REPEATS, Device, Row, is_device, join, last_spoken, make_place, own_mac
 from flowfeatures.flow cimport COLUMN_COUNT, Meta, Record
 from flowfeatures.homes import DEFAULT_HOME_NETS
 from flowfeatures.homes cimport HomeNets
@@ -223,9 +224,8 @@ cdef class DeviceWindows:
         device.last_us = record.meta.left_us
         self.touches += 1
         device.touched = self.touches
-        if not device.due:
+        if is_device(device, &row, peer_is_home) and not device.due:
             device.due = True
-            device.new_label = 0
             self.due[self.due_count] = index
             self.due_count += 1
         if record.meta.label > 0:
@@ -299,7 +299,7 @@ cdef class DeviceWindows:
             self.out_label[place] = AFTERMATH
         elif left_out:
             self.out_label[place] = LEFT_OUT
-        device.due = False
+        device.due, device.new_label = False, 0
         self.filled += 1
         self.windows += 1
 
@@ -355,8 +355,8 @@ cdef class DeviceWindows:
         device = &self.devices[index]
         memcpy(device.address, address, 16)
         device.last_us = INT64_MIN
-        device.count = device.recent.count = device.recent.head = 0
-        device.due = False
+        device.count = device.recent.count = device.recent.head = device.unheard = 0
+        device.due, device.is_heard, device.new_label = False, False, 0
         self.link(index)
         return index
 

@@ -8,39 +8,70 @@ no gateway ever saw them. The demo's capture stands beside the validation side: 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.bundle import SustainedRule
 from contracts.classes import BENIGN, HEAD_NAMES
 from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
+from detection.decide import log_odds
+from detection.sustained import Averages
 from training.captures import CapturesBySide
 from training.progress import Progress
 from training.stream import LabelledStream
 
 DEMO = Path(__file__).resolve().parents[1] / "lab" / "demo" / "ground_truth.json"
 
+NEVER: Final = -np.inf
+_NO_WINDOWS: Final = (
+    np.zeros((0, len(HEAD_NAMES)), np.float32), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64),
+)  # fmt: skip
+
 Predict = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
 """From windows float32[B, W, F] and their mask float32[B, W] to class probabilities float32[B, C]."""
 
 
-def benign_probabilities(
-    predict: Predict, captures: CapturesBySide, *, demo: Path = DEMO
-) -> dict[str, NDArray[np.float32]]:
-    """Return the probabilities float32[N, C] of every benign window that chooses, by source, in the order read."""
+@dataclass(frozen=True, eq=False)
+class BenignWindows:
+    """Every benign window of a source, in the order read: `probabilities` float32[N, C], `averages` float64[N] (the
+    device's average log-odds with this window in it, `NEVER` where the window itself looks benign), `device` int64[N]
+    (one number per capture and device), `due_us` int64[N]; `captures` is how many were read."""
+
+    probabilities: NDArray[np.float32]
+    averages: NDArray[np.float64]
+    device: NDArray[np.int64]
+    due_us: NDArray[np.int64]
+    captures: int
+
+
+def benign_windows(
+    predict: Predict, captures: CapturesBySide, rule: SustainedRule, *, demo: Path = DEMO
+) -> dict[str, BenignWindows]:
+    """Return every benign window that chooses, by source; attacks between them are averaged too, as a gateway would."""
     chosen = list(choosing(captures, demo=demo))
-    parts: dict[str, list[NDArray[np.float32]]] = {source: [] for source, _ in chosen}
+    parts: dict[str, list[tuple[NDArray[Any], ...]]] = {source: [_NO_WINDOWS] for source, _ in chosen}
     with Progress("benign windows", len(chosen)) as progress:
-        for source, truth in chosen:
+        for place, (source, truth) in enumerate(chosen):
+            averages, numbers = Averages(rule), dict[bytes, int]()
             for batch in LabelledStream(truth):
+                probabilities = predict(batch.values, batch.mask)
+                odds = log_odds(1.0 - probabilities[:, BENIGN].astype(np.float64))
+                average = np.where(odds > 0, averages.add(batch, odds), NEVER)
+                device = [numbers.setdefault(each.tobytes(), len(numbers) + (place << 32)) for each in batch.device]
                 benign = batch.label == BENIGN
-                if benign.any():
-                    parts[source].append(predict(batch.values[benign], batch.mask[benign]))
+                found = (probabilities, average, np.array(device, np.int64), batch.due_us)
+                parts[source].append(tuple(each[benign] for each in found))
             progress.step(note=truth.path.name)
-    none = np.zeros((0, len(HEAD_NAMES)), np.float32)
-    return {source: np.concatenate([none, *found]) for source, found in parts.items()}
+    sources = [source for source, _ in chosen]
+    return {
+        source: BenignWindows(*map(np.concatenate, zip(*found, strict=True)), captures=sources.count(source))
+        for source, found in parts.items()
+    }
 
 
 def choosing(captures: CapturesBySide, *, demo: Path = DEMO) -> Iterator[tuple[str, GroundTruth]]:

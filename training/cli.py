@@ -23,7 +23,7 @@ PROGRAM = "penstock-train"
 EPILOG = """\
 examples:
   penstock-train evaluate --bundle models/default --captures lab/demo/ground_truth.json
-  penstock-train fit --network gru --seeds 1 2 3 -o .cache/checkpoints/gru
+  penstock-train fit --network gru --seeds 1 2 3 4 -o .cache/checkpoints/gru
   penstock-train report --bundle models/default -o report.json
   penstock-train compare --networks gru conv_bilstm_small --ablate -o compare.json
   penstock-train networks --networks gru transformer --baselines none -o networks.json
@@ -59,7 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     fit = commands.add_parser("fit", help="teach a network on the captures of training/splits.toml")
     fit.add_argument("--network", choices=NAMES, default="gru", metavar="NAME", help=f"{', '.join(NAMES)} (gru)")
     fit.add_argument("-o", "--output", type=Path, metavar="DIR", help="checkpoint folder (.cache/checkpoints/NAME)")
-    fit.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="N")
+    fit.add_argument(
+        "--seeds", type=int, nargs="+", default=[1, 2, 3, 4], metavar="N",
+        help="of the networks that teach the one that is kept (1 2 3 4); one alone is kept itself",
+    )  # fmt: skip
     fit.add_argument("--epochs", type=int, default=None, metavar="N")
     fit.add_argument("--threads", type=int, default=1, metavar="N")
     fit.set_defaults(run=_fit)
@@ -104,7 +107,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     if arguments.epochs is not None:
         settings = replace(settings, epochs=arguments.epochs)
     checkpoint = teach(find_captures(splits), splits, seeds=arguments.seeds, settings=settings, folder=output)
-    print(f"{printable(str(output))}: seed {checkpoint.facts['seed']} of {len(arguments.seeds)}")
+    taught_by = " ".join(map(str, checkpoint.facts["teachers"])) or "labels alone"
+    print(f"{printable(str(output))}: seed {checkpoint.facts['seed']}, taught by {taught_by}")
     for side, figures in checkpoint.facts["figures"].items():
         values = {name: "-" if value is None else f"{value:.4g}" for name, value in figures["values"].items()}
         print(f"  {side}: " + ", ".join(f"{name} {value}" for name, value in values.items()))

@@ -2,9 +2,9 @@
 
 `WindowSet` holds windows whose label says something: those labelled AFTER or EXCLUDED are left out, and so are benign
 ones of a device that took part in an attack within the last minute (evaluation counts these). A capture gives at
-most `MAX_PER_LABEL` windows of a class, drawn evenly, so that one long flood does not fill the set. Trap: the cache key
-holds the schema, the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed,
-which is fixed.
+most `MAX_ATTACK` windows of a class, drawn evenly, so that one long flood does not fill the set, and `MAX_BENIGN` benign
+ones: what a home does rarely, and looks odd, is a few windows among thousands. Trap: the cache key holds the schema,
+the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed, which is fixed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 import contracts
 import flowfeatures
+from contracts.classes import BENIGN
 from contracts.ground_truth import GroundTruth
 from flowfeatures import AFTER, EXCLUDED, SCHEMA_ID, WindowBatch
 from training.progress import Progress
 from training.stream import LabelledStream
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
-MAX_PER_LABEL = 300
+MAX_ATTACK = 300
+MAX_BENIGN = 2000
 COOLING_US = 60_000_000  # the counts over 60 s still show an attack whose records have left the window
 
 
@@ -155,7 +157,7 @@ class _Cooling:
 
 
 def _thinned(parts: list[Arrays]) -> Arrays:
-    """Return at most MAX_PER_LABEL windows per class, drawn without replacement, in their order of time."""
+    """Return at most MAX_BENIGN benign windows and MAX_ATTACK of each other class, drawn without replacement, in their order of time."""
     if not parts:
         shape = (0, 16, len(flowfeatures.WINDOW_COLUMNS))
         return {
@@ -167,7 +169,7 @@ def _thinned(parts: list[Arrays]) -> Arrays:
     chosen = []
     for label in np.unique(whole["label"]):
         places = np.flatnonzero(whole["label"] == label)
-        chosen.append(rng.permutation(places)[:MAX_PER_LABEL])
+        chosen.append(rng.permutation(places)[: MAX_BENIGN if label == BENIGN else MAX_ATTACK])
     order = np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.intp)
     return {name: array[order] for name, array in whole.items()}
 
@@ -186,7 +188,7 @@ def _window_set(arrays: Arrays, *, name: str) -> WindowSet:
 
 def _cache_key(truth: GroundTruth) -> str:
     """Return a name that changes with the schema, the code, the capture, or its truth."""
-    digest = hashlib.sha256(f"{SCHEMA_ID} {_code_version()} {MAX_PER_LABEL}".encode())
+    digest = hashlib.sha256(f"{SCHEMA_ID} {_code_version()} {MAX_ATTACK} {MAX_BENIGN}".encode())
     digest.update(truth.path.read_bytes())
     entry = truth.entry.model_dump(mode="json", exclude={"file"})
     digest.update(json.dumps(entry, sort_keys=True, default=str).encode())

@@ -46,16 +46,13 @@ def run_capture(
     bundle: Bundle, engine: Engine, truth: GroundTruth, *, stream: Stream = LabelledStream
 ) -> CaptureOutcome:
     """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in ablations."""
-    listening = _ListeningEngine(engine)
-    detector = Detector(bundle, listening, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
+    detector = Detector(bundle, engine, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
     thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     windows = stream(truth)
     parts = []
     for batch in windows:
-        listening.heard = None
         detector.add(batch)
-        scores = listening.heard if listening.heard is not None else engine.score(batch.values, batch.mask)
-        parts.append(_judged_windows(batch.label, scores, thresholds))
+        parts.append(_judged_windows(batch.label, detector.judged, thresholds))
     detector.close()
     label, detected, attack_score, unknown = (np.concatenate(each) for each in zip(_NO_WINDOWS, *parts, strict=True))
     attacks = windows.attacks
@@ -98,31 +95,6 @@ def report(bundle: Bundle, outcomes: Sequence[CaptureOutcome]) -> dict[str, Any]
 
 
 _NO_WINDOWS = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
-
-
-class _ListeningEngine:
-    """Passes windows on and remembers the first scores since `heard` was cleared: those of the whole batch.
-
-    A detector asks again for evidence and explanations, after it has scored the batch.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.heard: Scores | None = None
-
-    @property
-    def name(self) -> str:
-        return self._engine.name
-
-    @property
-    def provider(self) -> str:
-        return self._engine.provider
-
-    def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
-        scores = self._engine.score(windows, mask)
-        if self.heard is None:
-            self.heard = scores
-        return scores
 
 
 def _judged_windows(

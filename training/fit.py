@@ -9,7 +9,7 @@ The same seed, data and torch give the same weights on one machine.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class FitSettings:
     patience: int = 8
     benign_share: float = 0.5
     averaging: float = 0.99  # of the weights over steps: what is judged and kept is the running mean
+    heeded: float = 0.8  # share of the loss that is what teachers say of a window, where there are teachers
     threads: int = 1
     hidden_columns: tuple[str, ...] = HIDDEN_COLUMNS
     augment: AugmentSettings = field(default_factory=AugmentSettings)
@@ -67,11 +68,21 @@ class Fitted:
         return min(epoch["validation_loss"] for epoch in self.history)
 
 
-def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start: Network | None = None) -> Fitted:
+def fit(
+    train: WindowSet,
+    validation: WindowSet,
+    settings: FitSettings,
+    *,
+    start: Network | None = None,
+    teachers: Sequence[Network] = (),
+) -> Fitted:
     """Return the network whose running mean had the least validation loss.
 
     `start` is a network to go on from, with its scaling, left as it was; without it a new one as the settings say.
-    Raises DataMissing where the training set has no benign window or no attack window.
+    With `teachers` it learns what they say of each window on average, beside the labels (distillation, Hinton et al.
+    2015): networks of different seeds err differently where nothing was taught, their mean less.
+    Raises DataMissing where the training set has no benign window or no attack window, ValueError for teachers that
+    scale windows otherwise.
     """
     _check_teachable(train)
     torch.manual_seed(settings.seed)
@@ -80,7 +91,9 @@ def fit(train: WindowSet, validation: WindowSet, settings: FitSettings, *, start
     chances = sampling_weights(train, benign_share=settings.benign_share)
     scaling = _scaling_of(train, chances, settings) if start is None else _scaling_in(start)
     network = _new_network(scaling, settings) if start is None else copy.deepcopy(start)
-    teacher = _Teacher(network, _Sampler(train, chances, scaling, settings, rng), settings)
+    if not all(scaling.is_like(_scaling_in(each)) for each in teachers):
+        raise ValueError("teachers scale windows otherwise: were they taught on the same ones?")
+    teacher = _Teacher(network, _Sampler(train, chances, scaling, settings, rng), settings, teachers)
     judge = _Judge(validation, scaling)
     history, best_loss, best_state, waited = [], np.inf, copy.deepcopy(network.state_dict()), 0
     with Progress(f"fit {settings.network} seed {settings.seed}", settings.epochs) as progress:
@@ -182,8 +195,11 @@ class _Sampler:
 class _Teacher:
     """One network under Adam, and the running mean of its weights."""
 
-    def __init__(self, network: Network, sampler: _Sampler, settings: FitSettings) -> None:
+    def __init__(
+        self, network: Network, sampler: _Sampler, settings: FitSettings, teachers: Sequence[Network]
+    ) -> None:
         self._network, self._sampler, self._settings = network, sampler, settings
+        self._teachers = teachers
         self.averaged = copy.deepcopy(network).eval()
         self._optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=settings.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -197,8 +213,7 @@ class _Teacher:
         total = 0.0
         for _ in range(self._settings.steps):
             batch = self._sampler.draw()
-            logits = self._network.logits(torch.from_numpy(batch.values), torch.from_numpy(batch.lengths))
-            loss: Tensor = self._loss(logits, torch.from_numpy(batch.label))
+            loss = self._loss_of(torch.from_numpy(batch.values), torch.from_numpy(batch.lengths), batch.label)
             self._optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
@@ -207,6 +222,16 @@ class _Teacher:
             self._average()
             total += float(loss.detach())
         return total / self._settings.steps
+
+    def _loss_of(self, values: Tensor, lengths: Tensor, label: NDArray[np.int64]) -> Tensor:
+        logits = self._network.logits(values, lengths)
+        loss: Tensor = self._loss(logits, torch.from_numpy(label))
+        if not self._teachers:
+            return loss
+        with torch.no_grad():
+            said = torch.stack([each.logits(values, lengths).log_softmax(dim=1) for each in self._teachers])
+        heeded = self._settings.heeded
+        return (1 - heeded) * loss + heeded * nn.functional.cross_entropy(logits, said.mean(dim=0).softmax(dim=1))
 
     def _average(self) -> None:
         with torch.no_grad():
@@ -256,8 +281,11 @@ def teaching_scaling(train: WindowSet, settings: FitSettings) -> Scaling:
 
 
 def _scaling_of(train: WindowSet, chances: NDArray[np.float64], settings: FitSettings) -> Scaling:
-    """Measure on rows drawn as training draws them: their plain mean is the weighted one, in little memory."""
-    drawn = np.random.default_rng(settings.seed).choice(len(train), SCALING_ROWS, p=chances)
+    """Measure on rows drawn as training draws them: their plain mean is the weighted one, in little memory.
+
+    The draw is every seed's, so that networks taught on the same windows scale alike.
+    """
+    drawn = np.random.default_rng(0).choice(len(train), SCALING_ROWS, p=chances)
     newest = train.values[drawn, train.lengths[drawn] - 1]
     return measure_scaling(newest, np.ones(len(newest)), keep=keep_mask(settings.hidden_columns))
 

@@ -44,6 +44,11 @@ class Scaling:
         x = np.sign(values) * np.log1p(np.abs(values) / self.unit)
         return np.asarray((x - self.mean) / self.std * self.keep, dtype=np.float32)
 
+    def is_like(self, other: Scaling) -> bool:
+        """Return whether another scaling shows a network the same."""
+        own, others = (np.stack([each.unit, each.mean, each.std, each.keep]) for each in (self, other))
+        return np.array_equal(own, others)
+
 
 def column_units() -> Floats:
     """Return float32[F]: the size below which a column's differences mean nothing."""

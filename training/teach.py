@@ -1,7 +1,8 @@
-"""From the split to a checkpoint: gather windows, fit every seed, choose thresholds, keep one network.
+"""From the split to a checkpoint: gather windows, fit every seed, teach one network by all of them, choose thresholds.
 
-The seed kept is the one with the least validation loss; the figures of all seeds are kept beside it, since one seed
-proves nothing. Needs torch.
+Seeds differ most where it matters, on homes and attacks that nobody taught them, and validation cannot tell which of
+them is right there. So none is picked: the network that is kept learns what all of them say (`fit`), and their own
+figures stand beside its own. Needs torch.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.bundle import SustainedRule
 from contracts.classes import BENIGN, HEAD_NAMES
 from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
-from training.choosing import benign_probabilities
+from training.choosing import benign_windows
 from training.datasets import WindowSet, gather
 from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict, probabilities_of
 from training.splits import TEACHING_SIDES, Splits
-from training.thresholds import Chosen, choose, detected
+from training.sustaining import UNCHOSEN, choose_sustained
+from training.thresholds import Chosen, ThresholdSettings, choose, detected
 from training.unknown_teach import unknown_of
 
 PARITY_WINDOWS = 4000
@@ -47,24 +50,25 @@ def teach(
     for side in ("train", "validation"):
         if not len(sets[side]):
             raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
-    fitted = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
-    kept = min(fitted, key=lambda each: each.validation_loss)
-    choices = [choose(benign_probabilities(partial(probabilities_of, each.network), captures)) for each in fitted]
-    chosen = choices[fitted.index(kept)]
+    taught = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
+    kept = taught[0] if len(taught) == 1 else _pupil(sets, settings, taught)
+    chosen, sustained = _chosen(kept, captures)
     plain = plain_benign(captures, sets["validation"])
     unknown_arrays, unknown_facts, unknown_threshold = unknown_of(kept.network, sets["train"], plain)
     facts = {
         "schema_id": SCHEMA_ID,
         "network": kept.network.facts(),
         "seed": int(kept.settings["seed"]),
+        "teachers": [int(each.settings["seed"]) for each in taught if each is not kept],
         "settings": kept.settings,
         "history": kept.history,
         "benign_medians": [float(value) for value in kept.benign_medians],
         "data": data_used(captures, splits, sets["train"]),
-        "figures": _figures_of(fitted, kept, sets, choices=choices),
+        "figures": _figures_of(kept, taught, sets, captures, chosen=chosen),
         "training_commit": training_commit(),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         **chosen.facts(),
+        "sustained": None if sustained is None else sustained.model_dump(),
         "unknown": unknown_facts,
     }
     facts["thresholds"] |= unknown_threshold
@@ -75,6 +79,19 @@ def teach(
 
 
 SIDES_USED = ("train", *FIGURE_SIDES)
+ALONE: Final = ThresholdSettings(floor=0.99)
+"""Of one window: where several may tell together, one tells alone only if the network is sure."""
+
+
+def _pupil(sets: dict[str, WindowSet], settings: FitSettings, taught: Sequence[Fitted]) -> Fitted:
+    teachers = [each.network for each in taught]
+    return fit(sets["train"], sets["validation"], replace(settings, seed=taught[0].settings["seed"]), teachers=teachers)
+
+
+def _chosen(fitted: Fitted, captures: CapturesBySide) -> tuple[Chosen, SustainedRule | None]:
+    benign = benign_windows(partial(probabilities_of, fitted.network), captures, UNCHOSEN)
+    alone = {source: windows.probabilities for source, windows in benign.items()}
+    return choose(alone, settings=ALONE), choose_sustained(benign)
 
 
 def head_windows(windows: WindowSet) -> WindowSet:
@@ -119,25 +136,26 @@ def window_figures(probabilities: NDArray[np.float32], label: NDArray[np.int64],
 
 
 def _figures_of(
-    fitted: Sequence[Fitted], kept: Fitted, sets: dict[str, WindowSet], *, choices: Sequence[Chosen]
+    kept: Fitted, taught: Sequence[Fitted], sets: dict[str, WindowSet], captures: CapturesBySide, *, chosen: Chosen
 ) -> dict[str, Any]:
-    """Return the kept network's figures per side, with the spread of tpr and auc over all seeds."""
+    """Return the kept network's figures per side, each window alone, with the spread over the seeds that taught it."""
+    choices = [chosen if each is kept else _chosen(each, captures)[0] for each in taught]
     figures: dict[str, Any] = {}
     for side in FIGURE_SIDES:
         if not len(sets[side]):
             continue
         per_seed = [
-            window_figures(predict(each.network, sets[side]), sets[side].label, chosen)
-            for each, chosen in zip(fitted, choices, strict=True)
+            window_figures(predict(each.network, sets[side]), sets[side].label, choice)
+            for each, choice in zip(taught, choices, strict=True)
         ]
-        own = per_seed[list(fitted).index(kept)]
+        own = window_figures(predict(kept.network, sets[side]), sets[side].label, chosen)
         spread = {
             f"{name}_{word}_of_seeds": pick(values)
             for name in ("tpr", "fpr", "auc")
             if None not in (values := [each[name] for each in per_seed])
             for word, pick in (("least", min), ("most", max))
         }
-        figures[side] = {"split": SPLIT_TEXT.format(side=side), "values": {**own, "seeds": len(fitted), **spread}}
+        figures[side] = {"split": SPLIT_TEXT.format(side=side), "values": {**own, "seeds": len(taught), **spread}}
     return figures
 
 

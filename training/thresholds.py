@@ -34,7 +34,8 @@ class ThresholdSettings:
     tolerated_elsewhere: float = 0.0
     open_margin: float = 0.05
     severe_margin: float = 2.0
-    floor: float = 0.60
+    floor: float = 0.60  # of a threshold as it ships
+    interval_floor: float = 0.60  # of one that a gateway moves
     ceiling: float = 0.9995
 
     def share_of(self, source: str) -> float:
@@ -94,7 +95,7 @@ def choose(benign: Mapping[str, Floats], *, settings: ThresholdSettings | None =
     probabilities = np.concatenate([empty, *benign.values()])
     return Chosen(
         by_class=by_class,
-        interval=(how.floor, max(how.ceiling, *(low for low, _ in by_class.values()))),
+        interval=(how.interval_floor, max(how.ceiling, *(low for low, _ in by_class.values()))),
         benign_windows=len(probabilities),
         benign_above=int(detected(probabilities, by_class).sum()),
         benign_scores={

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from contracts.bundle import Bundle
 from detection.decide import Thresholds
 from detection.engine import Engine
+from detection.sustained import Sustained
 from flowfeatures import WindowBatch
 
 STORM_SHARE: Final = 0.01
@@ -55,6 +56,13 @@ class Trial:
     new_devices: set[bytes] = field(default_factory=set)
     """Those of which the subject alone says that something is wrong."""
     spent_s: dict[str, float] = field(default_factory=lambda: {"reference": 0.0, "subject": 0.0})
+    _sustained: dict[str, Sustained] = field(init=False)
+
+    def __post_init__(self) -> None:
+        sides = {"reference": self.reference, "subject": self.subject}
+        self._sustained = {
+            name: Sustained(side.bundle.manifest.sustained, _thresholds(side)) for name, side in sides.items()
+        }
 
     @property
     def is_over(self) -> bool:
@@ -93,8 +101,11 @@ class Trial:
         began_s = self.now_s()
         scores = side.engine.score(batch.values, batch.mask)
         self.spent_s[name] += self.now_s() - began_s
-        manifest = side.bundle.manifest
-        thresholds = Thresholds(manifest.thresholds, score=manifest.score)
+        judged = self._sustained[name].told(batch, scores)
         hits = np.zeros(len(batch), np.bool_)
-        hits[[each.row for each in thresholds.detections(scores)]] = True
+        hits[[each.row for each in _thresholds(side).detections(judged)]] = True
         return hits
+
+
+def _thresholds(side: Served) -> Thresholds:
+    return Thresholds(side.bundle.manifest.thresholds, score=side.bundle.manifest.score)

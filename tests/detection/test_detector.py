@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from contracts.classes import NAMES
+from contracts.bundle import SustainedRule
+from contracts.classes import HEAD_NAMES, NAMES
 from contracts.errors import BundleCorrupt
 from detection import incidents
 from detection.detector import Detector
@@ -400,3 +403,42 @@ def test_password_guesses_before_and_after_a_move_add_up():
 
     (update,) = made.add(batch_of(scan_at(2, device=BULB, scores=guess, flow_id=3)))
     assert update.class_name == "brute_force"
+
+
+LASTING = SustainedRule(weight=0.25, start=-3.0, least=-4.0, most=6.0, fades_s=300.0, open=0.7)
+
+
+def patient(rule: SustainedRule | None) -> Detector:
+    """Return a detector for which one window tells from .99 on, and many by a rule."""
+    bundle = make_bundle(open_at=0.99, severe_at=0.999)
+    update = {"score": "not benign", "sustained": rule}
+    return Detector(replace(bundle, manifest=bundle.manifest.model_copy(update=update)), LegibleEngine())
+
+
+def test_a_patient_attacker_is_told_by_many_windows_of_which_none_would_tell_alone():
+    windows = [scan_at(at_s, flow_id=at_s, scores={"scan": 0.9}) for at_s in range(20)]
+
+    alone = [each for window in windows for each in patient(None).add(batch_of(window))]
+    lasting = patient(LASTING)
+    together = [each for window in windows for each in lasting.add(batch_of(window))]
+
+    assert alone == []
+    assert said(together)[0][:2] == (0, "opened")
+    assert together[0].score > 0.99
+    assert lasting.judged.probabilities.shape == (1, len(HEAD_NAMES))
+
+
+def test_a_device_that_changes_its_address_does_not_shake_off_what_it_was_suspected_of():
+    lasting = patient(LASTING)
+    for at_s in range(5):
+        assert lasting.add(batch_of(scan_at(0.05 * at_s, flow_id=at_s, scores={"scan": 0.85}))) == []
+
+    lasting.moved(address_bytes(CAMERA), address_bytes(BULB))
+    (opened, *_) = [
+        each
+        for at_s in range(5, 10)
+        for each in lasting.add(batch_of(scan_at(0.05 * at_s, flow_id=at_s, device=BULB, scores={"scan": 0.85})))
+    ]
+
+    assert (opened.at_us - T0_US) / S == pytest.approx(0.05 * 5)  # five more would be wanted of one unknown before
+    assert address_text(opened.device) == BULB

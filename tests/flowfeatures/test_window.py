@@ -69,11 +69,47 @@ def test_rows_are_left_aligned_oldest_first_and_the_rest_is_zero():
 
 
 def test_a_flow_between_two_home_devices_enters_both_windows():
-    due = windows_of(record(flow_id=1, dst=OTHER))
+    due = windows_of(record(flow_id=1, dst=OTHER, bwd_packets=1))
 
     assert [address_text(batch.device[i]) for batch, i in due] == [DEVICE, OTHER]
     assert [column(window, "device_initiated") for window in due] == [[1], [0]]
     assert [column(window, "peer_is_home") for window in due] == [[1], [1]]
+
+
+def devices_of(*records: NDArray[np.void]) -> list[str]:
+    return [address_text(batch.device[i]) for batch, i in windows_of(*records)]
+
+
+def test_an_address_at_home_that_never_spoke_has_no_window_for_one_knock_from_within():
+    swept = [record(flow_id=n, dst=f"192.168.1.{100 + n}", label=1) for n in range(20)]
+
+    assert devices_of(*swept) == [DEVICE]
+
+
+def test_an_address_at_home_has_a_window_as_soon_as_it_answers_or_begins():
+    assert devices_of(record(flow_id=1, dst=OTHER), record(flow_id=2, dst=OTHER, bwd_packets=1)) == [DEVICE, OTHER]
+    assert devices_of(record(flow_id=1, dst=OTHER), record(flow_id=2, src=OTHER)) == [DEVICE, OTHER]
+
+
+def test_an_address_at_home_has_a_window_as_soon_as_someone_outside_knocks():
+    assert devices_of(record(flow_id=1, src=OUTSIDE, dst=OTHER)) == [OTHER]
+
+
+def test_the_fifth_knock_makes_a_device_whose_window_then_holds_all_five_as_new_with_their_label():
+    knocks = [record(flow_id=n, dst=OTHER, dst_port=n, left_us=n * 60_000, label=1 if n < 3 else 0) for n in range(6)]
+
+    fifth, sixth = [window for window in windows_of(*knocks) if address_text(window[0].device[window[1]]) == OTHER]
+
+    assert flow_ids(fifth) == [0, 1, 2, 3, 4]
+    assert fifth[0].is_new[fifth[1]].sum() == 5
+    assert (fifth[0].label[fifth[1]], sixth[0].label[sixth[1]]) == (1, AFTER)
+
+
+def test_who_spoke_once_is_a_device_for_every_later_knock():
+    spoke = record(flow_id=1, src=OTHER, left_us=0)
+    knock = record(flow_id=2, dst=OTHER, left_us=60_000)
+
+    assert devices_of(spoke, knock) == [OTHER, DEVICE, OTHER]
 
 
 def test_what_is_sent_to_a_group_belongs_to_the_sender_alone():

@@ -20,6 +20,7 @@ TICK_US = 50_000
 LATE_TICKS = 60_000_000 // TICK_US
 ROWS = 16
 REMEMBERED_RECORDS = 512
+UNHEARD_RECORDS = 5
 HORIZONS_US = (10_000_000, 60_000_000)
 PORTS = {
     "remote_admin": (21, 22, 23, 2222, 2323, 3389, 5555, 5900),
@@ -86,9 +87,20 @@ class Device:
         self.recent: list[tuple[int, Row]] = []
         self.last_left_us: int | None = None
         self.new_attack = BENIGN
+        self.is_heard = False
+        self.knocks = 0
 
-    def add(self, record: Record, *, is_initiator: bool) -> None:
+    @property
+    def is_somebody(self) -> bool:
+        """Whether it spoke, was spoken to from outside, or got several records."""
+        return self.is_heard or self.knocks >= UNHEARD_RECORDS
+
+    def add(self, record: Record, *, is_initiator: bool, peer_is_home: bool) -> None:
         """Put one record at the end of the rows: replace its flow's, fold what is too many of its group."""
+        if is_initiator or not peer_is_home or record.bwd_packets:
+            self.is_heard = True
+        if not self.is_heard:
+            self.knocks = min(self.knocks + 1, UNHEARD_RECORDS)
         gap_s = 0.0 if self.last_left_us is None else max(0, record.left_us - self.last_left_us) / 1e6
         self.last_left_us = record.left_us
         peer = record.dst if is_initiator else record.src
@@ -157,6 +169,8 @@ class Device:
         times = [time for time in (earlier.last_left_us, self.last_left_us) if time is not None]
         self.last_left_us = max(times, default=None)
         self.new_attack = self.new_attack or earlier.new_attack
+        self.is_heard = self.is_heard or earlier.is_heard
+        self.knocks = max(self.knocks, earlier.knocks)
 
     def counts(self, now_us: int) -> tuple[int, ...]:
         """Return peers, ports, half-open and failed flows, each over 10 and 60 s; a flow by its latest record."""
@@ -239,7 +253,7 @@ def device_windows(
     home_nets: Iterable[str] = HOME_NETS,
     moves: Mapping[int, tuple[bytes, bytes]] | None = None,
 ) -> Iterator[Window]:
-    """Yield every due window, by tick, then by the device's first new record in it.
+    """Yield every due window, by tick, then by the device's first new record in it that makes it one.
 
     As for packets, time does not step back by up to a minute: a record that left earlier than the one before it (a
     late packet's flow) counts for the current tick. A larger step back is a clock that was set.
@@ -259,8 +273,11 @@ def device_windows(
             waiting = {}
         tick = its_tick
         for address, is_initiator in ends_at_home(record, home):
-            waiting[address] = device = devices.setdefault(address, Device())
-            device.add(record, is_initiator=is_initiator)
+            device = devices.setdefault(address, Device())
+            peer = record.dst if is_initiator else record.src
+            device.add(record, is_initiator=is_initiator, peer_is_home=peer in home and not record.group)
+            if device.is_somebody:
+                waiting[address] = device
     if tick is not None:
         yield from due_windows(waiting, (tick + 1) * TICK_US, home)
 

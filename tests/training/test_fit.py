@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,32 @@ def test_a_set_without_attacks_cannot_teach():
 
 def test_every_column_group_names_columns():
     assert all(column_groups())
+
+
+def test_a_pupil_learns_what_its_teachers_say_and_not_what_labels_say(fitted):
+    windows, judged = made_up_windows(800), made_up_windows(300, seed=2)
+    unsure = replace(QUICK, label_smoothing=0.6, heeded=1.0, seed=2)
+
+    pupil = fit(windows, made_up_windows(200, seed=1), unsure, teachers=[fitted.network])
+    alone = fit(windows, made_up_windows(200, seed=1), unsure)
+
+    scan = NAMES.index("scan")
+    said = [predict(each.network, judged)[judged.label > 0, scan].mean() for each in (fitted, pupil, alone)]
+    assert said[1] == pytest.approx(said[0], abs=0.05)
+    assert said[2] < said[1] - 0.2
+
+
+def test_teachers_stay_as_they_are(fitted):
+    before = {name: array.copy() for name, array in fitted.network.arrays().items()}
+
+    fit(made_up_windows(800), made_up_windows(100, seed=1), QUICK, teachers=[fitted.network])
+
+    for name, array in fitted.network.arrays().items():
+        assert np.array_equal(array, before[name]), name
+
+
+def test_teachers_that_scale_windows_otherwise_are_refused(fitted):
+    other = made_up_windows(800, seed=5)
+
+    with pytest.raises(ValueError, match="scale windows otherwise"):
+        fit(other, other, QUICK, teachers=[fitted.network])

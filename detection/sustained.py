@@ -1,0 +1,88 @@
+"""Many windows that each look a little like an attack: a device's suspicion, averaged over its windows.
+
+One window of a busy sensor may score as high as one of a patient attacker; the attacker's next fifty do so too, the
+sensor's do not. So the log-odds of each window are averaged, the newest counting most (an EWMA chart), and the average
+has a threshold of its own, far below that of one window. Where it is passed, the window is told as if it alone lay as
+far above the threshold of its class as the average lies above its own: whatever judges scores needs to know nothing of
+this, and a gateway that moves its thresholds moves both.
+The trap: an average outlives the attack. A window that itself looks benign is never told as an attack.
+"""
+
+from __future__ import annotations
+
+from math import exp
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contracts.bundle import SustainedRule
+from contracts.classes import BENIGN
+from detection.decide import Thresholds, log_odds, probability_of
+from detection.engine import Scores
+from detection.tally import keep_newest
+from flowfeatures import WindowBatch
+
+MAX_DEVICES: Final = 1024  # as many as have windows
+
+
+class Averages:
+    """The average log-odds of each device's windows; the device silent for longest leaves first.
+
+    An average begins at `start`, and goes back there while its device is silent: to a third of the way in `fades_s`.
+    """
+
+    def __init__(self, rule: SustainedRule) -> None:
+        self._rule = rule
+        self._held: dict[bytes, tuple[float, int]] = {}  # average, when
+
+    def add(self, batch: WindowBatch, odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take the log-odds float64[B] of windows in order of time; return the averages, each with its window in it."""
+        rule, held = self._rule, self._held
+        averages = np.empty(len(odds))
+        clipped = np.clip(odds, rule.least, rule.most).tolist()
+        for row, (own, due_us) in enumerate(zip(clipped, batch.due_us.tolist(), strict=True)):
+            device = batch.device[row].tobytes()
+            average, at_us = held.pop(device, (rule.start, due_us))
+            if due_us > at_us:
+                average = rule.start + (average - rule.start) * exp((at_us - due_us) / (rule.fades_s * 1e6))
+            average += rule.weight * (own - average)
+            averages[row] = average
+            keep_newest(held, device, (average, due_us), limit=MAX_DEVICES)
+        return averages
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address keep its average, unless one is held there already."""
+        if old in self._held and new not in self._held:
+            self._held[new] = self._held.pop(old)
+
+
+class Sustained:
+    """Tells windows of sustained suspicion as its bundle's `rule` wants; without a rule all stay as they are."""
+
+    def __init__(self, rule: SustainedRule | None, thresholds: Thresholds) -> None:
+        self._rule, self._open = rule, thresholds.open
+        self._averages = None if rule is None else Averages(rule)
+
+    def told(self, batch: WindowBatch, scores: Scores) -> Scores:
+        """Return the scores to judge a batch by. Windows must come in order of their ticks."""
+        rule, averages = self._rule, self._averages
+        if rule is None or averages is None:
+            return scores
+        own = 1.0 - scores.probabilities[:, BENIGN].astype(np.float64)
+        beyond = averages.add(batch, log_odds(own)) - log_odds(rule.open)
+        named = 1 + scores.probabilities[:, BENIGN + 1 :].argmax(axis=1)
+        open_at = self._open[named]
+        raised = probability_of(log_odds(np.minimum(open_at, 1.0)) + beyond)
+        rows = np.flatnonzero((beyond > 0) & (own > 0.5) & (open_at < 1.0) & (raised > own))
+        if not len(rows):
+            return scores
+        probabilities = scores.probabilities.copy()
+        probabilities[rows, BENIGN + 1 :] *= (raised[rows] / own[rows])[:, None].astype(np.float32)
+        probabilities[rows, BENIGN] = 1.0 - raised[rows]
+        return scores._replace(probabilities=probabilities)
+
+    def moved(self, old: bytes, new: bytes) -> None:
+        """Let a device that changed its address (16 octets each) keep what is held of it."""
+        if self._averages is not None:
+            self._averages.moved(old, new)
