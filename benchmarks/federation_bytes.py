@@ -25,7 +25,7 @@ from contracts.masks import read_header
 from contracts.rollout import OrderHeader, pack_archive, pack_order
 from contracts.signed import pack
 from contracts.update import Call, CallHeader, UpdateHeader, pack_call, pack_update, read_call
-from detection.decide import Thresholds
+from detection.sustained import quiet_below
 from federation.aggregator.anchors import OF_BENIGN, PER_ATTACK
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
@@ -76,7 +76,7 @@ class _Fleet:
             self.rounds.enrol(name, key.public_key(), now_us=BEGUN_US)
         head = self.rounds.head
         nothing = np.zeros((2, head.embedding), np.float32)
-        thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+        thresholds = quiet_below(bundle.manifest)
         self._hold_out = HoldOut(nothing, np.array([0, 1]), thresholds)
         self._rng = np.random.default_rng(1)
         self._now_us = BEGUN_US

@@ -1,4 +1,4 @@
-"""Windows to incidents: engine, sustained suspicion, thresholds, evidence, rules, incidents, explanation, in this order.
+"""Windows to incidents: engine, lasting suspicion, thresholds, evidence, rules, incidents, explanation, in this order.
 
 The one object the agent and `training.evaluate` share. Its clock is the end of the tick of the windows it is given.
 Without a calibrator the bundle's thresholds hold, without rules every detection counts: so a replay says the same

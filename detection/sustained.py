@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.bundle import SustainedRule
+from contracts.bundle import Manifest, SustainedRule
 from contracts.classes import BENIGN
 from detection.decide import Thresholds, log_odds, probability_of
 from detection.engine import Scores
@@ -24,6 +24,14 @@ from detection.tally import keep_newest
 from flowfeatures import WindowBatch
 
 MAX_DEVICES: Final = 1024  # as many as have windows
+
+
+def quiet_below(manifest: Manifest) -> Thresholds:
+    """Return the scores below which no window raises anything, however many like it there are."""
+    shipped = Thresholds(manifest.thresholds, score=manifest.score)
+    if manifest.sustained is None:
+        return shipped
+    return shipped.moved(np.minimum(shipped.open, manifest.sustained.open))
 
 
 class Averages:

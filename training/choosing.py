@@ -69,9 +69,14 @@ def benign_windows(
             progress.step(note=truth.path.name)
     sources = [source for source, _ in chosen]
     return {
-        source: BenignWindows(*map(np.concatenate, zip(*found, strict=True)), captures=sources.count(source))
+        source: _as_one(found, captures=sources.count(source))
         for source, found in parts.items()
     }
+
+
+def _as_one(parts: list[tuple[NDArray[Any], ...]], *, captures: int) -> BenignWindows:
+    probabilities, averages, device, due_us = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return BenignWindows(probabilities, averages, device, due_us, captures)
 
 
 def choosing(captures: CapturesBySide, *, demo: Path = DEMO) -> Iterator[tuple[str, GroundTruth]]:

@@ -2,9 +2,10 @@
 
 `WindowSet` holds windows whose label says something: those labelled AFTER or EXCLUDED are left out, and so are benign
 ones of a device that took part in an attack within the last minute (evaluation counts these). A capture gives at
-most `MAX_ATTACK` windows of a class, drawn evenly, so that one long flood does not fill the set, and `MAX_BENIGN` benign
-ones: what a home does rarely, and looks odd, is a few windows among thousands. Trap: the cache key holds the schema,
-the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed, which is fixed.
+most `MAX_ATTACK` windows of a class, drawn evenly, so that one long flood does not fill the set, and `MAX_BENIGN`
+benign ones: what a home does rarely, and looks odd, is a few windows among thousands. Trap: the cache key holds the
+schema, the capture's bytes, its ground truth and the code that makes windows, but not the thinning's seed, which is
+fixed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from training.stream import LabelledStream
 
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "windows"
 MAX_ATTACK = 300
-MAX_BENIGN = 2000
+MAX_BENIGN = 1000
 COOLING_US = 60_000_000  # the counts over 60 s still show an attack whose records have left the window
 
 
@@ -157,7 +158,7 @@ class _Cooling:
 
 
 def _thinned(parts: list[Arrays]) -> Arrays:
-    """Return at most MAX_BENIGN benign windows and MAX_ATTACK of each other class, drawn without replacement, in their order of time."""
+    """Return at most MAX_BENIGN benign windows and MAX_ATTACK of each other class, drawn evenly, in order of time."""
     if not parts:
         shape = (0, 16, len(flowfeatures.WINDOW_COLUMNS))
         return {

@@ -195,9 +195,7 @@ class _Sampler:
 class _Teacher:
     """One network under Adam, and the running mean of its weights."""
 
-    def __init__(
-        self, network: Network, sampler: _Sampler, settings: FitSettings, teachers: Sequence[Network]
-    ) -> None:
+    def __init__(self, network: Network, sampler: _Sampler, settings: FitSettings, teachers: Sequence[Network]) -> None:
         self._network, self._sampler, self._settings = network, sampler, settings
         self._teachers = teachers
         self.averaged = copy.deepcopy(network).eval()

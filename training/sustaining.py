@@ -1,4 +1,4 @@
-"""The threshold of sustained suspicion: how high a device's average must be before its windows tell (`detection.sustained`).
+"""The threshold of `detection.sustained`: how high a device's average must be before its windows tell.
 
 Real devices of the validation side, and the demo's, must stay below it. The lab plays a day of a household in minutes,
 inventories and failed logins and all, and what looks like an attack for minutes is an incident or two; so its

@@ -22,8 +22,8 @@ from contracts.bundle import Bundle
 from contracts.classes import BENIGN
 from contracts.errors import ConfigError
 from contracts.ground_truth import GroundTruth
-from detection.decide import Thresholds
 from detection.engine import Engine
+from detection.sustained import quiet_below
 from federation.aggregator.release import HoldOut
 from training.datasets import WindowSet, windows_of
 
@@ -60,7 +60,7 @@ def server_windows(
         label = np.concatenate([each.label for each in windows]) if windows else np.zeros(0, np.int64)
         if not (label == BENIGN).any() or not (label > BENIGN).any():
             raise ConfigError(f"windows.{name}: its captures show no attack, or nothing benign; wanted both")
-        thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+        thresholds = quiet_below(bundle.manifest)
         sets[name] = HoldOut(_embedding(windows, engine), label, thresholds)
         shown = _spread(windows)
     assert shown is not None

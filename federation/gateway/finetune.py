@@ -22,6 +22,7 @@ from contracts.update import MAX_EXAMPLES, Call, UpdateHeader, pack_update
 from detection.decide import Thresholds
 from detection.engine import Engine
 from detection.rules import Verdict
+from detection.sustained import quiet_below
 from federation.gateway.desk import Desk, Learnt, residual_of
 from federation.gateway.gate import held, refusals
 from federation.gateway.labels import Examples, gather
@@ -118,7 +119,7 @@ def finetune(
     report = Report(round=None if call is None else call.header.round)
     base = read_head(bundle.model) if call is None else call.head
     examples = gather(book, verdicts, engine, window=bundle.manifest.window, now_us=now_us, anchors=anchors)
-    thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
+    thresholds = quiet_below(bundle.manifest)
     trained = train(base, examples, thresholds, report, settings)
     if trained.head is None:
         report.outcome, report.why = "refused", trained.why

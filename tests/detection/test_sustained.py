@@ -13,15 +13,15 @@ from contracts.bundle import SustainedRule, Threshold
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES
 from detection.decide import Thresholds
 from detection.engine import Scores
-from detection.sustained import MAX_DEVICES, Averages, Sustained
+from detection.sustained import MAX_DEVICES, Averages, Sustained, quiet_below
 from flowfeatures import WindowBatch, address_bytes
-from tests.detection.windows import CAMERA, PHONE, Row, Window, batch_of
+from tests.detection.windows import CAMERA, PHONE, Row, Window, batch_of, make_manifest
 
 RULE = SustainedRule(weight=0.25, start=-3.0, least=-4.0, most=6.0, fades_s=300.0, open=0.8)
 THRESHOLDS = Thresholds(
     {name: Threshold(open=0.99, severe=0.999) for name in HEAD_NAMES if name != "benign"}, score="not benign"
 )
-SCAN, FLOOD = NAMES.index("scan"), NAMES.index("flood")
+SCAN = NAMES.index("scan")
 
 
 def windows_at(times_s: Sequence[float], device: str = CAMERA) -> WindowBatch:
@@ -164,3 +164,12 @@ def test_a_rule_that_cannot_be_is_refused():
     for change in ({"weight": 0.0}, {"start": -5.0}, {"most": -3.5}, {"open": 1.0}, {"fades_s": 0.0}):
         with pytest.raises(ValidationError):
             SustainedRule.model_validate(RULE.model_dump() | change)
+
+
+def test_what_stays_quiet_however_often_it_comes_lies_below_both_thresholds():
+    manifest = make_manifest(open_at=0.99, severe_at=0.999).model_copy(update={"score": "not benign"})
+    lasting = manifest.model_copy(update={"sustained": RULE})
+
+    assert quiet_below(manifest).open[SCAN] == pytest.approx(0.99)
+    assert quiet_below(lasting).open[SCAN] == pytest.approx(RULE.open)
+    assert quiet_below(lasting).severe[SCAN] == pytest.approx(0.999)
