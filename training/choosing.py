@@ -68,10 +68,7 @@ def benign_windows(
                 parts[source].append(tuple(each[benign] for each in found))
             progress.step(note=truth.path.name)
     sources = [source for source, _ in chosen]
-    return {
-        source: _as_one(found, captures=sources.count(source))
-        for source, found in parts.items()
-    }
+    return {source: _as_one(found, captures=sources.count(source)) for source, found in parts.items()}
 
 
 def _as_one(parts: list[tuple[NDArray[Any], ...]], *, captures: int) -> BenignWindows:

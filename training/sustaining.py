@@ -29,7 +29,7 @@ UNCHOSEN: Final = SustainedRule(weight=0.125, start=-3.0, least=-4.0, most=6.0, 
 class SustainedSettings:
     """`tolerated` incidents per capture, by source; of sources not named there none. The margin is in log-odds."""
 
-    tolerated: Mapping[str, float] = field(default_factory=lambda: {"lab": 5.0})
+    tolerated: Mapping[str, float] = field(default_factory=lambda: {"lab": 4.0})
     margin: float = 0.05
     rule: SustainedRule = UNCHOSEN
 

@@ -79,7 +79,7 @@ def teach(
 
 
 SIDES_USED = ("train", *FIGURE_SIDES)
-ALONE: Final = ThresholdSettings(floor=0.99)
+ALONE: Final = ThresholdSettings(floor=0.998)
 """Of one window: where several may tell together, one tells alone only if the network is sure."""
 
 

@@ -75,13 +75,13 @@ def test_the_plans_of_the_tree_are_listed(capsys):
     assert cli.main(["plans"]) == 0
 
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["demo", "soak", "train", "unseen", "validate"]
+    assert listed == ["demo", "rest", "soak", "train", "unseen", "validate"]
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--plan", "tea"], "no plan named 'tea'; there are demo, soak, train, unseen, validate"),
+        (["--plan", "tea"], "no plan named 'tea'; there are demo, rest, soak, train, unseen, validate"),
         (["--plan", "train"], "--plan needs --seed"),
         (["--plan", "train", "--seed", "1", "--count", "3"], "--count: the plan decides that"),
         (["--plan", "train", "--seed", "1", "--minutes", "0"], "--minutes: with --plan, above 0"),

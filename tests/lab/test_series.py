@@ -71,7 +71,7 @@ def test_each_seed_of_the_list_stands_on_the_side_its_plan_is_meant_for():
     from training.splits import load_splits
 
     splits = load_splits()
-    meant = {"train": "train", "soak": "train", "validate": "validation", "unseen": "test"}
+    meant = {"train": "train", "rest": "train", "soak": "train", "validate": "validation", "unseen": "test"}
 
     for seed, options in series.read_series(series.DEFAULT_LIST).items():
         assert splits.side_of_seed(seed) == meant[options[options.index("--plan") + 1]]

@@ -17,7 +17,7 @@ from lab.timetable import draw
 
 pytest.importorskip("tomllib")
 SEEDS = range(12)
-DRAWN = ("train", "validate", "unseen", "soak")
+DRAWN = ("train", "rest", "validate", "unseen", "soak")
 
 
 @pytest.fixture(scope="module", params=DRAWN)
