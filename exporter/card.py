@@ -38,6 +38,7 @@ class CardInputs:
     benign: Mapping[str, Benign] = field(default_factory=dict)
     replaced: str = ""
     replaced_benign: Mapping[str, Benign] = field(default_factory=dict)
+    louder: str = ""
     baselines: Mapping[str, Any] = field(default_factory=dict)
     commands: Sequence[str] = ()
     notes: Sequence[str] = ()
@@ -135,6 +136,9 @@ def _benign(told: CardInputs) -> Iterator[str]:
         old = told.replaced_benign[side]
         yield f"| {side} | the replaced one | {old.incidents_text()} | {old.fpr_text()} |"
     yield ""
+    if told.louder:
+        yield f"Let pass although it may be louder, because: {_cell_text(told.louder)}."
+        yield ""
 
 
 def _baselines(told: CardInputs) -> Iterator[str]:

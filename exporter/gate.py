@@ -8,6 +8,10 @@ release, so they guard against getting worse; they are no fresh proof of being g
 False incidents and FPR are held to different rules. An incident is what wakes somebody, the captures are the same ones
 and replay is exact, so not one more is let through. Windows of one device resemble each other, so a few more of them
 over threshold are noise: the share may rise to the 95 % bound that the old one's sample supports.
+
+Who wants a bundle that finds more and is louder says why (`louder`); it stands on the card. Louder than an operator's
+budget it may not be: the 95 % bound on its false incidents a day stays below `LOUDEST_PER_DAY`, or there is no more
+than before.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ MAX_DIFFERENCE = 1e-4  # between torch and the float graph, of any output of any
 MAX_POINTS_LOST = 0.2  # of accuracy, per compression step
 KIB = 1024
 MAX_MODEL_BYTES: Mapping[str, int] = {"gru": 64 * KIB, "conv_bilstm_small": 64 * KIB}
+LOUDEST_PER_DAY = 1.0  # [judgement] false_incidents_per_day, where nobody set it
 MAX_OTHER_BYTES = 4096 * KIB  # networks that are compared, not shipped: some 2 MB at float32
 
 
@@ -74,7 +79,10 @@ class Benign:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All the gate looks at. `benign` and `replaced_benign` are by side; both empty where nothing is replaced."""
+    """All the gate looks at. `benign` and `replaced_benign` are by side; both empty where nothing is replaced.
+
+    `louder` is why the bundle may be worse on benign captures than the one it replaces; empty where it may not.
+    """
 
     name: str
     release: int
@@ -84,6 +92,7 @@ class Measured:
     replaced_release: int | None = None
     benign: Mapping[str, Benign] = field(default_factory=dict)
     replaced_benign: Mapping[str, Benign] = field(default_factory=dict)
+    louder: str = ""
 
 
 def check(measured: Measured) -> None:
@@ -109,7 +118,8 @@ def refusals(measured: Measured) -> Iterator[str]:
     if measured.replaced_release is not None and measured.release <= measured.replaced_release:
         yield f"release is {measured.release}, wanted above {measured.replaced_release}, which it replaces"
     for side, old in measured.replaced_benign.items():
-        yield from _worse(side, new=measured.benign[side], old=old)
+        judge = _too_loud if measured.louder else _worse
+        yield from judge(side, new=measured.benign[side], old=old)
 
 
 def _worse(side: str, *, new: Benign, old: Benign) -> Iterator[str]:
@@ -125,4 +135,13 @@ def _worse(side: str, *, new: Benign, old: Benign) -> Iterator[str]:
         yield (
             f"FPR on benign {side} captures is {new.fpr_text()}, wanted at most {allowed:.2g}: "
             f"the bundle it replaces has {old.fpr_text()}"
+        )
+
+
+def _too_loud(side: str, *, new: Benign, old: Benign) -> Iterator[str]:
+    bound = new.per_day_bound
+    if new.false_incidents > old.false_incidents and not (bound is not None and bound <= LOUDEST_PER_DAY):
+        yield (
+            f"false incidents on benign {side} captures are {new.incidents_text()}, wanted at most {LOUDEST_PER_DAY:g} "
+            f"a day, bound included, or no more than those of the bundle it replaces: {old.incidents_text()}"
         )

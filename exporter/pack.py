@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +82,14 @@ class Release:
     """What makes a checkpoint a release: its number, what it replaces, who signs, what stands beside it on the card.
 
     `captures` are judged on; without them nothing may be replaced, since nothing is compared. `replaced_why` says why
-    nothing is. Raises ValueError where a bundle is to be replaced on no captures.
+    nothing is; `louder` why this one may be worse on benign captures. Raises ValueError where a bundle is to be replaced
+    on no captures.
     """
 
     number: int
     replaces: Bundle | None = None
     replaced_why: str = ""
+    louder: str = ""
     captures: CapturesBySide | None = None
     key: Ed25519PrivateKey | None = None
     baselines: Mapping[str, Any] = field(default_factory=dict)
@@ -140,6 +142,7 @@ def pack(checkpoint: Checkpoint, folder: Path, *, release: Release, validation: 
     measured = measured_of(
         unsigned, float_parity=float_parity, steps=steps, replaces=release.replaces, captures=release.captures
     )
+    measured = replace(measured, louder=release.louder)
     check(measured)
     held_out = {} if release.captures is None else held_out_report(unsigned, release.captures)
     text = card(_card_inputs(manifest, measured, release, held_out=held_out))
@@ -215,6 +218,7 @@ def _card_inputs(
         benign=measured.benign,
         replaced=replaced,
         replaced_benign=measured.replaced_benign,
+        louder=measured.louder,
         baselines=release.baselines,
         commands=release.commands,
     )

@@ -25,7 +25,7 @@ def step(*, after: float, name: str = "int8 storage") -> Step:
 def benign(*, false_incidents: int = 0, false_windows: int = 0, windows: int = 3000, days: float = 30.0) -> Benign:
     return Benign(
         windows=windows, false_windows=false_windows, false_incidents=false_incidents, days=days,
-        fpr_bound=3 / windows if windows else None, per_day_bound=3 / days,
+        fpr_bound=3 / windows if windows else None, per_day_bound=(false_incidents + 3) / days,
     )  # fmt: skip
 
 
@@ -133,3 +133,26 @@ def test_every_broken_rule_is_named_on_one_line():
 
 def test_where_nothing_is_replaced_only_the_bundle_itself_is_judged():
     check(replace(GOOD, replaced_release=None, replaced_benign={}, benign={"test": benign(false_incidents=99)}))
+
+
+def test_who_says_why_may_be_louder_within_an_operators_budget():
+    louder = replace(GOOD, benign={"evaluation": benign(false_incidents=7, false_windows=900)})
+    assert "false incidents" in refusal(louder)
+
+    check(replace(louder, louder="finds twice as many attacks"))
+
+
+def test_louder_than_an_operators_budget_passes_for_no_reason():
+    loud = replace(GOOD, benign={"evaluation": benign(false_incidents=40)}, louder="finds twice as many attacks")
+
+    assert "wanted at most 1 a day" in refusal(loud)
+
+
+def test_a_side_too_short_to_bound_incidents_a_day_may_not_have_more_of_them():
+    short = {"test": benign(days=0.02, false_incidents=1)}
+    old = {"test": benign(days=0.02, false_incidents=1)}
+    reason = "finds twice as many attacks"
+
+    check(replace(GOOD, benign=short, replaced_benign=old, louder=reason))
+    more = {"test": benign(days=0.02, false_incidents=2)}
+    assert "benign test captures" in refusal(replace(GOOD, benign=more, replaced_benign=old, louder=reason))
