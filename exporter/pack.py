@@ -82,8 +82,8 @@ class Release:
     """What makes a checkpoint a release: its number, what it replaces, who signs, what stands beside it on the card.
 
     `captures` are judged on; without them nothing may be replaced, since nothing is compared. `replaced_why` says why
-    nothing is; `louder` why this one may be worse on benign captures. Raises ValueError where a bundle is to be replaced
-    on no captures.
+    nothing is; `louder` why this one may be worse on benign captures. Raises ValueError where a bundle is to be
+    replaced on no captures.
     """
 
     number: int

@@ -103,7 +103,7 @@ def test_not_one_false_incident_more_is_let_through():
     check(replace(GOOD, replaced_benign=old, benign={"evaluation": benign(false_incidents=6)}))
 
     said = refusal(replace(GOOD, replaced_benign=old, benign={"evaluation": benign(false_incidents=7)}))
-    assert "false incidents on benign evaluation captures are 7 in 30 days, below 0.1 a day" in said
+    assert "false incidents on benign evaluation captures are 7 in 30 days, below 0.33 a day" in said
     assert "wanted no more than those of the bundle it replaces: 6 in 30 days" in said
 
 
