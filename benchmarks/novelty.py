@@ -163,7 +163,7 @@ def study(table: Table, groups: Sequence[Sequence[str]], *, by_kind: bool) -> di
 
 def page(kept: Mapping[str, Any]) -> str:
     """Return the Markdown of all tables studied."""
-    lines = ["# Kinds nobody taught: what was tried", "", wrapped(PREAMBLE), ""]
+    lines = ["# Kinds nobody taught: what was tried", "", wrapped(PREAMBLE.format(most=MOST_ROWS)), ""]
     for table, told in kept.items():
         lines += [
             f"## {TITLES[table]}",
@@ -183,13 +183,15 @@ def page(kept: Mapping[str, Any]) -> str:
             f"Commit {told['machine']['commit']}, {told['machine']['time']}.",
             "",
         ]
+    lines += _across(kept)
     return "\n".join(lines).rstrip() + "\n"
 
 
 PREAMBLE: Final = """
 Written by `python -m benchmarks.novelty --keep` from novelty.json. Every group of attack kinds is left out in turn; a
 random forest stands for the learner (`own`), each measure learns benign rows alone. `+` adds rarities among benign
-validation rows, `or` takes the larger. Means over groups. The first two columns are what a threshold for FPR 1e-3 on
+validation rows, `or` takes the larger. Of a kind at most {most:,d} rows judge. Means over groups.
+The first two columns are what a threshold for FPR 1e-3 on
 benign validation rows finds, and what it costs on benign rows that judged; the others set the threshold on those
 judged rows and say how well a measure ranks. A line that finds more in the first column and costs more in the second
 is no better; hold lines against each other at one rate.
@@ -210,19 +212,19 @@ def _table(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
+def _found(groups: Sequence[Mapping[str, Any]], *, at_most: float) -> dict[str, float]:
+    """Return what the thresholds of the lines that cost at most so much find, as a mean over groups."""
+    had = {name: [each["figures"][name]["at_validation_threshold"] for each in groups] for name in COMBINED}
+    means = {name: [float(np.mean([run[key] for run in each])) for key in ("tpr", "fpr")] for name, each in had.items()}
+    return {name: found for name, (found, cost) in means.items() if cost <= at_most}
+
+
 def _most(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     """Say which lines find most at what they cost: the threshold's, of those that keep its rate, and at LEVELS."""
-    found = {name: [each["figures"][name]["at_validation_threshold"] for each in groups] for name in COMBINED}
-    cost = {name: np.mean([each["fpr"] for each in had]) for name, had in found.items()}
-    kept = {
-        name: np.mean([each["tpr"] for each in had])
-        for name, had in found.items()
-        if cost[name] <= SPENT_AT_MOST * LEVEL
-    }
     told = []
-    if kept:
-        best = max(kept, key=lambda name: kept[name])
-        told.append(f"Of lines that cost at most {SPENT_AT_MOST * LEVEL:g}, `{best}` finds most, {kept[best]:.3f}.")
+    if found := _found(groups, at_most=SPENT_AT_MOST * LEVEL):
+        best = max(found, key=lambda name: found[name])
+        told.append(f"Of lines that cost at most {SPENT_AT_MOST * LEVEL:g}, `{best}` finds most, {found[best]:.3f}.")
     for level in LEVELS:
         rates = {
             name: np.mean([each["figures"][name]["tpr_at_fpr"][f"{level:g}"] for each in groups]) for name in COMBINED
@@ -230,6 +232,21 @@ def _most(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         best = max(rates, key=lambda name: rates[name])
         told.append(f"At {level:g} of the judged rows `{best}` does, {rates[best]:.3f}.")
     return [wrapped(" ".join(told))]
+
+
+def _across(kept: Mapping[str, Any]) -> list[str]:
+    """Say what a choice made on the kinds of one table finds of the other's, beside what is in use."""
+    told = []
+    for chooser, judged in ((one, other) for one in kept for other in kept if one != other):
+        found = _found(kept[chooser]["groups"], at_most=SPENT_AT_MOST * LEVEL)
+        others = _found(kept[judged]["groups"], at_most=1.0)
+        if found:
+            best = max(found, key=lambda name: found[name])
+            told.append(
+                f"Chosen on the kinds of {TITLES[chooser]}: `{best}`. Of {TITLES[judged]} it finds {others[best]:.3f}, "
+                f"`{OWN}` {others[OWN]:.3f}, `{KEPT}` {others[KEPT]:.3f}."
+            )
+    return ["## Chosen on one table, judged on the other", "", wrapped(" ".join(told)), ""] if told else []
 
 
 def _by_kind(groups: Sequence[Mapping[str, Any]]) -> list[str]:

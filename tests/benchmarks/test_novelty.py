@@ -47,3 +47,16 @@ def test_tables_kept_one_after_the_other_meet_on_one_page(told, tmp_path):
     assert page.count("| **own + local** |") == 2
     assert [line for line in page.splitlines() if line.startswith("| flood")]
     assert "of cicids2017" in page
+    assert "Chosen on the kinds of NSL-KDD: " in page
+
+
+def test_a_line_is_chosen_among_those_alone_that_keep_the_rate():
+    def line(tpr, fpr):
+        return {"at_validation_threshold": {"tpr": tpr, "fpr": fpr}}
+
+    figures = {name: line(0.2, 0.001) for name in novelty.COMBINED} | {"own or local": line(0.9, 0.004)}
+
+    found = novelty._found([{"figures": figures}], at_most=0.0015)
+
+    assert "own or local" not in found
+    assert found[novelty.KEPT] == 0.2
