@@ -55,6 +55,7 @@ from federation.aggregator.rounds import Closed, Rounds
 ENDS: Final = {"shares": 60, "masked": 80, "unmask": 100}
 OVER: Final = ("sum", "void")
 _HELD: Final = "SELECT sha256 FROM private WHERE round = ? AND kind = ? AND gateway = ?"
+_SENT: Final = "SELECT round, count(*) FROM private WHERE round = ? GROUP BY round"  # more come, until all go
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +283,7 @@ class MaskedRounds:
             return
         if not self._is_enough(at, self._places(at, "unmask"), "gave shares", now_us):
             return
-        if self._found is None or self._found.of != self._sent(at):
+        if self._found is None or self._found.of != self._ledger.row(_SENT, at.call.header.round):
             return  # another message came while we summed: once more
         total, wrong = self._found.total, self._found.wrong
         if total is None:
@@ -296,18 +297,6 @@ class MaskedRounds:
             self._void(at, f"a mean of norm {norm:.4g}, wanted at most {bound:.4g}: a member lied", now_us)
             return
         self._move(at, "sum", now_us, total=total.astype("<i4").tobytes())
-
-    def _sum_of_all(self, *, now_us: int) -> Found | None:
-        """Return the sum of a round whose last state is over, None of any other.
-
-        Wrong shares can make this take seconds, in which nobody waits: a change adopts it that finds the same messages.
-        """
-        with self._ledger.snapshot():
-            at = self._standing()
-            if at is None or at.state != "unmask" or not self._is_over(at, now_us=now_us):
-                return None
-            sent, gathered = self._sent(at), self._gathered(at)
-        return found_in(gathered, of=sent)
 
     def _is_enough(self, at: _Standing, places: frozenset[int], what: str, now_us: int) -> bool:
         wanted = max(threshold(at.count), self._rounds.settings.quorum)
@@ -373,11 +362,6 @@ class MaskedRounds:
         asked = "SELECT gateway, message FROM private WHERE round = ? AND kind = ? ORDER BY received_us, gateway"
         return {str(name): bytes(raw) for name, raw in self._ledger.rows(asked, at.call.header.round, kind)}
 
-    def _sent(self, at: _Standing) -> list[tuple[Any, ...]]:
-        """Return which messages of a round there are; none is ever changed, and all of them go with the round."""
-        asked = "SELECT round, kind, gateway, sha256 FROM private WHERE round = ? ORDER BY kind, gateway"
-        return self._ledger.rows(asked, at.call.header.round)
-
     def _places(self, at: _Standing, kind: str) -> frozenset[int]:
         """Return who sent a message of a kind and is not revoked."""
         assert at.roster is not None
@@ -385,3 +369,12 @@ class MaskedRounds:
 
     def _revoked(self) -> set[str]:
         return {str(name) for (name,) in self._ledger.rows("SELECT name FROM gateways WHERE revoked_us IS NOT NULL")}
+
+    def _sum_of_all(self, *, now_us: int) -> Found | None:
+        """Return the sum of a round whose last state is over, else None. It may take seconds: nobody waits for it."""
+        with self._ledger.snapshot():
+            at = self._standing()
+            if at is None or at.state != "unmask" or not self._is_over(at, now_us=now_us):
+                return None
+            sent, gathered = self._ledger.row(_SENT, at.call.header.round), self._gathered(at)
+        return found_in(gathered, of=sent)

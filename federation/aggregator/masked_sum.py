@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,13 +63,13 @@ def summed(gathered: Gathered) -> tuple[NDArray[np.int32], list[str]]:
 class Found:
     """A sum and who gave wrong shares, or None and why; `of` says which messages it was made of."""
 
-    of: Sequence[tuple[Any, ...]]
+    of: object
     total: NDArray[np.int32] | None
     wrong: Sequence[str]
     why: str = ""
 
 
-def found_in(gathered: Gathered, *, of: Sequence[tuple[Any, ...]]) -> Found:
+def found_in(gathered: Gathered, *, of: object) -> Found:
     """Return the sum of what was gathered, or why there is none."""
     try:
         return Found(of, *summed(gathered))

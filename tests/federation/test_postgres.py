@@ -112,8 +112,8 @@ def test_tables_are_made_once_by_those_that_find_none_at_the_same_time(cluster: 
 def test_a_change_waits_for_another_one_s_and_reads_what_it_left(cluster: Cluster, tmp_path: Path):
     """Without the lock both would read the same last entry of the audit log, and one would end in an error."""
     store = cluster.new_store()
-    first, second = Ledger(store), in_child(RACER, str(tmp_path / "second"))
-    fleet = fleet_at(tmp_path / "second", store)
+    fleet = fleet_at(tmp_path, store)
+    first, second = Ledger(store), in_child(RACER, str(tmp_path))
     assert second.stdout.readline() == "ready\n"
     with first.change() as ledger:
         ledger.log("first", at_us=1)
