@@ -270,7 +270,11 @@ fi
 units="penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service
     penstock-finetune.timer penstock-finetune.path"
 [ "$role" = gateway ] || units=$unit
-for each in $units; do put "$source/systemd/$each" "$UNITS/$each"; done
+mkdir -p "$scratch/units"
+for each in $units; do
+    [ ! -e "$UNITS/$each" ] || cp -p "$UNITS/$each" "$scratch/units/"
+    put "$source/systemd/$each" "$UNITS/$each"
+done
 drop_in() { put "$source/systemd/penstock.service.d/$1.conf" "$UNITS/penstock.service.d/10-$1.conf"; }
 has_tensorrt=no
 take_drop_ins() { # those that this gateway needs
@@ -350,6 +354,8 @@ elif [ $starts = yes ] && [ $code = 0 ]; then
     elif [ -n "$before" ] && [ $was_active = yes ]; then
         point "$before"
         new=$HOME_DIR/$before
+        cp -p "$scratch"/units/* "$UNITS/"
+        systemctl daemon-reload
         systemctl restart $unit || true
         forget_others
         end $FAILED "the new version does not start (journalctl -u $user); the one before serves again"
