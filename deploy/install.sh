@@ -18,7 +18,8 @@ usage: sudo deploy/install.sh [options]
   --interface IFACE        what a new configuration watches (default: the interface of the default route)
   --python PROGRAM         Python 3.10 or later, for an aggregator 3.11 (default: python3)
   --extra cpu|gpu|none     which ONNX Runtime comes with it (default: cpu; none: it stands in the system's Python);
-                           for an aggregator also cpu,federate: with Flower's strategies
+                           for an aggregator also cpu,federate,postgres, or one of the two: Flower's strategies, and what
+                           a store in PostgreSQL wants
   --system-site-packages   let the environment see the system's Python packages, as JetPack 6's runtime
   --constraints FILE       take these versions, as those known to fit a JetPack (deploy/jetpack/)
   --wheelhouse DIR         take every package, penstock too, from this folder and none from the network
@@ -69,8 +70,8 @@ aggregator)
     [ -z "$interface" ] || end $USAGE "--interface: an aggregator watches none"
     [ "$offloads" = ask ] || end $USAGE "--offloads: an aggregator watches no interface"
     case $extra in
-    cpu | none | cpu,federate) ;;
-    *) end $USAGE "--extra $extra, wanted cpu, none or cpu,federate" ;;
+    cpu | none | cpu,federate | cpu,postgres | cpu,federate,postgres) ;;
+    *) end $USAGE "--extra $extra, wanted none or cpu, or cpu,federate,postgres or one of these two" ;;
     esac ;;
 *) end $USAGE "--role $role, wanted gateway or aggregator" ;;
 esac
@@ -270,7 +271,11 @@ fi
 units="penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service
     penstock-finetune.timer penstock-finetune.path"
 [ "$role" = gateway ] || units=$unit
-for each in $units; do put "$source/systemd/$each" "$UNITS/$each"; done
+mkdir -p "$scratch/units"
+for each in $units; do
+    [ ! -e "$UNITS/$each" ] || cp -p "$UNITS/$each" "$scratch/units/"
+    put "$source/systemd/$each" "$UNITS/$each"
+done
 drop_in() { put "$source/systemd/penstock.service.d/$1.conf" "$UNITS/penstock.service.d/10-$1.conf"; }
 has_tensorrt=no
 take_drop_ins() { # those that this gateway needs
@@ -350,6 +355,8 @@ elif [ $starts = yes ] && [ $code = 0 ]; then
     elif [ -n "$before" ] && [ $was_active = yes ]; then
         point "$before"
         new=$HOME_DIR/$before
+        cp -p "$scratch"/units/* "$UNITS/"
+        systemctl daemon-reload
         systemctl restart $unit || true
         forget_others
         end $FAILED "the new version does not start (journalctl -u $user); the one before serves again"

@@ -112,6 +112,27 @@ def test_modes_are_those_of_a_package_whatever_the_sources_have(root: Path):
     assert (modes, scripts) == ({0o644}, {0o755})
 
 
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [("penstock", "deploy/install.sh installed it here"), ("penstock-aggregator", "which no gateway is")],
+)
+def test_it_is_not_unpacked_where_the_installers_units_would_win_or_an_aggregator_is(
+    tmp_path: Path, unit: str, said: str
+):
+    planted = tmp_path / f"{unit}.service"
+    planted.touch()
+    text = (SCRIPTS / "preinst").read_text()
+    here = text.replace("/usr/local/lib/systemd/system/", f"{tmp_path}/")
+    assert here.count(str(tmp_path)) == 2
+
+    run = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=30, check=False)
+    planted.unlink()
+    free = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (run.returncode, said in run.stderr) == (1, True)
+    assert free.returncode == 0
+
+
 def test_what_purge_removes_is_all_that_the_units_and_scripts_make():
     """Folders that systemd makes for a unit, by their settings, and those of postinst."""
     own = [path for path in (ROOT / "systemd").glob("penstock*.service") if path.name != "penstock-aggregator.service"]

@@ -42,7 +42,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
         (["--role", "router"], "--role router, wanted gateway or aggregator"),
         (["--role", "aggregator", "--interface", "eth0"], "--interface: an aggregator watches none"),
         (["--role", "aggregator", "--offloads", "off"], "--offloads: an aggregator watches no interface"),
-        (["--role", "aggregator", "--extra", "gpu"], "--extra gpu, wanted cpu, none or cpu,federate"),
+        (["--role", "aggregator", "--extra", "gpu"], "--extra gpu, wanted none or cpu, or cpu,federate,postgres"),
         (["--frobnicate"], "unknown option --frobnicate"),
     ],
 )

@@ -113,7 +113,8 @@ def test_the_whole_life_and_nothing_of_a_gateway_comes_with_it(folder: Path, whe
     # Nothing of a gateway came with it: no unit, user, folder or command of the agent.
     new = set(re.findall(r"^NEW (.*)$", run.stdout, re.MULTILINE))
     assert {path for path in new if not re.search(r"/sysusers|/tmpfiles|/systemd$|/systemd/system$", path)} - {
-        "/before", "/said", "/opt/penstock", "/etc/penstock", "/etc/penstock/trust.d", "/etc/penstock/aggregator",
+        "/before", "/between", "/said", "/opt/penstock", "/etc/penstock", "/etc/penstock/trust.d",
+        "/etc/penstock/aggregator",
         "/etc/penstock/aggregator.toml", "/etc/penstock/aggregator/calls.pem", "/etc/penstock/aggregator/calls.pem.pub",
         "/etc/penstock/aggregator/bundles.pem", "/etc/penstock/aggregator/bundles.pem.pub",
         "/var/lib/penstock-aggregator", "/usr/local/bin/penstock-aggregator",

@@ -167,6 +167,6 @@ def test_the_aggregator_has_no_capability_and_a_user_of_its_own():
     assert unit["User"] == unit["Group"] == unit["StateDirectory"] == "penstock-aggregator"
     assert (unit["StateDirectoryMode"], unit["UMask"], unit["Type"]) == ("0700", "0077", "notify")
     assert "AF_PACKET" not in unit["RestrictAddressFamilies"]
-    assert unit["RestartPreventExitStatus"].split() == ["64", "65", "78"]
+    assert unit["RestartPreventExitStatus"].split() == ["64", "65", "66", "78"]
     users = (SYSTEMD / "sysusers.d" / "penstock-aggregator.conf").read_text()
     assert re.search(rf"^u {unit['User']} - ", users, re.MULTILINE)

@@ -7,6 +7,7 @@ a wheelhouse at /wheels.
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,10 @@ mount -t tmpfs none {root}/run
 mkdir -p {root}/src {root}/wheels
 mount --bind -o ro {source} {root}/src
 mount --bind -o ro {wheels} {root}/wheels
+for each in {homes}; do chmod a+x {root}$each; done
 """
+# An interpreter in somebody's home is none that a service's user could run.
+HOMES = " ".join(str(each) for each in Path(sys.base_prefix).resolve().parents if str(each) != "/")
 
 
 def in_a_throw_away_root(
@@ -43,7 +47,7 @@ def beside_throw_away_roots(
     begin = ["set -e", MEMORY.format(folder=folder)]
     for name in names:
         room, root = folder / f"{name}.room", folder / name
-        begin.append(OVERLAY.format(room=room, root=root, source=ROOT, wheels=wheels))
+        begin.append(OVERLAY.format(room=room, root=root, source=ROOT, wheels=wheels, homes=HOMES))
     options = [] if with_network else ["--net"]
     run = subprocess.run(
         ["unshare", "--mount", "--pid", *options, "--fork", "sh", "-c", "\n".join([*begin, script])],

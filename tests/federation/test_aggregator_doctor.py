@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from paho.mqtt.client import Client
@@ -19,6 +22,7 @@ from exporter.sign import make_key
 from federation.aggregator import flower
 from federation.aggregator.doctor import examine
 from federation.aggregator.ledger import Ledger
+from federation.aggregator.probe import Answer, _Trial
 from federation.aggregator.program import main
 from tests.broker import Broker, Subscriber, free_port
 from tests.delivery.certificates import Authority
@@ -200,6 +204,52 @@ def test_a_broker_that_is_not_there(settle: Settle):
     assert (state, "Connection refused" in said) == ("fail", True)
 
 
+def at(file: Path, port: int) -> Path:
+    """Point settings at a broker of this machine."""
+    file.write_text(file.read_text().replace("[broker]\nurl = ", f'[broker]\nurl = "mqtt://127.0.0.1:{port}"\n# '))
+    return file
+
+
+def test_a_broker_that_takes_the_connection_and_is_silent(settle: Settle):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        found = examine(at(settle(), silent.getsockname()[1]), is_offline=False, timeout_s=0.5)
+
+    assert [(each.check, each.state) for each in found][-1] == ("broker", "fail")
+    assert found[-1].seen.endswith("no answer in time")
+
+
+@pytest.mark.needs_broker
+def test_a_broker_that_does_not_let_us_in(settle: Settle, tmp_path: Path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    made = Broker(folder, "allow_anonymous false").start()
+
+    ((state, said),) = told(at(settle(), made.port), "broker", is_offline=False)
+    made.stop()
+
+    assert (state, "refused: " in said) == ("fail", True)
+
+
+class Deaf:
+    """A client whose requests nobody answers."""
+
+    def publish(self, _topic: str, _payload: bytes, *, qos: int) -> SimpleNamespace:
+        return SimpleNamespace(mid=qos)
+
+    def subscribe(self, _topics: list) -> tuple[int, int]:
+        return 0, 1
+
+
+def test_a_broker_that_hangs_up_instead_of_answering_says_no_to_all_that_is_left():
+    events: queue.SimpleQueue = queue.SimpleQueue()
+    events.put(("gone", -1, "x"))
+    answer = Answer("x")
+
+    _Trial(Deaf(), events, timeout_s=20.0).rights(answer, fleet="homes", nobody="doctor-1")
+
+    assert (len(answer.lacking), answer.beyond) == (8, [])
+
+
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
     folder = tmp_path / "pki"
@@ -297,8 +347,7 @@ def test_it_says_nothing_that_a_gateway_would_take_for_a_message(settle: Settle,
     folder = tmp_path / "open"
     folder.mkdir()
     made = Broker(folder).start()
-    file = settle()
-    file.write_text(file.read_text().replace("[broker]\nurl = ", f'[broker]\nurl = "mqtt://127.0.0.1:{made.port}"\n# '))
+    file = at(settle(), made.port)
 
     with Subscriber(made.port).listening() as reader:
         examine(file, is_offline=False, timeout_s=10.0)

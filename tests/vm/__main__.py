@@ -17,13 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from tests.deploy.steps import steps
 from tests.vm import container
 from tests.vm.machine import CannotRun, boot, call, debian, need
 from tests.vm.page import faults, page, rows_of, table
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).parent
-LIVES: Final = {"install": "deploy/install.sh", "deb": "The package"}
+LIVES: Final = {"install": "deploy/install.sh", "deb": "The package", "aggregator": "The aggregator"}
 SOMETHING_FAILED: Final = 1
 CANNOT_RUN: Final = 69
 
@@ -31,7 +32,7 @@ CANNOT_RUN: Final = 69
 def main() -> int:
     """Run the lives asked for and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__.splitlines()[0])
-    parser.add_argument("lives", nargs="*", metavar="LIFE", help=f"{', '.join(LIVES)} (default: both)")
+    parser.add_argument("lives", nargs="*", metavar="LIFE", help=f"{', '.join(LIVES)} (default: all)")
     parser.add_argument("--deb", type=Path, metavar="FILE", help="default: the newest build/penstock_*_amd64.deb")
     parser.add_argument("--work", type=Path, default=ROOT / ".cache/vm", metavar="DIR")
     parser.add_argument("--within", type=float, default=5400, metavar="S", help="how long a life may take (5400)")
@@ -94,12 +95,26 @@ def live(name: str, *, package: Path, work: Path, start: Callable[..., str]) -> 
         for folder in ("deploy", "systemd", "docs"):
             left_out = shutil.ignore_patterns("results", "*.png", "__pycache__")
             shutil.copytree(ROOT / folder, payload / "source" / folder, ignore=left_out)
+    if name == "aggregator":
+        first_steps(payload)
     started = time.monotonic()
     said = start(work, payload=payload)
     shutil.rmtree(payload, ignore_errors=True)
     (work / f"{name}.txt").write_text(said)
     print(f"{LIVES[name]}: {time.monotonic() - started:,.0f} s", file=sys.stderr)
     return said
+
+
+def first_steps(payload: Path) -> None:
+    """Give the guest the blocks of docs/aggregator.md that a server runs before a gateway joins, and two captures."""
+    (payload / "steps").mkdir()
+    for number, (place, text) in enumerate(steps()):
+        if place != "gateway":
+            (payload / "steps" / f"{number}.sh").write_text(text)
+    for name in ("teaching", "judging"):
+        shutil.copytree(ROOT / "lab" / "demo", payload / "desk" / name)
+    with open(payload / "desk" / "judging" / "capture.pcap", "ab") as file:
+        file.write(bytes(16))  # the header of an empty packet: another capture
 
 
 def next_package(package: Path, *, work: Path, into: Path) -> None:

@@ -1,17 +1,17 @@
 # What both lives have in common; sourced by life_install.sh and life_deb.sh, which run in the guest as root.
 # Each check prints one line: ROW, its name, ok or BAD, and what was seen, between tabs.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
-began=$(date +%s)
+began=$(date +%s) UNIT=penstock.service
 row() { printf 'ROW\t%s\t%s\t%s\n' "$1" "$2" "$3"; }
 same() { # NAME WANTED SEEN
     if [ "$2" = "$3" ]; then row "$1" ok "$3"; else row "$1" BAD "$3 (wanted $2)"; fi
 }
 note() { printf '%s s: %s\n' "$(($(date +%s) - began))" "$*"; }
-shows() { systemctl show -p "$1" --value penstock.service; }
+shows() { systemctl show -p "$1" --value $UNIT; }
 signal() { python3 -c "import os; os.kill($(shows MainPID), $1)"; } # there is no kill but the shell's own
 until_active() { # SECONDS: waits until it serves again
     left=$1
-    until systemctl is-active -q penstock.service; do
+    until systemctl is-active -q $UNIT; do
         left=$((left - 1))
         [ $left -gt 0 ] || return 1
         sleep 1
@@ -19,13 +19,13 @@ until_active() { # SECONDS: waits until it serves again
 }
 restarted() { # NAME RESTARTS PID: by systemd, once more, and under another number
     left=400
-    while [ "$(shows NRestarts)" = "$2" ] || ! systemctl is-active -q penstock.service; do
+    while [ "$(shows NRestarts)" = "$2" ] || ! systemctl is-active -q $UNIT; do
         left=$((left - 1))
         [ $left -gt 0 ] || break
         sleep 1
     done
     same "$1" "active, restarted $(($2 + 1)) x, another process" \
-        "$(systemctl is-active penstock), restarted $(shows NRestarts) x, $([ "$(shows MainPID)" = "$3" ] && echo the same || echo another) process"
+        "$(systemctl is-active $UNIT), restarted $(shows NRestarts) x, $([ "$(shows MainPID)" = "$3" ] && echo the same || echo another) process"
 }
 fact() { penstock status --json 2>/dev/null | python3 -c "import json, sys; print(json.load(sys.stdin)['facts']['$1'])"; }
 listing() { # every file but those that any machine writes while it runs
@@ -48,7 +48,7 @@ serving() {
 }
 
 judged() { # FOLDER of the units
-    said=$(systemd-analyze verify --man=no "$1"/penstock.service "$1"/penstock-tensorrt.service 2>&1) && code=0 || code=$?
+    said=$(systemd-analyze verify --man=no "$1"/penstock*.service 2>&1) && code=0 || code=$?
     same "systemd-analyze verify" "silent, 0" "${said:-silent}, $code"
     for unit in "$1"/penstock*.service; do
         said=$(systemd-analyze security --no-pager --offline=true --threshold=20 "$unit" 2>&1) && code=0 || code=$?

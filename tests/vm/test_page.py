@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy.steps import steps
 from tests.vm.page import Row, doctor_of, faults, page, rows_of, table
 
 HERE = Path(__file__).parent
@@ -69,3 +70,11 @@ def test_each_life_goes_through_every_part_and_says_its_end(life: str):
     text = (HERE / life).read_text()
 
     assert [part for part in parts if f"\n{part}" not in text] == []
+
+
+def test_the_aggregators_life_runs_every_step_that_is_not_a_gateways():
+    text = (HERE / "life_aggregator.sh").read_text()
+    parts = ("for number in 0 1 2 3 4;", "/mnt/steps/6.sh", "judged ", "restarted ", "note upgrade", "note end")
+
+    assert [place for place, _ in steps()] == ["authority", *["server"] * 4, "gateway", "server"]
+    assert [part for part in parts if part not in text] == []
