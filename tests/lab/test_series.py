@@ -56,14 +56,14 @@ def test_with_everything_recorded_there_is_nothing_to_do(monkeypatch, capsys, tm
     assert "1 recordings, 0 of them new" in capsys.readouterr().out
 
 
-def test_the_committed_list_is_recorded_within_an_hour_two_at_a_time():
+def test_the_committed_list_is_recorded_in_little_more_than_an_hour_two_at_a_time():
     overhead_s = 30.0  # building, settling, writing and checking
     lasting_s = []
     for seed, options in series.read_series(series.DEFAULT_LIST).items():
         arguments = cli._parser().parse_args(["plan", "--seed", str(seed), *options])
         lasting_s.append(cli._draw(arguments).duration_s + overhead_s)
 
-    assert sum(lasting_s) / 2 + max(lasting_s) / 2 <= 3600  # the last one may run alone
+    assert sum(lasting_s) / 2 + max(lasting_s) / 2 <= 3900  # the last one may run alone
 
 
 def test_each_seed_of_the_list_stands_on_the_side_its_plan_is_meant_for():
