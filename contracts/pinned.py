@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "fe49ba217587c3f7b430eadc8cb149565c6be4a6c8c5206d812c1a12728bd529"
+DEFAULT_MANIFEST_SHA256: Final[str] = "ccac53daf8546b3f487183740a3b739ea88b1ddc88477379b3787e3dd2f49b97"
