@@ -42,7 +42,7 @@ BEGUN_US: Final = 1_800_000_000_000_000
 HOUR_US: Final = 3_600_000_000
 _KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _PLAIN: Final = b"PSX0"
-_DOWN: Final = {"shares": "roster", "masked": "relay", "unmask": "survivors"}
+_DOWN: Final = {"shares": "roster", "masked": "relay", "consent": "survivors", "unmask": "consents"}
 
 
 @dataclass
