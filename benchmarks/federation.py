@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import harness
-from benchmarks.federation_bytes import Weighed, plain_of, rounds_of
+from benchmarks.federation_bytes import Weighed, next_release, plain_of, rounds_of
 from benchmarks.finetune_cost import WINDOWS, measured
 from benchmarks.harness import Spread
 from benchmarks.verdict import Verdict, number
@@ -55,6 +55,7 @@ def measure(*, gateways: int, rounds: int, runs: int) -> dict[str, Any]:
     """Return octets by kind of each way to learn, and what fine-tuning cost."""
     bundle = default_bundle()
     numbers = bundle.manifest.parameters
+    archive, change = next_release(bundle)
     ways = {mode: rounds_of(bundle, mode=mode, gateways=gateways, rounds=rounds) for mode in MODES}
     ways["FedAvg, float32, head"] = plain_of(bundle, gateways=gateways, rounds=rounds)
     ways["FedAvg, float32, whole network"] = plain_of(bundle, gateways=gateways, rounds=rounds, numbers=numbers)
@@ -65,6 +66,7 @@ def measure(*, gateways: int, rounds: int, runs: int) -> dict[str, Any]:
         "rounds": rounds,
         "release": bundle.manifest.release,
         "numbers": {"network": numbers},
+        "bundle": {"archive_bytes": len(archive), "change_bytes": len(change)},
         "machine": harness.fingerprint(["numpy", "onnxruntime", "cryptography"]),
         "ways": {name: _told(each, gateways=gateways, rounds=rounds) for name, each in ways.items()},
         "finetune": tuned,
@@ -82,6 +84,7 @@ def _told(weighed: Weighed, *, gateways: int, rounds: int) -> dict[str, Any]:
         "total_bytes": weighed.total,
         "up_bytes": dict(weighed.up),
         "down_bytes": dict(weighed.down),
+        "mqtt_bytes": dict(weighed.around),
         "messages": dict(weighed.messages),
         "of_a_gateway_in_a_round": {**each, "up_in_all": sum(each["up"].values())},
     }
@@ -94,7 +97,11 @@ def _verdicts(
     for mode in MODES:
         up = ways[mode].up.total() / gateways / rounds
         found.append(Verdict.at_most(f"{mode}: messages up of a gateway in a round", up, MAX_UPDATE_BYTES, "bytes"))
-        found.append(Verdict.at_most(f"{mode}: all rounds, both ways", ways[mode].total / 1e6, WANTED_MB, "MB"))
+        found.append(
+            Verdict.at_most(
+                f"{mode}: all rounds, both ways, with MQTT's octets", ways[mode].total / 1e6, WANTED_MB, "MB"
+            )
+        )
     for mode, runs in tuned.items():
         peak, wall = max(run["peak_bytes"] for run in runs) / 1e6, max(run["wall_s"] for run in runs)
         found.append(Verdict.at_most(f"{mode}: fine-tuning on {WINDOWS} windows, peak", peak, WANTED_PEAK_MB, "MB"))
@@ -104,7 +111,7 @@ def _verdicts(
 
 def lines(result: Mapping[str, Any]) -> list[str]:
     """Return the tables a terminal shows."""
-    told = [f"{result['gateways']} gateways, {result['rounds']} rounds, without MQTT's and TLS's own octets"]
+    told = [f"{result['gateways']} gateways, {result['rounds']} rounds, with MQTT's own octets, without TLS's"]
     for name, way in result["ways"].items():
         told.append(f"  {name:32} {way['total_bytes'] / 1e6:8.2f} MB in {sum(way['messages'].values()):,} messages")
     told += [f"  {name:32} {megabytes:8.2f} MB, as published" for name, megabytes in PAPERS.items()]
@@ -143,17 +150,23 @@ def page(result: Mapping[str, Any]) -> str:
         "",
         f"## {result['gateways']} gateways, {result['rounds']} rounds",
         "",
-        "Signed messages as they travel, both ways, key exchange, anchors, orders and one bundle a gateway included;",
-        "MQTT's and TLS's own octets not: a few dozen a message, so their number stands beside.",
+        "Signed messages as they travel between gateway and broker, both ways, key exchange, anchors, orders and one",
+        "bundle a gateway included, and what MQTT 5 puts around each: fixed header, topic, packet id, properties and",
+        "PUBACK.",
+        "Assumed: every message travels once; the session is there for alerts, so connecting, subscribing and",
+        "keep-alives (4 octets in 30 s of silence) are not federation's. TLS's octets are not counted.",
+        f"The bundle travels as a change to the first one: {result['bundle']['change_bytes']:,} bytes in place of",
+        f"{result['bundle']['archive_bytes']:,}; a gateway that does not have that one asks for the whole.",
         "",
-        "| | up, MB | down, MB | in all, MB | messages |",
-        "| --- | --: | --: | --: | --: |",
+        "| | up, MB | down, MB | MQTT, MB | in all, MB | messages |",
+        "| --- | --: | --: | --: | --: | --: |",
     ]
     for name, way in result["ways"].items():
         up, down = (sum(way[key].values()) / 1e6 for key in ("up_bytes", "down_bytes"))
         total, messages = way["total_bytes"] / 1e6, sum(way["messages"].values())
-        told.append(f"| {name} | {up:.2f} | {down:.2f} | {total:.2f} | {messages:,} |")
-    told += [f"| {name}, as published | | | {megabytes} | |" for name, megabytes in PAPERS.items()]
+        around = sum(way["mqtt_bytes"].values()) / 1e6
+        told.append(f"| {name} | {up:.2f} | {down:.2f} | {around:.2f} | {total:.2f} | {messages:,} |")
+    told += [f"| {name}, as published | | | | {megabytes} | |" for name, megabytes in PAPERS.items()]
     told += [
         "",
         f"FedAvg sends float32 numbers in the same signed form: {result['numbers']['network']:,} of the whole network.",

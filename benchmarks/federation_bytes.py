@@ -2,8 +2,9 @@
 
 A fleet of so many gateways holds so many rounds through the aggregator's own state machine, in a file in memory's place
 on disk, with deltas drawn at random: what a message weighs does not depend on what was learnt. Counted are the signed
-messages themselves, each time one gateway sends or gets one; MQTT's and TLS's own octets are not. Beside them FedAvg in
-float32, of the head and of the whole network, in the same signed form: header, numbers, signature.
+messages themselves, each time one gateway sends or gets one, and what MQTT 5 puts around each (`mqtt_bytes`), between
+gateway and broker; TLS's octets are not. Beside them FedAvg in float32, of the head and of the whole network, in the
+same signed form: header, numbers, signature.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.mqtt_bytes import around
 from contracts.anchors import Anchors, pack_anchors
-from contracts.bundle import Bundle
-from contracts.head import head_of, read_head
+from contracts.bundle import MODEL, MODEL_FLOAT, Bundle, load_bundle
+from contracts.bundle_change import pack_change
+from contracts.head import head_of, read_head, with_head
 from contracts.masks import read_header
 from contracts.rollout import OrderHeader, pack_archive, pack_order
 from contracts.signed import pack
 from contracts.update import Call, CallHeader, UpdateHeader, pack_call, pack_update, read_call
 from detection.sustained import quiet_below
+from exporter.bundle_folder import write_bundle
 from federation.aggregator.anchors import OF_BENIGN, PER_ATTACK
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
@@ -42,26 +46,39 @@ BEGUN_US: Final = 1_800_000_000_000_000
 HOUR_US: Final = 3_600_000_000
 _KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 _PLAIN: Final = b"PSX0"
-_DOWN: Final = {"shares": "roster", "masked": "relay", "unmask": "survivors"}
+_DOWN: Final = {"shares": "roster", "masked": "relay", "consent": "survivors", "unmask": "consents"}
 
 
 @dataclass
 class Weighed:
-    """Octets and messages by kind, each way."""
+    """Octets and messages by kind, each way, and `around` them what MQTT adds."""
 
     up: Counter[str] = field(default_factory=Counter)
     down: Counter[str] = field(default_factory=Counter)
+    around: Counter[str] = field(default_factory=Counter)
     messages: Counter[str] = field(default_factory=Counter)
 
-    def add(self, way: str, kind: str, octets: int, *, times: int = 1) -> None:
-        """Count a message that so many gateways send or get."""
+    def add(self, way: str, kind: str, octets: int, *, number: int = 0, times: int = 1) -> None:
+        """Count a message of a round that so many gateways send or get."""
         (self.up if way == "up" else self.down)[kind] += octets * times
+        self.around[way] += times * around(topic_of(way, kind, number=number), octets, way=way)
         self.messages[kind] += times
 
     @property
     def total(self) -> int:
         """Return all octets."""
-        return self.up.total() + self.down.total()
+        return self.up.total() + self.down.total() + self.around.total()
+
+
+def topic_of(way: str, kind: str, *, number: int) -> str:
+    """Return the topic that a message of a kind travels under, of a gateway as those here are named."""
+    fleet, own = f"penstock/v1/fleet/{FLEET}", "penstock/v1/gateway-00"
+    if way == "up":
+        return f"{own}/update/{number}" if kind in ("update", "masked", "weights") else f"{own}/federation/up/{number}"
+    of_all = {"call with the head": "round", "weights": "round", "anchors": "anchors", "bundle": "bundle/" + "0" * 64}
+    if kind in of_all:
+        return f"{fleet}/{of_all[kind]}"
+    return f"{own}/manifest" if kind == "order" else f"{own}/federation/down/{number}"
 
 
 class _Fleet:
@@ -86,7 +103,8 @@ class _Fleet:
         self._now_us += HOUR_US
         message = self.rounds.open(now_us=self._now_us)
         call = read_call(message, [_KEY.public_key()])
-        self.weighed.add("down", "call with the head", len(message), times=len(self.keys))
+        number = call.header.round
+        self.weighed.add("down", "call with the head", len(message), number=number, times=len(self.keys))
         if call.header.mode == "private":
             self._private(call)
             return
@@ -96,7 +114,7 @@ class _Fleet:
                 made_us=self._now_us,
             )  # fmt: skip
             update = pack_update(header, protect(self._delta(call), call).steps, key)
-            self.weighed.add("up", "update", len(update))
+            self.weighed.add("up", "update", len(update), number=number)
             self.rounds.submit(update, sender=name, now_us=self._now_us)
         self.rounds.close(now_us=self._now_us, hold_out=self._hold_out)
 
@@ -112,14 +130,14 @@ class _Fleet:
         answers = {name: member.keys() for name, member in members.items()}
         while True:
             for name, message in answers.items():
-                self.weighed.add("up", read_header(message)[0], len(message))
+                self.weighed.add("up", read_header(message)[0], len(message), number=call.header.round)
                 masked.submit(message, sender=name, now_us=self._now_us)
             state = masked.advance(now_us=self._now_us)
             if state is None or state not in _DOWN:
                 break
             told = dict(masked.outgoing())
             for message in told.values():
-                self.weighed.add("down", _DOWN[state], len(message))
+                self.weighed.add("down", _DOWN[state], len(message), number=call.header.round)
             answers = {name: members[name].answer(message) for name, message in told.items()}
         closed = masked.close(now_us=self._now_us, hold_out=self._hold_out)
         if closed is None or closed.updates != len(self.keys):
@@ -150,14 +168,14 @@ def plain_of(bundle: Bundle, *, gateways: int, rounds: int, numbers: int | None 
         down = pack_call(call, head_of(head.flat), _KEY)
         if numbers is not None:
             down = pack(_PLAIN, call, values.tobytes(), key=_KEY, most_bytes=1 << 30)
-        weighed.add("down", "weights", len(down), times=gateways)
+        weighed.add("down", "weights", len(down), number=number, times=gateways)
         for gateway in range(gateways):
             header = UpdateHeader(
                 fleet=FLEET, round=number, gateway=f"gateway-{gateway:02d}", call_sha256="0" * 64, examples=1800,
                 made_us=BEGUN_US,
             )  # fmt: skip
             up = pack(_PLAIN, header, values.tobytes(), key=_KEY, most_bytes=1 << 30)
-            weighed.add("up", "weights", len(up))
+            weighed.add("up", "weights", len(up), number=number)
     for kind, octets in _once(bundle):
         if kind != "anchors":
             weighed.add("down", kind, octets, times=gateways)
@@ -165,18 +183,33 @@ def plain_of(bundle: Bundle, *, gateways: int, rounds: int, numbers: int | None 
 
 
 def _once(bundle: Bundle) -> Iterator[tuple[str, int]]:
-    """Give what a gateway gets once: anchors, as many as there may be of eleven classes, an order, and the bundle."""
+    """Give what a gateway gets once: anchors, as many as there may be of eleven classes, an order, and a new bundle."""
     manifest, head = bundle.manifest, read_head(bundle.model)
     count = OF_BENIGN + (len(head.bias) - 1) * PER_ATTACK
     anchors = Anchors(np.zeros((count, head.embedding), np.float32), np.arange(count) % len(head.bias))
     yield "anchors", len(pack_anchors(anchors, fleet=FLEET, bundle_sha256=bundle.manifest_sha256, key=_KEY))
-    archive = pack_archive(bundle)
+    archive, change = next_release(bundle)
     order = OrderHeader(
         fleet=FLEET, gateway="gateway-00", number=1, release=manifest.release, bundle_sha256=bundle.manifest_sha256,
         archive_sha256="0" * 64, archive_bytes=len(archive), is_rollback=False, issued_us=BEGUN_US,
     )  # fmt: skip
     yield "order", len(pack_order(order, _KEY))
-    yield "bundle", len(archive)
+    yield "bundle", len(change)
+
+
+def next_release(bundle: Bundle) -> tuple[bytes, bytes]:
+    """Return what a bundle with another head, signed, travels as: the whole archive, and as a change to this bundle."""
+    flat = read_head(bundle.model).flat
+    moved = np.random.default_rng(1).normal(0.0, 0.03, flat.size)
+    head = head_of((flat + moved).astype(np.float32))
+    contents = {MODEL: with_head(bundle.model, head)}
+    if MODEL_FLOAT in bundle.manifest.files:
+        contents[MODEL_FLOAT] = with_head((bundle.path / MODEL_FLOAT).read_bytes(), head)
+    manifest = bundle.manifest.model_copy(update={"release": bundle.manifest.release + 1, "benign_scores": None})
+    with tempfile.TemporaryDirectory() as folder:
+        write_bundle(Path(folder) / "next", contents, manifest, key=_KEY)
+        archive = pack_archive(load_bundle(Path(folder) / "next"))
+    return archive, pack_change(archive, base=pack_archive(bundle), base_sha256=bundle.manifest_sha256)
 
 
 def _call_header(bundle: Bundle, number: int, *, parameters: int) -> CallHeader:

@@ -36,7 +36,10 @@ class CardRefused(PenstockError):
 
 
 class AgentCard(BaseModel):
-    """The card. `bundle` is the folder of the one that serves, None: the one inside the package."""
+    """The card. `bundle` is the folder of the one that serves, None: the one inside the package.
+
+    With `private_only` rounds of another mode than `private` are not answered.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -47,6 +50,7 @@ class AgentCard(BaseModel):
     bundle_sha256: Sha256
     trust: _Path
     aggregators: _Path
+    private_only: bool = False
 
 
 def write_card(state_dir: Path, card: AgentCard) -> None:

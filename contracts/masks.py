@@ -1,12 +1,10 @@
-"""What crosses the network in a round of mode `private`, besides the call: four messages up, three down, all signed.
+"""What crosses the network in a round of mode `private` until masked steps came; `contracts.unmasking` has the rest.
 
     up    keys       mask key (32), share key (32): X25519, of this round alone
-    down  roster     who takes part, in order of names, with those keys and the signature over them
+    down  roster     who takes part, in order of names: identity key (32), those keys, the signature over them
     up    shares     commitment to the self-mask (32), one sealed share (50) per other member
     down  relay      to one member: who sent shares, and those sealed for it
     up    masked     k numbers of `width` bits: the steps under all masks
-    down  survivors  whose masked steps came
-    up    unmask     per member one share (17): of the self-mask of a survivor, of the mask key of another
 
 Each is a `contracts.signed` message, bound to one call, and from the shares on to one roster. Sets of members are bits
 in the order of the roster, the first member the highest bit. Checked here: form, schema, lengths, signature. Trap: what
@@ -31,13 +29,19 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 KEYS_MAGIC: Final = b"PSK1"
-ROSTER_MAGIC: Final = b"PSR1"
+ROSTER_MAGIC: Final = b"PSR2"
 SHARES_MAGIC: Final = b"PSH1"
 RELAY_MAGIC: Final = b"PSL1"
 MASKED_MAGIC: Final = b"PSM1"
-SURVIVORS_MAGIC: Final = b"PSF1"
+CONSENT_MAGIC: Final = b"PSN1"
 UNMASK_MAGIC: Final = b"PSV1"
-UP: Final = {KEYS_MAGIC: "keys", SHARES_MAGIC: "shares", MASKED_MAGIC: "masked", UNMASK_MAGIC: "unmask"}
+UP: Final = {
+    KEYS_MAGIC: "keys",
+    SHARES_MAGIC: "shares",
+    MASKED_MAGIC: "masked",
+    CONSENT_MAGIC: "consent",
+    UNMASK_MAGIC: "unmask",
+}
 
 LEAST_COHORT: Final = 3  # of two, each would know the other's
 MAX_COHORT: Final = 64  # the sum stays within 16 bits, and no message is longer than MAX_MASK_BYTES
@@ -49,16 +53,15 @@ COMMITMENT_BYTES: Final = 32
 
 
 def threshold(members: int) -> int:
-    """Return how many members must stay to the end: three quarters.
+    """Return how many members must stay to the end: more than two thirds.
 
-    Any two sets of so many share a member, which answers once: nobody gathers the shares of both secrets of a gateway.
-    More than half would do for that; but a lying aggregator may tell a member of few senders, and others that just
-    those went silent. With so many, another one is left beside each; from five on, two.
+    Any two sets of so many share more than a third of the members. So where fewer than a third are in league with the
+    aggregator, no two lists of survivors find so many signatures each (decision 0041).
 
     >>> [threshold(members) for members in (3, 4, 5, 6, 10)]
-    [3, 3, 4, 5, 8]
+    [3, 3, 4, 5, 7]
     """
-    return -(-3 * members // 4)
+    return 2 * members // 3 + 1
 
 
 def width(members: int) -> int:
@@ -100,20 +103,12 @@ class MemberHeader(Header):
     roster_sha256: Sha256
 
 
-class SurvivorsHeader(Header):
-    """The header of the list of survivors."""
-
-    format: Literal[1] = 1
-    fleet: Name
-    round: RoundNumber
-    roster_sha256: Sha256
-
-
 @dataclass(frozen=True)
 class Member:
-    """Who takes part: its keys of this round, and its signature over the message that they came in."""
+    """Who takes part: its identity's public key, its keys of this round, its signature over the message of those."""
 
     name: str
+    identity: bytes
     mask_key: bytes
     share_key: bytes
     signature: bytes
@@ -174,16 +169,6 @@ class Masked:
     parts: Parts
 
 
-@dataclass(frozen=True)
-class Unmask:
-    """A member's answer to the survivors: a share by place, of the one kind or the other."""
-
-    header: MemberHeader
-    survivors: frozenset[int]
-    shares: dict[int, bytes]
-    parts: Parts
-
-
 def read_header(message: bytes) -> tuple[str, KeysHeader | MemberHeader, Parts]:
     """Return of a message up what needs no roster to be read: its kind, header and parts. Raises MessageRefused."""
     magic = message[:4]
@@ -207,7 +192,7 @@ def read_keys(message: bytes) -> Keys:
     """Return keys whose form is right; the signature is not asked about. Raises MessageRefused."""
     parts = opened(KEYS_MAGIC, message, most_bytes=MAX_MASK_BYTES)
     header = header_of(KeysHeader, parts.header)
-    _sized(parts.payload, 2 * KEY_BYTES)
+    sized(parts.payload, 2 * KEY_BYTES)
     return Keys(header, parts.payload[:KEY_BYTES], parts.payload[KEY_BYTES:], parts)
 
 
@@ -225,10 +210,10 @@ def pack_shares(header: MemberHeader, commitment: bytes, sealed: Sequence[bytes]
 
 def read_shares(message: bytes, *, members: int) -> Shares:
     """Return sealed shares of a cohort of so many. Raises MessageRefused."""
-    parts, header = _member_message(SHARES_MAGIC, message)
-    _sized(parts.payload, COMMITMENT_BYTES + (members - 1) * SEALED_BYTES)
+    parts, header = member_message(SHARES_MAGIC, message)
+    sized(parts.payload, COMMITMENT_BYTES + (members - 1) * SEALED_BYTES)
     commitment, rest = parts.payload[:COMMITMENT_BYTES], parts.payload[COMMITMENT_BYTES:]
-    return Shares(header, commitment, _cut(rest, SEALED_BYTES), parts)
+    return Shares(header, commitment, cut(rest, SEALED_BYTES), parts)
 
 
 def pack_masked(
@@ -242,38 +227,14 @@ def pack_masked(
 
 def read_masked(message: bytes, *, members: int, count: int) -> Masked:
     """Return so many masked steps of a cohort of so many. Raises MessageRefused."""
-    parts, header = _member_message(MASKED_MAGIC, message, most_bytes=MAX_UPDATE_BYTES)
-    start, each = _octets(members), width(members)
-    _sized(parts.payload, start + _octets(count * each))
+    parts, header = member_message(MASKED_MAGIC, message, most_bytes=MAX_UPDATE_BYTES)
+    start, each = octets(members), width(members)
+    sized(parts.payload, start + octets(count * each))
     flags = np.unpackbits(np.frombuffer(parts.payload, np.uint8, offset=start))
     if flags[count * each :].any():
         raise MessageRefused("payload", f"a bit beyond the {count} numbers")
     values = flags[: count * each].reshape(count, each) @ (1 << np.arange(each, dtype=np.uint16)[::-1])
     return Masked(header, places_of(parts.payload[:start], members=members), values.astype(np.uint16), parts)
-
-
-def pack_unmask(
-    header: MemberHeader, shares: dict[int, bytes], *, survivors: Iterable[int], members: int, key: Ed25519PrivateKey
-) -> bytes:
-    """Return the octets of an answer to the survivors."""
-    told = bits(survivors, members=members) + bits(shares, members=members)
-    return pack(
-        UNMASK_MAGIC, header, told + b"".join(shares[place] for place in sorted(shares)), key=key,
-        most_bytes=MAX_MASK_BYTES,
-    )  # fmt: skip
-
-
-def read_unmask(message: bytes, *, members: int) -> Unmask:
-    """Return an answer to the survivors in a cohort of so many. Raises MessageRefused."""
-    parts, header = _member_message(UNMASK_MAGIC, message)
-    wide = _octets(members)
-    if len(parts.payload) < 2 * wide:
-        raise MessageRefused("payload", f"{len(parts.payload)} bytes, wanted {2 * wide} or more")
-    survivors = places_of(parts.payload[:wide], members=members)
-    given = sorted(places_of(parts.payload[wide : 2 * wide], members=members))
-    rest = parts.payload[2 * wide :]
-    _sized(rest, len(given) * SHARE_BYTES)
-    return Unmask(header, survivors, dict(zip(given, _cut(rest, SHARE_BYTES), strict=True)), parts)
 
 
 # -- down -------------------------------------------------------------------------------------------------------------
@@ -284,27 +245,29 @@ def pack_roster(header: RosterHeader, members: Sequence[Member], key: Ed25519Pri
     payload = bytearray()
     for member in sorted(members, key=lambda each: each.name):
         name = member.name.encode("ascii")
-        payload += len(name).to_bytes(1, "big") + name + member.mask_key + member.share_key + member.signature
+        payload += len(name).to_bytes(1, "big") + name + member.identity
+        payload += member.mask_key + member.share_key + member.signature
     return pack(ROSTER_MAGIC, header, bytes(payload), key=key, most_bytes=MAX_MASK_BYTES)
 
 
 def read_roster(message: bytes, keys: Iterable[Ed25519PublicKey]) -> Roster:
     """Return a roster that one of the keys signed. Raises MessageRefused."""
-    parts = _from_aggregator(ROSTER_MAGIC, message, keys)
+    parts = from_aggregator(ROSTER_MAGIC, message, keys)
     header = header_of(RosterHeader, parts.header)
     members, at, payload = [], 0, parts.payload
-    fixed = 2 * KEY_BYTES + SIGNATURE_BYTES
+    fixed = 3 * KEY_BYTES + SIGNATURE_BYTES
     while at < len(payload):
         end = at + 1 + payload[at]
         raw, name = payload[end : end + fixed], payload[at + 1 : end]
         if len(raw) != fixed:
             raise MessageRefused("payload", "a roster that ends within a member")
-        members.append(Member(_name(name), raw[:KEY_BYTES], raw[KEY_BYTES : 2 * KEY_BYTES], raw[2 * KEY_BYTES :]))
+        identity, mask_key, share_key = cut(raw[: 3 * KEY_BYTES], KEY_BYTES)
+        members.append(Member(_name(name), identity, mask_key, share_key, raw[3 * KEY_BYTES :]))
         at = end + fixed
     names = [member.name for member in members]
     if len(names) != header.members or names != sorted(set(names)):
         raise MessageRefused("payload", f"a roster of {len(names)} names, wanted {header.members} in order, each once")
-    if len({member.mask_key for member in members} | {member.share_key for member in members}) != 2 * len(members):
+    if len({key for each in members for key in (each.identity, each.mask_key, each.share_key)}) != 3 * len(members):
         raise MessageRefused("payload", "a roster in which a key comes twice")
     return Roster(header, tuple(members), hashlib.sha256(message).hexdigest())
 
@@ -320,29 +283,16 @@ def pack_relay(
 
 def read_relay(message: bytes, keys: Iterable[Ed25519PublicKey], *, own: int, members: int) -> Relay:
     """Return a relay that one of the keys signed, to the member at place `own`. Raises MessageRefused."""
-    parts = _from_aggregator(RELAY_MAGIC, message, keys)
+    parts = from_aggregator(RELAY_MAGIC, message, keys)
     header = header_of(MemberHeader, parts.header)
-    wide = _octets(members)
+    wide = octets(members)
     senders = places_of(parts.payload[:wide], members=members)
     others = sorted(senders - {own})
     rest = parts.payload[wide:]
     if own not in senders:
         raise MessageRefused("payload", "a relay to who sent no shares")
-    _sized(rest, len(others) * SEALED_BYTES)
-    return Relay(header, dict(zip(others, _cut(rest, SEALED_BYTES), strict=True)), senders)
-
-
-def pack_survivors(header: SurvivorsHeader, survivors: Iterable[int], *, members: int, key: Ed25519PrivateKey) -> bytes:
-    """Return the octets of the list of survivors."""
-    return pack(SURVIVORS_MAGIC, header, bits(survivors, members=members), key=key, most_bytes=MAX_MASK_BYTES)
-
-
-def read_survivors(
-    message: bytes, keys: Iterable[Ed25519PublicKey], *, members: int
-) -> tuple[SurvivorsHeader, frozenset[int]]:
-    """Return a list of survivors that one of the keys signed. Raises MessageRefused."""
-    parts = _from_aggregator(SURVIVORS_MAGIC, message, keys)
-    return header_of(SurvivorsHeader, parts.header), places_of(parts.payload, members=members)
+    sized(rest, len(others) * SEALED_BYTES)
+    return Relay(header, dict(zip(others, cut(rest, SEALED_BYTES), strict=True)), senders)
 
 
 # -- sets of members --------------------------------------------------------------------------------------------------
@@ -361,35 +311,40 @@ def bits(places: Iterable[int], *, members: int) -> bytes:
 
 def places_of(raw: bytes, *, members: int) -> frozenset[int]:
     """Return the set that bits say. Raises MessageRefused where they are not as many as members."""
-    _sized(raw, _octets(members))
+    sized(raw, octets(members))
     flags = np.unpackbits(np.frombuffer(raw, np.uint8))
     if flags[members:].any():
         raise MessageRefused("payload", f"a bit beyond the {members} members")
     return frozenset(np.flatnonzero(flags).tolist())
 
 
-def _member_message(magic: bytes, message: bytes, *, most_bytes: int = MAX_MASK_BYTES) -> tuple[Parts, MemberHeader]:
+def member_message(magic: bytes, message: bytes, *, most_bytes: int = MAX_MASK_BYTES) -> tuple[Parts, MemberHeader]:
+    """Return parts and header of a message after the roster. Raises MessageRefused."""
     parts = opened(magic, message, most_bytes=most_bytes)
     return parts, header_of(MemberHeader, parts.header)
 
 
-def _from_aggregator(magic: bytes, message: bytes, keys: Iterable[Ed25519PublicKey]) -> Parts:
+def from_aggregator(magic: bytes, message: bytes, keys: Iterable[Ed25519PublicKey]) -> Parts:
+    """Return the parts of a message that one of the keys signed. Raises MessageRefused."""
     parts = opened(magic, message, most_bytes=MAX_MASK_BYTES)
     if not any(verify(parts, key) for key in keys):
         raise MessageRefused("signature", "by no aggregator that is trusted here")
     return parts
 
 
-def _sized(raw: bytes, wanted: int) -> None:
+def sized(raw: bytes, wanted: int) -> None:
+    """Raise MessageRefused unless there are so many octets."""
     if len(raw) != wanted:
         raise MessageRefused("payload", f"{len(raw)} bytes, wanted {wanted}")
 
 
-def _octets(count: int) -> int:
+def octets(count: int) -> int:
+    """Return how many octets hold so many bits."""
     return (count + 7) // 8
 
 
-def _cut(raw: bytes, size: int) -> tuple[bytes, ...]:
+def cut(raw: bytes, size: int) -> tuple[bytes, ...]:
+    """Return octets in pieces of a size."""
     return tuple(raw[at : at + size] for at in range(0, len(raw), size))
 
 

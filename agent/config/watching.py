@@ -225,6 +225,11 @@ class FederationSection(Section):
         description="Folder of the public keys (*.pub) of aggregators whose orders are followed.",
         json_schema_extra=RESTART,
     )
+    private_only: bool = Field(
+        False,
+        description="Never let an unmasked update leave: rounds of another mode than private are not answered.",
+        json_schema_extra=RESTART,
+    )
     max_samples_bytes: int = Field(
         32 << 20,
         ge=1 << 20,

@@ -5,7 +5,8 @@
 
 What comes is bounded in size and number and written whole; the same octets again change nothing. What goes out is first
 moved to `federation/sending/`, so that the trainer may write the next file of that name meanwhile, and deleted there
-once the outbox has it on disk: at worst it is sent twice, which an aggregator counts once.
+once the outbox has it on disk: at worst it is sent twice, which an aggregator counts once. Where only private rounds
+are answered, what begins as an unmasked update does is deleted instead.
 
 Runs in a thread of its own (`Learning`): a slow disk holds nobody. Trap: names come from topics, which a broker
 chooses; a file's name is made of digits and hex alone.
@@ -28,7 +29,7 @@ from agent.delivery.letters import Posted
 from contracts.agent_card import FOLDER
 from contracts.anchors import MAX_ANCHORS_BYTES
 from contracts.errors import OutputError
-from contracts.update import MAX_CALL_BYTES
+from contracts.update import MAX_CALL_BYTES, UPDATE_MAGIC
 from contracts.whole_file import read_bounded, write_whole
 
 MAX_DOWN_BYTES: Final = 64 * 1024
@@ -51,7 +52,7 @@ class Post(Protocol):
 class Carrier:
     """Carry. `counts` are by direction and what came of it; only `turn` and `lay` touch the disk."""
 
-    def __init__(self, state_dir: Path, *, gateway: str, fleet: str, post: Post) -> None:
+    def __init__(self, state_dir: Path, *, gateway: str, fleet: str, post: Post, is_private_only: bool = False) -> None:
         folder = state_dir / FOLDER
         self.inbox, self.outbox, self.sending = folder / "in", folder / "out", folder / "sending"
         self.counts: Counter[str] = Counter()
@@ -59,6 +60,7 @@ class Carrier:
         self._own = f"penstock/v1/{gateway}"
         self._fleet = f"penstock/v1/fleet/{fleet}"
         self._post = post
+        self._is_private_only = is_private_only
 
     @property
     def subscriptions(self) -> list[Subscription]:
@@ -140,6 +142,10 @@ class Carrier:
             if exc.errno not in UNFIT:
                 raise  # it may be read another time
             self.counts["out refused"] += 1
+            path.unlink(missing_ok=True)
+            return
+        if self._is_private_only and payload[: len(UPDATE_MAGIC)] == UPDATE_MAGIC:
+            self.counts["out unmasked"] += 1  # left from before the setting, or by a trainer that did not know it
             path.unlink(missing_ok=True)
             return
         topic = f"{self._own}/{OUT[path.suffix]}/{int(path.stem)}"

@@ -78,7 +78,9 @@ class Learning:
         fleet = str(federation.fleet)
         self._sampler = Sampler(state_dir, most_bytes=federation.max_samples_bytes)
         self.keeper = Keeper(self._sampler.put, self._sampler.let_go)
-        self._carrier = Carrier(state_dir, gateway=gateway, fleet=fleet, post=post)
+        self._carrier = Carrier(
+            state_dir, gateway=gateway, fleet=fleet, post=post, is_private_only=federation.private_only
+        )
         self._rollout = Rollout(
             state_dir,
             gateway=gateway,
@@ -180,6 +182,7 @@ class Learning:
             bundle_sha256=bundle.manifest_sha256,
             trust=str(config.scoring.trust_dir),
             aggregators=str(config.federation.aggregators_dir),
+            private_only=config.federation.private_only,
         )
 
     def _serving(self) -> Bundle:

@@ -5,8 +5,9 @@
 
 An order vouches for nothing: what it names must be signed by a key of trust.d and be no older than what serves, as any
 bundle from outside, and goes through the same trial. A way back is taken only to what served before or the package's:
-who holds an aggregator's key must not dig up any bundle ever signed. Archives come on a topic of the whole fleet and
-are only put on disk, two at most, until an order names one by its sha256.
+who holds an aggregator's key must not dig up any bundle ever signed. Archives come on a topic of the whole fleet, as a
+change to a bundle that is here already, and are only put on disk, two at most, until an order names one by its sha256.
+Where an order waits and no change makes what it names, the whole archive is subscribed to.
 
 Runs in a thread of its own beside the pipeline; what serves changes there, by the wish left in the store.
 """
@@ -25,10 +26,11 @@ from agent.bundles.store import PACKAGE, Store, Wish, name_of
 from agent.delivery.inbox import Incoming, Subscription
 from agent.state.saved import StateFile
 from contracts.agent_card import FOLDER
-from contracts.bundle import Bundle
+from contracts.bundle import Bundle, default_bundle
+from contracts.bundle_change import base_of, changed, is_change
 from contracts.errors import BundleError, OutputError, PenstockError
 from contracts.pinned import DEFAULT_MANIFEST_SHA256
-from contracts.rollout import MAX_ARCHIVE_BYTES, MAX_ORDER_BYTES, Order, read_order, unpack_archive
+from contracts.rollout import MAX_ARCHIVE_BYTES, MAX_ORDER_BYTES, Order, pack_archive, read_order, unpack_archive
 from contracts.signed import MessageRefused
 from contracts.trust import trusted_keys
 from contracts.whole_file import read_bounded, write_whole
@@ -37,6 +39,7 @@ ORDERS_FILE: Final = "orders.json"
 MOST_ARCHIVES: Final = 2  # the newest and the one before, as an aggregator keeps them retained
 MOST_REFUSED: Final = 8
 MAX_TOLD: Final = 200
+PATIENCE_TURNS: Final = 2  # that an order waits for a change, before the whole archive is asked for
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,17 +67,23 @@ class Rollout:
         self._store, self._serving = store, serving
         self._order_topic = f"penstock/v1/{gateway}/manifest"
         self._bundle_topic = f"penstock/v1/fleet/{fleet}/bundle/"
+        self._whole_topic = f"penstock/v1/fleet/{fleet}/whole/"
         self._waiting: Order | None = None
+        self._waited_turns = 0
         self._again: Order | None = None
         self.number, self._sha256, self.outcome, self.refused = _remembered(self._file.read())
 
     @property
     def subscriptions(self) -> list[Subscription]:
         """Return what is to be heard."""
-        return [
+        heard = [
             Subscription(self._order_topic, MAX_ORDER_BYTES),
             Subscription(f"{self._bundle_topic}+", MAX_ARCHIVE_BYTES),
         ]
+        order = self._waiting
+        if order is not None and self._waited_turns >= PATIENCE_TURNS:
+            heard.append(Subscription(f"{self._whole_topic}{order.header.bundle_sha256}", MAX_ARCHIVE_BYTES))
+        return heard
 
     def take(self, message: Incoming) -> None:
         """Take an order or an archive; anything else is somebody else's, and an empty one clears what was retained."""
@@ -85,13 +94,17 @@ class Rollout:
                 self._ordered(message.payload)
             elif message.topic.startswith(self._bundle_topic):
                 self._arrived(message.topic.removeprefix(self._bundle_topic), message.payload)
+            elif message.topic.startswith(self._whole_topic):
+                self._arrived(message.topic.removeprefix(self._whole_topic), message.payload)
         except MessageRefused as exc:
             self.counts[f"refused {exc.reason}"] += 1
         except (PenstockError, OSError) as exc:  # a folder of keys that others may write, a disk that is full
             self._fail(exc)
 
     def turn(self) -> None:
-        """Try once more what a disk would not take."""
+        """Try once more what a disk would not take, and wait no longer for a change than PATIENCE_TURNS."""
+        if self._waiting is not None:
+            self._waited_turns += 1
         order, self._again = self._again, None
         if order is not None:
             try:
@@ -134,7 +147,7 @@ class Rollout:
         elif (archive := self._kept(order)) is not None:
             self._stage(order, archive)
         else:
-            self._waiting = order
+            self._waiting, self._waited_turns = order, 0
             self._end("waiting")
 
     def _go_back(self, order: Order) -> None:
@@ -150,6 +163,12 @@ class Rollout:
         if _SHA256.fullmatch(name) is None or len(payload) > MAX_ARCHIVE_BYTES:
             raise MessageRefused("schema", "an archive under no sha256")
         path = self._folder / f"{name}.archive"
+        if is_change(payload):
+            base = self._base_of(payload)
+            if base is None:
+                self.counts["changes to another bundle"] += 1
+                return
+            payload = changed(payload, base=base)
         write_whole(path, payload)
         self.counts["archives"] += 1
         found = sorted(self._folder.glob("*.archive"), key=lambda each: each.lstat().st_mtime_ns, reverse=True)
@@ -159,6 +178,14 @@ class Rollout:
             order, self._waiting = self._waiting, None
             self._again = order
             self.turn()
+
+    def _base_of(self, change: bytes) -> bytes | None:
+        """Return the archive that a change begins from: of what serves, or of the package's bundle."""
+        wanted = base_of(change)
+        serving = self._serving()
+        if serving.manifest_sha256 == wanted:
+            return pack_archive(serving)
+        return pack_archive(default_bundle()) if wanted == DEFAULT_MANIFEST_SHA256 else None
 
     def _kept(self, order: Order) -> bytes | None:
         """Return the archive an order names, if it came; one of other octets is none."""

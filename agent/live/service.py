@@ -258,6 +258,7 @@ class Service:
         self.mail.hand_out()
         self.delivery.tick()
         self.learning.turn(self.judging, now_us=self.interfaces.clock_us)
+        self.mail.ask("federation", self.learning.subscriptions, self.learning.take)  # what is waited for may change
         self.around.check_silence(self.interfaces, evicted_devices=self.pipeline.windows.counters["evicted_devices"])
         if self.around.has_come():
             self._look_around()

@@ -2,8 +2,9 @@
 
     keys     gateways say that they take part; then the roster goes out
     shares   members send sealed shares; then each gets those sealed for it
-    masked   members send their steps under masks; then the list of survivors goes out
-    unmask   members give one share of every secret that is wanted; then
+    masked   members send their steps under masks; then the list of survivors goes out, to those
+    consent  survivors sign what they were told; then the signatures of enough of them go out, to those
+    unmask   these give one share of every secret that is wanted; then
     sum      the sum of the survivors' steps stands, and nothing else: to be closed as any round
     void     too few went on; nothing was learnt of anybody
 
@@ -16,8 +17,7 @@ a hostile member can spoil a round (its mean is too long, or the release gate sa
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -31,58 +31,30 @@ from contracts.masks import (
     MemberHeader,
     Roster,
     RosterHeader,
-    SurvivorsHeader,
     bits,
     pack_relay,
     pack_roster,
-    pack_survivors,
     places_of,
     read_header,
     read_keys,
     read_masked,
     read_roster,
     read_shares,
-    read_unmask,
     threshold,
 )
 from contracts.signed import MessageRefused
-from contracts.update import INT8_MAX, Call, longest
+from contracts.unmasking import CohortHeader, Told, pack_consents, pack_survivors, read_consent, read_unmask
+from contracts.update import INT8_MAX, longest
+from federation.aggregator.masked_standing import Standing
 from federation.aggregator.masked_sum import Found, Gathered, found_in, relayed
 from federation.aggregator.release import HoldOut
 from federation.aggregator.rounds import Closed, Rounds
 
 # Percent of a round's time at whose end a state ends; `keys` ends as `rounds.KEYS_SHARE` says.
-ENDS: Final = {"shares": 60, "masked": 80, "unmask": 100}
+ENDS: Final = {"shares": 55, "masked": 70, "consent": 85, "unmask": 100}
 OVER: Final = ("sum", "void")
 _HELD: Final = "SELECT sha256 FROM private WHERE round = ? AND kind = ? AND gateway = ?"
 _SENT: Final = "SELECT round, count(*) FROM private WHERE round = ? GROUP BY round"  # more come, until all go
-
-
-@dataclass(frozen=True, eq=False)
-class _Standing:
-    """Where the open private round stands."""
-
-    call: Call
-    state: str
-    until_us: int
-    roster: Roster | None
-    senders: frozenset[int]
-    survivors: frozenset[int]
-
-    @property
-    def bound(self) -> dict[str, Any]:
-        """Return what headers after the roster have in common."""
-        assert self.roster is not None
-        return {"fleet": self.call.header.fleet, "round": self.call.header.round, "roster_sha256": self.roster.sha256}
-
-    @property
-    def count(self) -> int:
-        """Return how many members the roster has."""
-        return 0 if self.roster is None else len(self.roster.members)
-
-    def name(self, place: int) -> str:
-        assert self.roster is not None
-        return self.roster.members[place].name
 
 
 class MaskedRounds:
@@ -121,15 +93,28 @@ class MaskedRounds:
                 at = self._standing()
                 if at is None or at.state in OVER or not self._is_over(at, now_us=now_us):
                     return None if at is None else at.state
-                steps = {"keys": self._after_keys, "shares": self._after_shares, "masked": self._after_masked}
-                steps.get(at.state, self._after_unmask)(at, now_us)
+                steps = {
+                    "keys": self._after_keys,
+                    "shares": self._after_shares,
+                    "masked": self._after_masked,
+                    "consent": self._after_consent,
+                    "unmask": self._after_unmask,
+                }
+                steps[at.state](at, now_us)
 
     def outgoing(self) -> list[tuple[str, bytes]]:
-        """Return what the present state tells to whom: gateway and message; the same octets every time."""
+        """Return what the present state tells to whom: gateway and message; the same octets every time.
+
+        Who answered is not told again.
+        """
         at = self._standing()
         if at is None or at.roster is None or at.state in OVER:
             return []
-        names, bound = [member.name for member in at.roster.members], at.bound
+        answered = set(self._messages(at, at.state))
+        return [(name, message) for name, message in self._told(at, at.roster) if name not in answered]
+
+    def _told(self, at: Standing, roster: Roster) -> list[tuple[str, bytes]]:
+        names, bound = [member.name for member in roster.members], at.bound
         if at.state == "shares":
             row = self._ledger.row("SELECT roster FROM private_rounds WHERE number = ?", at.call.header.round)
             return [(name, bytes(row[0])) for name in names] if row is not None else []
@@ -145,8 +130,14 @@ class MaskedRounds:
                 )
                 for own in sorted(at.senders)
             ]  # fmt: skip
-        told = pack_survivors(SurvivorsHeader(**bound), at.survivors, members=at.count, key=self._rounds.key)
-        return [(names[place], told) for place in sorted(at.senders)]
+        header, key = CohortHeader(**bound), self._rounds.key
+        if at.state == "consent":
+            told = pack_survivors(header, at.survivors, members=at.count, key=key)
+            return [(names[place], told) for place in sorted(at.survivors)]
+        consents = self._consents(at)
+        enough = dict(sorted(consents.items())[: threshold(at.count)])  # what more would prove nothing more
+        told = pack_consents(header, enough, members=at.count, key=key)
+        return [(names[place], told) for place in sorted(consents)]
 
     def is_due(self) -> bool:
         """Return whether the open round is to be closed: its sum stands, or it is void."""
@@ -203,7 +194,7 @@ class MaskedRounds:
             self._check(kind, header, message, at)
         return kind, header.round, digest
 
-    def _check(self, kind: str, header: KeysHeader | MemberHeader, message: bytes, at: _Standing) -> None:
+    def _check(self, kind: str, header: KeysHeader | MemberHeader, message: bytes, at: Standing) -> None:
         """Raise MessageRefused unless a message of the state's kind is one that this round asks for."""
         if isinstance(header, KeysHeader):
             self._check_keys(message, at)
@@ -216,17 +207,25 @@ class MaskedRounds:
         if kind == "shares":
             read_shares(message, members=at.count)
             return
-        if place not in at.senders:
-            raise MessageRefused("not a member", f"{header.gateway} sent no shares")
         if kind == "masked":
+            if place not in at.senders:
+                raise MessageRefused("not a member", f"{header.gateway} sent no shares")
             if read_masked(message, members=at.count, count=at.call.header.kept).senders != at.senders:
                 raise MessageRefused("base", "masked with others than sent shares")
             return
+        if kind == "consent":
+            if place not in at.survivors:
+                raise MessageRefused("not a member", f"{header.gateway} is not among the survivors")
+            if read_consent(message, members=at.count).told != Told(at.senders, at.survivors):
+                raise MessageRefused("base", "a consent to other senders or survivors")
+            return
+        if place not in self._consents(at):
+            raise MessageRefused("not a member", f"{header.gateway} consented to no survivors")
         unmask = read_unmask(message, members=at.count)
         if unmask.survivors != at.survivors or not set(unmask.shares) <= at.senders:
             raise MessageRefused("base", "answers another list of survivors")
 
-    def _check_keys(self, message: bytes, at: _Standing) -> None:
+    def _check_keys(self, message: bytes, at: Standing) -> None:
         keys = read_keys(message)
         if keys.header.call_sha256 != at.call.sha256:
             raise MessageRefused("base", f"answers another call than that of round {keys.header.round}")
@@ -242,7 +241,7 @@ class MaskedRounds:
 
     # -- from state to state ----------------------------------------------------------------------------------------
 
-    def _is_over(self, at: _Standing, *, now_us: int) -> bool:
+    def _is_over(self, at: Standing, *, now_us: int) -> bool:
         """Return whether a state is: all that are asked have answered, or its time is up."""
         if now_us >= at.until_us:
             return True
@@ -250,38 +249,43 @@ class MaskedRounds:
             asked = {str(name) for (name,) in self._ledger.rows("SELECT name FROM gateways")}
         else:
             everybody = frozenset(range(at.count))
-            places = {"shares": everybody, "masked": at.senders, "unmask": at.survivors}[at.state]
-            asked = {at.name(place) for place in places}
+            places = {"shares": everybody, "masked": at.senders, "consent": at.survivors}.get(at.state)
+            asked = {at.name(place) for place in (self._consents(at) if places is None else places)}
         return asked - self._revoked() <= set(self._messages(at, at.state))
 
-    def _after_keys(self, at: _Standing, now_us: int) -> None:
+    def _after_keys(self, at: Standing, now_us: int) -> None:
         gone, header = self._revoked(), at.call.header
+        known = {str(name): bytes(key) for name, key in self._ledger.rows("SELECT name, key FROM gateways")}
         found = [read_keys(raw) for name, raw in self._messages(at, "keys").items() if name not in gone][:MAX_COHORT]
         wanted = max(LEAST_COHORT, self._rounds.settings.quorum)
         if len(found) < wanted:
             self._void(at, f"{len(found)} gateways, wanted {wanted}", now_us)
             return
-        members = [Member(each.header.gateway, each.mask_key, each.share_key, each.parts.signature) for each in found]
+        members = [
+            Member(name := each.header.gateway, known[name], each.mask_key, each.share_key, each.parts.signature)
+            for each in found
+        ]
         told = RosterHeader(fleet=header.fleet, round=header.round, call_sha256=at.call.sha256, members=len(members))
         self._move(at, "shares", now_us, roster=pack_roster(told, members, self._rounds.key))
 
-    def _after_shares(self, at: _Standing, now_us: int) -> None:
+    def _after_shares(self, at: Standing, now_us: int) -> None:
         senders = self._places(at, "shares")
         if not self._is_enough(at, senders, "sent shares", now_us):
             return
         self._move(at, "masked", now_us, senders=bits(senders, members=at.count))
 
-    def _after_masked(self, at: _Standing, now_us: int) -> None:
+    def _after_masked(self, at: Standing, now_us: int) -> None:
         survivors = self._places(at, "masked")
         if not self._is_enough(at, survivors, "sent masked steps", now_us):
             return
-        self._move(at, "unmask", now_us, survivors=bits(survivors, members=at.count))
+        self._move(at, "consent", now_us, survivors=bits(survivors, members=at.count))
 
-    def _after_unmask(self, at: _Standing, now_us: int) -> None:
-        if gone := sorted(self._revoked() & {at.name(place) for place in at.survivors}):
-            self._void(at, f"{', '.join(gone)} was revoked when its steps could no longer be left out", now_us)
-            return
-        if not self._is_enough(at, self._places(at, "unmask"), "gave shares", now_us):
+    def _after_consent(self, at: Standing, now_us: int) -> None:
+        if not self._is_revoked(at, now_us) and self._is_enough(at, self._places(at, "consent"), "consented", now_us):
+            self._move(at, "unmask", now_us)
+
+    def _after_unmask(self, at: Standing, now_us: int) -> None:
+        if self._is_revoked(at, now_us) or not self._is_enough(at, self._places(at, "unmask"), "gave shares", now_us):
             return
         if self._found is None or self._found.of != self._ledger.row(_SENT, at.call.header.round):
             return  # another message came while we summed: once more
@@ -298,13 +302,19 @@ class MaskedRounds:
             return
         self._move(at, "sum", now_us, total=total.astype("<i4").tobytes())
 
-    def _is_enough(self, at: _Standing, places: frozenset[int], what: str, now_us: int) -> bool:
+    def _is_revoked(self, at: Standing, now_us: int) -> bool:
+        """Return whether a survivor was revoked, and the round is void for it."""
+        if gone := sorted(self._revoked() & {at.name(place) for place in at.survivors}):
+            self._void(at, f"{', '.join(gone)} was revoked when its steps could no longer be left out", now_us)
+        return bool(gone)
+
+    def _is_enough(self, at: Standing, places: frozenset[int], what: str, now_us: int) -> bool:
         wanted = max(threshold(at.count), self._rounds.settings.quorum)
         if len(places) < wanted:
             self._void(at, f"{len(places)} of {at.count} {what}, wanted {wanted}", now_us)
         return len(places) >= wanted
 
-    def _move(self, at: _Standing, state: str, now_us: int, **content: bytes) -> None:
+    def _move(self, at: Standing, state: str, now_us: int, **content: bytes) -> None:
         number = at.call.header.round
         header = at.call.header
         lasts_us = header.deadline_us - header.opened_us
@@ -315,13 +325,13 @@ class MaskedRounds:
         self._ledger.count(f"private {state}")
         self._ledger.log("private", at_us=now_us, round=number, state=state, members=at.count or None)
 
-    def _void(self, at: _Standing, why: str, now_us: int) -> None:
+    def _void(self, at: Standing, why: str, now_us: int) -> None:
         self._ledger.run("UPDATE private_rounds SET why = ? WHERE number = ?", why, at.call.header.round)
         self._move(at, "void", now_us)
 
     # -- the file ---------------------------------------------------------------------------------------------------
 
-    def _standing(self) -> _Standing | None:
+    def _standing(self) -> Standing | None:
         opened = self._rounds.opened()
         if opened is None:
             return None
@@ -336,9 +346,9 @@ class MaskedRounds:
         senders, survivors = (
             frozenset() if raw is None else places_of(bytes(raw), members=count) for raw in (row[3], row[4])
         )
-        return _Standing(call, str(row[0]), int(row[1]), roster, senders, survivors)
+        return Standing(call, str(row[0]), int(row[1]), roster, senders, survivors)
 
-    def _gathered(self, at: _Standing) -> Gathered:
+    def _gathered(self, at: Standing) -> Gathered:
         assert at.roster is not None
         roster, count = at.roster, at.count
         shares, masked, given = (
@@ -357,12 +367,20 @@ class MaskedRounds:
             {place: read_unmask(raw, members=count).shares for place, raw in given.items()},
         )
 
-    def _messages(self, at: _Standing, kind: str) -> dict[str, bytes]:
+    def _consents(self, at: Standing) -> dict[int, bytes]:
+        """Return the signatures of the survivors that consented, by place; no more come once the state is over."""
+        assert at.roster is not None
+        return {
+            at.roster.place(name): read_consent(raw, members=at.count).parts.signature
+            for name, raw in self._messages(at, "consent").items()
+        }
+
+    def _messages(self, at: Standing, kind: str) -> dict[str, bytes]:
         """Return the messages of a kind by gateway, first come first."""
         asked = "SELECT gateway, message FROM private WHERE round = ? AND kind = ? ORDER BY received_us, gateway"
         return {str(name): bytes(raw) for name, raw in self._ledger.rows(asked, at.call.header.round, kind)}
 
-    def _places(self, at: _Standing, kind: str) -> frozenset[int]:
+    def _places(self, at: Standing, kind: str) -> frozenset[int]:
         """Return who sent a message of a kind and is not revoked."""
         assert at.roster is not None
         return frozenset(at.roster.place(name) for name in set(self._messages(at, kind)) - self._revoked())

@@ -17,7 +17,9 @@ from typing import Any, Final
 
 from contracts.anchors import pack_anchors
 from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.bundle_change import pack_change
 from contracts.head import read_head
+from contracts.rollout import pack_archive
 from contracts.signed import MessageRefused
 from contracts.terminal import complain
 from contracts.update import read_call
@@ -175,11 +177,12 @@ class Office:
             yield Saying(f"{fleet}/anchors", self.bundle.manifest_sha256.encode(), self._anchors)
         offered = self.rollouts.offered()
         for release in self.rollouts.releases():
-            topic = f"{fleet}/bundle/{release.bundle_sha256}"
-            if release in offered:
-                yield Saying(topic, b"offered", partial(self.rollouts.archive, release.number))
-            else:
-                yield Saying(topic, b"withdrawn", bytes)
+            for kind, content in (("bundle", self._change), ("whole", self.rollouts.archive)):
+                topic = f"{fleet}/{kind}/{release.bundle_sha256}"
+                if release in offered:
+                    yield Saying(topic, b"offered", partial(content, release.number))
+                else:
+                    yield Saying(topic, b"withdrawn", bytes)
         for gateway, order in self.rollouts.orders().items():
             yield _saying(f"{TOPICS}/{gateway}/manifest", order)
         if row is not None and (masked := self.masked) is not None:
@@ -240,6 +243,12 @@ class Office:
         )  # fmt: skip
         shipped = read_head(self.base.model)
         return Rounds(self.ledger, self.bundle, fleet=self.fleet, key=self._key, settings=settings, shipped=shipped)
+
+    def _change(self, number: int) -> bytes:
+        """Return a release as a change to the first bundle, or whole where that is no shorter."""
+        archive = self.rollouts.archive(number)
+        change = pack_change(archive, base=pack_archive(self.base), base_sha256=self.base.manifest_sha256)
+        return min(change, archive, key=len)
 
     def _anchors(self) -> bytes:
         teaching, head = self.windows.teaching, read_head(self.bundle.model)

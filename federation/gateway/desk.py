@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +24,7 @@ from pydantic import Field
 
 from contracts.anchors import MAX_ANCHORS_BYTES, Anchors, read_anchors
 from contracts.signed import MessageRefused
-from contracts.update import MAX_CALL_BYTES, MAX_PARAMETERS, MAX_UPDATE_BYTES, Call, Sha256, read_call
+from contracts.update import MAX_CALL_BYTES, MAX_PARAMETERS, MAX_UPDATE_BYTES, UPDATE_MAGIC, Call, Sha256, read_call
 from contracts.whole_file import read_bounded, write_whole
 from detection.state import StateRefused, StrictState, TimeUs, checked
 
@@ -33,6 +35,7 @@ FOLDER: Final = "federation"
 LEARNT_FILE: Final = "learnt.json"
 MAX_CALLS: Final = 16
 MAX_LEARNT_BYTES: Final = 64 * 1024
+UNREADABLE: Final = "unreadable"
 
 
 class Learnt(StrictState):
@@ -59,9 +62,10 @@ class Calls:
 
 
 class Desk:
-    """The federation's folder of one gateway."""
+    """The federation's folder of one gateway. `counts` are of what was refused, by reason."""
 
     def __init__(self, state_dir: Path) -> None:
+        self.counts: Counter[str] = Counter()
         self.folder = state_dir / FOLDER
         self.inbox, self.outbox = self.folder / "in", self.folder / "out"
 
@@ -95,9 +99,11 @@ class Desk:
                 _check_mode(call, is_private_only=is_private_only)
                 _check(call, fleet=fleet, bundle_sha256=bundle_sha256, learnt=learnt, now_us=now_us)
             except MessageRefused as exc:
+                self.counts[exc.reason] += 1
                 refused.append(f"{path.name}: {exc}")
                 continue
             except OSError as exc:
+                self.counts[UNREADABLE] += 1
                 refused.append(f"{path.name}: {exc.strerror or exc}")
                 continue
             if found.call is None or call.header.round > found.call.header.round:
@@ -114,6 +120,7 @@ class Desk:
                 raw = read_bounded(path, most_bytes=MAX_ANCHORS_BYTES)
                 told = read_anchors(raw, trusted, fleet=fleet, bundle_sha256=bundle_sha256, embedding=embedding)
             except (MessageRefused, OSError) as exc:
+                self.counts[exc.reason if isinstance(exc, MessageRefused) else UNREADABLE] += 1
                 refused.append(f"{path.name}: {exc}")
                 continue
             return told, refused
@@ -133,6 +140,24 @@ class Desk:
     def catch_up(self, learnt: Learnt) -> Path | None:
         """Hand over an update that the power kept from it; the same octets."""
         return None if learnt.is_handed else self.hand_over(learnt)
+
+    def withhold(self, learnt: Learnt) -> tuple[Learnt, list[str]]:
+        """Delete unmasked updates that have not left yet; return what to remember, and what was deleted.
+
+        Raises OutputError.
+        """
+        told = []
+        if not learnt.is_handed:
+            learnt = learnt.model_copy(update={"is_handed": True, "update": ""})
+            self.remember(learnt)
+            told.append(f"learnt.json: an unmasked update of round {learnt.round} deleted")
+        for path in sorted(self.outbox.glob("*.update")):
+            with contextlib.suppress(OSError):
+                if read_bounded(path, most_bytes=MAX_UPDATE_BYTES)[: len(UPDATE_MAGIC)] == UPDATE_MAGIC:
+                    path.unlink()
+                    told.append(f"{path.name}: an unmasked update deleted")
+        self.counts.update({"unmasked": len(told)} if told else {})
+        return learnt, told
 
     def _deliver(self, learnt: Learnt) -> Path:
         path = self.outbox / f"{learnt.round:010d}.update"

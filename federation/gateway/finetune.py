@@ -59,6 +59,8 @@ class Report:
     delta_norm: float = 0.0
     clipped: bool = False
     update_bytes: int = 0
+    private_only: bool = False
+    refused: dict[str, int] = field(default_factory=dict)
     refused_calls: list[str] = field(default_factory=list)
     private: list[str] = field(default_factory=list)
 

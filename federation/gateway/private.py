@@ -35,7 +35,7 @@ PRIVATE_FILE: Final = "private.json"
 MAX_PRIVATE_BYTES: Final = 128 * 1024
 MAX_DOWN: Final = 16
 KEYS: Final = "keys"
-ANSWERS: Final = {"roster": "shares", "relay": "masked", "survivors": "unmask"}
+ANSWERS: Final = {"roster": "shares", "relay": "masked", "survivors": "consent", "consents": "unmask"}
 _Seed = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
@@ -47,8 +47,10 @@ class Private(StrictState):
     call: Annotated[str, Field(max_length=2 * MAX_CALL_BYTES)]
     seeds: tuple[_Seed, _Seed, _Seed]
     steps: Annotated[str, Field(max_length=2 * MAX_PARAMETERS)]
-    taken: dict[Literal["roster", "relay", "survivors"], Annotated[str, Field(max_length=2 * MAX_MASK_BYTES)]]
-    handed: tuple[Literal["keys", "roster", "relay", "survivors"], ...]
+    taken: dict[
+        Literal["roster", "relay", "survivors", "consents"], Annotated[str, Field(max_length=2 * MAX_MASK_BYTES)]
+    ]
+    handed: tuple[Literal["keys", "roster", "relay", "survivors", "consents"], ...]
 
 
 class PrivateDesk:
@@ -105,7 +107,7 @@ class PrivateDesk:
                 state = self._read() or state
         for message in self._came(call.header.round):
             state = self._answered(state, participant, message)
-        if "survivors" in state.handed:
+        if "consents" in state.handed:
             self._path.unlink(missing_ok=True)
 
     def _answered(self, state: Private, participant: Participant, message: bytes) -> Private:
@@ -113,6 +115,7 @@ class PrivateDesk:
         try:
             participant.answer(message)
         except MessageRefused as exc:
+            self._desk.counts[exc.reason] += 1
             self.refused.append(str(exc))
             return state
         new = set(participant.taken) - before

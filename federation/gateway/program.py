@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from contracts.agent_card import read_card, taken_up
 from contracts.bundle import Bundle, default_bundle, load_bundle
@@ -30,10 +30,13 @@ from detection.onnx_engine import OnnxEngine
 from detection.rules import Rules, Verdict
 from detection.state import StateRefused
 from federation.gateway.conditions import reason_for, reasons_against
-from federation.gateway.desk import Desk
+from federation.gateway.desk import Desk, Learnt
 from federation.gateway.finetune import Report, finetune
 from federation.gateway.identity import own_key
 from federation.gateway.private import PrivateDesk, known_peers
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NAME: Final = "penstock-finetune"
 STATE_DIR: Final = Path("/var/lib/penstock")
@@ -82,6 +85,8 @@ def lines(report: Report) -> list[str]:
     """Return a report for people."""
     told = [f"{report.outcome}{': ' + printable(report.why) if report.why else ''}"]
     told += [f"refused: {printable(each)}" for each in report.refused_calls]
+    if report.refused:
+        told.append(f"refused in all: {', '.join(f'{count} {reason}' for reason, count in report.refused.items())}")
     told += [f"private {each}" for each in report.private]
     if report.learnt_from:
         told.append(
@@ -127,26 +132,41 @@ def _fill_in(args: argparse.Namespace) -> None:
         if args.bundle is None and card.bundle is not None:
             args.bundle = Path(card.bundle)
         args.trust, args.aggregators = args.trust or Path(card.trust), args.aggregators or Path(card.aggregators)
+        args.private_only = args.private_only or card.private_only
     args.trust, args.aggregators = args.trust or TRUST_DIR, args.aggregators or AGGREGATORS_DIR
 
 
 def _report(args: argparse.Namespace, asked: set[str], *, root: Path, now_us: int) -> Report:
     desk = Desk(args.state_dir)
-    learnt = desk.learnt()
+    learnt, peers = desk.learnt(), known_peers(args.peers)
+    withheld: list[str] = []
+    args.private_only = args.private_only or peers is not None
     if not args.dry_run:
         if not args.fleet or not args.gateway:
             raise UsageError("--fleet and --gateway are wanted where no agent with federation runs, or --dry-run")
+        if args.private_only:
+            learnt, withheld = desk.withhold(learnt)
         desk.catch_up(learnt)
+    report = _run(args, asked, desk, learnt=learnt, peers=peers, root=root, now_us=now_us)
+    report.private_only, report.refused = args.private_only, dict(sorted(desk.counts.items()))
+    report.refused_calls = withheld + report.refused_calls
+    return report
+
+
+def _run(
+    args: argparse.Namespace, asked: set[str], desk: Desk, *, learnt: Learnt,
+    peers: Mapping[str, Ed25519PublicKey] | None, root: Path, now_us: int,
+) -> Report:  # fmt: skip
     bundle = _bundle(args)
     keys = [key for _, key in trusted_keys(args.aggregators)]
-    private, peers = None, known_peers(args.peers)
+    private = None
     if not args.dry_run:
         private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=keys, peers=peers)
         private.go_on(now_us=now_us)
     calls = desk.newest_call(
         keys,
         fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
-        is_private_only=peers is not None,
+        is_private_only=args.private_only,
     )  # fmt: skip
     verdicts = _verdicts(args.state_dir / RULES_FILE)
     against = reasons_against(root, cores=os.cpu_count() or 1)
@@ -221,6 +241,9 @@ def _parser() -> Parser:
         "--peers", type=folder, default=PEERS_DIR, metavar="DIR",
         help="keys of other gateways, NAME.pub: where it holds any, private rounds alone, with no others (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--private-only", action="store_true", help="let no unmasked update leave: answer private rounds alone"
+    )
     parser.add_argument("--fleet", default="", metavar="NAME", help="whose rounds are answered (default: the agent's)")
     gateway_help = "this gateway, as it is enrolled (default: the agent's)"
     parser.add_argument("--gateway", default="", metavar="NAME", help=gateway_help)

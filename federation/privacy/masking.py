@@ -1,10 +1,10 @@
-"""One gateway in a round of mode `private`: what it answers to the call, the roster, the relay and the survivors.
+"""One gateway in a round of mode `private`: what it answers to call, roster, relay, survivors and consents.
 
 Pairwise masks with a self-mask over each (Bonawitz et al., CCS 2017). Between every two members stands a mask that one
 adds and the other takes off; each adds one of its own besides. The sum over all members keeps the self-masks alone,
 whose seeds are shared out; so are the mask keys, for members that go silent. A member gives of each other one share:
-of the self-mask of a survivor, of the mask key of another, never both, once. So the aggregator learns the sum and no
-update that is in it.
+of the self-mask of a survivor, of the mask key of another, never both, once; and only where enough survivors signed
+that they were told of the same senders and survivors. So the aggregator learns one sum and no update that is in it.
 
     masked = steps + self-mask + sum over v after u of pair(u, v) - sum over v before u of pair(u, v)
 
@@ -38,7 +38,6 @@ from contracts.masks import (
     RELAY_MAGIC,
     ROSTER_MAGIC,
     SHARE_BYTES,
-    SURVIVORS_MAGIC,
     KeysHeader,
     Member,
     MemberHeader,
@@ -47,15 +46,23 @@ from contracts.masks import (
     pack_keys,
     pack_masked,
     pack_shares,
-    pack_unmask,
     read_keys,
     read_relay,
     read_roster,
-    read_survivors,
     signed_keys,
     threshold,
 )
 from contracts.signed import MessageRefused, verify
+from contracts.unmasking import (
+    CONSENTS_MAGIC,
+    SURVIVORS_MAGIC,
+    Told,
+    pack_consent,
+    pack_unmask,
+    read_consents,
+    read_survivors,
+    signed_consent,
+)
 from federation.privacy.shamir import SECRET_BYTES, split
 
 if TYPE_CHECKING:
@@ -63,6 +70,7 @@ if TYPE_CHECKING:
 
 Masks = NDArray[np.uint16]
 _ONCE: Final = bytes(12)  # a nonce: every key here seals or draws one thing
+_KINDS: Final = {ROSTER_MAGIC: "roster", RELAY_MAGIC: "relay", SURVIVORS_MAGIC: "survivors", CONSENTS_MAGIC: "consents"}
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,8 @@ class Seeds:
 class Participant:
     """A member of one private round. `taken` are the messages it answered, by kind; with the rest they are all of it.
 
-    `peers` are the gateways it knows, by name: with them, a roster in which another stands, or a key is not signed by
-    its owner, is refused. Without, the aggregator is believed who takes part.
+    `peers` are the gateways it knows, by name: with them, a roster in which another stands, or one under another key,
+    is refused. Without, the aggregator is believed who takes part and by which key.
     """
 
     name: str
@@ -106,12 +114,18 @@ class Participant:
 
         Raises MessageRefused, also for a second, other message of a kind that was answered.
         """
-        kind = {ROSTER_MAGIC: "roster", RELAY_MAGIC: "relay", SURVIVORS_MAGIC: "survivors"}.get(message[:4])
+        kind = _KINDS.get(message[:4])
         if kind is None:
-            raise MessageRefused("foreign", f"begins with {message[:4]!r}, wanted a roster, a relay or survivors")
+            raise MessageRefused("foreign", f"begins with {message[:4]!r}, wanted one of {', '.join(_KINDS.values())}")
         if self.taken.get(kind, message) != message:
             raise MessageRefused("second answer", f"another {kind} of round {self.call.header.round} was answered")
-        reply = {"roster": self._shares, "relay": self._masked, "survivors": self._unmask}[kind](message)
+        replies = {
+            "roster": self._shares,
+            "relay": self._masked,
+            "survivors": self._consent,
+            "consents": self._unmask,
+        }
+        reply = replies[kind](message)
         self.taken[kind] = message
         return reply
 
@@ -138,18 +152,21 @@ class Participant:
             self._header(roster), values, senders=relay.senders, members=len(roster.members), key=self.key
         )
 
+    def _consent(self, message: bytes) -> bytes:
+        roster, relay = self._relay(self._before("relay"))
+        told = self._told(message, roster, relay)
+        return pack_consent(self._header(roster), told, members=len(roster.members), key=self.key)
+
     def _unmask(self, message: bytes) -> bytes:
         roster, relay = self._relay(self._before("relay"))
-        header, survivors = read_survivors(message, self.aggregators, members=len(roster.members))
-        self._check_bound(header.fleet, header.round, header.roster_sha256, roster)
-        if not survivors <= relay.senders or len(survivors) < threshold(len(roster.members)):
-            raise MessageRefused("payload", f"{len(survivors)} survivors, wanted {threshold(len(roster.members))}")
+        told, count = self._told(self._before("survivors"), roster, relay), len(roster.members)
+        self._check_consents(message, roster, told)
         shares = {}
         for place, sealed in {**relay.sealed, roster.place(self.name): b""}.items():
             both = self._opened(roster, place, sealed)
             if both is not None:
-                shares[place] = both[SHARE_BYTES:] if place in survivors else both[:SHARE_BYTES]
-        return pack_unmask(self._header(roster), shares, survivors=survivors, members=len(roster.members), key=self.key)
+                shares[place] = both[SHARE_BYTES:] if place in told.survivors else both[:SHARE_BYTES]
+        return pack_unmask(self._header(roster), shares, survivors=told.survivors, members=count, key=self.key)
 
     # -- what messages must be --
 
@@ -164,16 +181,20 @@ class Participant:
             raise MessageRefused("payload", "a roster with other keys than were sent")
         if len(roster.members) < LEAST_COHORT:
             raise MessageRefused("payload", f"a cohort of {len(roster.members)}, wanted {LEAST_COHORT}")
-        for member in roster.members if self.peers is not None else ():
-            self._check_peer(member)
+        for member in roster.members:
+            self._check_member(member)
         return roster
 
-    def _check_peer(self, member: Member) -> None:
-        """Raise MessageRefused unless a member is a known gateway and signed its keys itself."""
-        known = {self.name: self.key.public_key(), **(self.peers or {})}.get(member.name)
-        if known is None:
+    def _check_member(self, member: Member) -> None:
+        """Raise MessageRefused unless a member signed its keys itself, and is a known gateway where any are known."""
+        known = self.peers
+        if member.name == self.name:
+            known = {self.name: self.key.public_key()}
+        if known is not None and member.name not in known:
             raise MessageRefused("unknown gateway", f"{member.name} is in the roster and not among the known peers")
-        if not verify(signed_keys(self._keys_header(member.name), member), known):
+        if known is not None and known[member.name].public_bytes_raw() != member.identity:
+            raise MessageRefused("signature", f"{member.name} is in the roster under another key than it is known by")
+        if not verify(signed_keys(self._keys_header(member.name), member), identity(member)):
             raise MessageRefused("signature", f"keys of {member.name} that it did not sign")
 
     def _relay(self, message: bytes) -> tuple[Roster, Relay]:
@@ -186,6 +207,29 @@ class Participant:
         if len(relay.senders) < threshold(count):
             raise MessageRefused("payload", f"{len(relay.senders)} of {count} sent shares, wanted {threshold(count)}")
         return roster, relay
+
+    def _told(self, message: bytes, roster: Roster, relay: Relay) -> Told:
+        """Return what this member was told of: senders and survivors, of which it must be one."""
+        header, survivors = read_survivors(message, self.aggregators, members=len(roster.members))
+        self._check_bound(header.fleet, header.round, header.roster_sha256, roster)
+        if not survivors <= relay.senders or len(survivors) < threshold(len(roster.members)):
+            raise MessageRefused("payload", f"{len(survivors)} survivors, wanted {threshold(len(roster.members))}")
+        if roster.place(self.name) not in survivors:
+            raise MessageRefused("not a member", f"{self.name} is not among the survivors")
+        return Told(relay.senders, survivors)
+
+    def _check_consents(self, message: bytes, roster: Roster, told: Told) -> None:
+        """Raise MessageRefused unless enough survivors, each once, signed that they were told what this one was."""
+        count = len(roster.members)
+        header, signatures = read_consents(message, self.aggregators, members=count)
+        self._check_bound(header.fleet, header.round, header.roster_sha256, roster)
+        if not set(signatures) <= told.survivors or len(signatures) < threshold(count):
+            raise MessageRefused("payload", f"{len(signatures)} consents of survivors, wanted {threshold(count)}")
+        for place, signature in signatures.items():
+            member = roster.members[place]
+            parts = signed_consent(self._header(roster, member.name), told, signature, members=count)
+            if not verify(parts, identity(member)):
+                raise MessageRefused("signature", f"no consent of {member.name} to what was told here")
 
     def _before(self, kind: str) -> bytes:
         if kind not in self.taken:
@@ -215,9 +259,9 @@ class Participant:
         header = self.call.header
         return KeysHeader(fleet=header.fleet, round=header.round, gateway=name, call_sha256=self.call.sha256)
 
-    def _header(self, roster: Roster) -> MemberHeader:
-        header = self.call.header
-        return MemberHeader(fleet=header.fleet, round=header.round, gateway=self.name, roster_sha256=roster.sha256)
+    def _header(self, roster: Roster, name: str = "") -> MemberHeader:
+        header, by = self.call.header, name or self.name
+        return MemberHeader(fleet=header.fleet, round=header.round, gateway=by, roster_sha256=roster.sha256)
 
     def _seal(self, roster: Roster, sender: int, receiver: int) -> ChaCha20Poly1305:
         """Return what seals shares on one way between this member and another: a key of roster, sender and receiver."""
@@ -247,6 +291,11 @@ class Participant:
 
 
 # -- what the aggregator does too, once it has the secrets ------------------------------------------------------------
+
+
+def identity(member: Member) -> Ed25519PublicKey:
+    """Return the key that a member signs with."""
+    return Ed25519PublicKey.from_public_bytes(member.identity)
 
 
 def mask_key(seed: bytes, salt: bytes) -> X25519PrivateKey:

@@ -7,13 +7,16 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from benchmarks import federation
-from benchmarks.federation_bytes import plain_of, rounds_of
+from benchmarks.federation_bytes import next_release, plain_of, rounds_of
 from contracts.bundle import default_bundle
+from contracts.bundle_change import changed
 from contracts.head import read_head
 from contracts.rollout import pack_archive
 
 
-@pytest.mark.parametrize(("mode", "up"), [("robust", {"update"}), ("private", {"keys", "shares", "masked", "unmask"})])
+@pytest.mark.parametrize(
+    ("mode", "up"), [("robust", {"update"}), ("private", {"keys", "shares", "masked", "consent", "unmask"})]
+)
 def test_every_message_of_a_mode_is_counted_as_often_as_it_travels(mode: str, up: set[str]):
     weighed = rounds_of(default_bundle(), mode=mode, gateways=4, rounds=2)
 
@@ -21,8 +24,11 @@ def test_every_message_of_a_mode_is_counted_as_often_as_it_travels(mode: str, up
     assert {weighed.messages[kind] for kind in up} == {8}
     assert weighed.messages["call with the head"] == 8
     assert weighed.messages["bundle"] == 4
-    assert weighed.down["bundle"] == 4 * len(pack_archive(default_bundle()))
-    assert weighed.total == sum(weighed.up.values()) + sum(weighed.down.values())
+    archive, change = next_release(default_bundle())
+    assert weighed.down["bundle"] == 4 * len(change)
+    assert changed(change, base=pack_archive(default_bundle())) == archive
+    assert weighed.total == sum(weighed.up.values()) + sum(weighed.down.values()) + sum(weighed.around.values())
+    assert 60 * sum(weighed.messages.values()) < sum(weighed.around.values()) < 150 * sum(weighed.messages.values())
 
 
 def test_numbers_in_float32_weigh_at_least_four_octets_each():

@@ -10,15 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts import masks
-from contracts.masks import KeysHeader, Member, MemberHeader, RosterHeader, SurvivorsHeader, bits, places_of
-from contracts.signed import MessageRefused, verify
+from contracts import masks, unmasking
+from contracts.masks import KeysHeader, Member, MemberHeader, RosterHeader, bits, places_of
+from contracts.signed import MessageRefused, pack, verify
+from contracts.unmasking import CohortHeader, Told, read_consent, signed_consent
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 BOUND = {"fleet": "homes", "round": 3, "roster_sha256": "a" * 64}
 OWN = MemberHeader(gateway="barn", **BOUND)
 MEMBERS = [
-    Member(name, name[:1].encode() * 32, name[:1].upper().encode() * 32, bytes(64))
+    Member(name, name[2:3].encode() * 32, name[:1].encode() * 32, name[:1].upper().encode() * 32, bytes(64))
     for name in ("attic", "barn", "cellar")
 ]
 KEYS = KeysHeader(fleet="homes", round=3, gateway="barn", call_sha256="b" * 64)
@@ -40,12 +41,20 @@ MESSAGES: dict[str, tuple[bytes, Callable[[bytes], object]]] = {
         lambda raw: masks.read_masked(raw, members=3, count=40),
     ),
     "survivors": (
-        masks.pack_survivors(SurvivorsHeader(**BOUND), {0, 1}, members=3, key=KEY),
-        lambda raw: masks.read_survivors(raw, TRUSTED, members=3),
+        unmasking.pack_survivors(CohortHeader(**BOUND), {0, 1}, members=3, key=KEY),
+        lambda raw: unmasking.read_survivors(raw, TRUSTED, members=3),
+    ),
+    "consent": (
+        unmasking.pack_consent(OWN, Told(frozenset({0, 1, 2}), frozenset({0, 1})), members=3, key=KEY),
+        lambda raw: unmasking.read_consent(raw, members=3),
+    ),
+    "consents": (
+        unmasking.pack_consents(CohortHeader(**BOUND), {2: b"2" * 64, 0: b"0" * 64}, members=3, key=KEY),
+        lambda raw: unmasking.read_consents(raw, TRUSTED, members=3),
     ),
     "unmask": (
-        masks.pack_unmask(OWN, {0: b"1" * 17, 1: b"2" * 17}, survivors={0, 1}, members=3, key=KEY),
-        lambda raw: masks.read_unmask(raw, members=3),
+        unmasking.pack_unmask(OWN, {0: b"1" * 17, 1: b"2" * 17}, survivors={0, 1}, members=3, key=KEY),
+        lambda raw: unmasking.read_unmask(raw, members=3),
     ),
 }  # fmt: skip
 
@@ -60,6 +69,8 @@ def test_each_is_read_as_it_was_packed():
     assert read["relay"].senders == {0, 1, 2}
     assert read["masked"].values.tolist() == list(range(40))
     assert read["survivors"][1] == {0, 1}
+    assert read["consent"].told == Told(frozenset({0, 1, 2}), frozenset({0, 1}))
+    assert read["consents"][1] == {0: b"0" * 64, 2: b"2" * 64}
     assert read["unmask"].shares == {0: b"1" * 17, 1: b"2" * 17}
 
 
@@ -107,8 +118,9 @@ def test_a_bit_beyond_the_members_is_refused():
     "members",
     [
         [MEMBERS[0], MEMBERS[0], MEMBERS[2]],
-        [MEMBERS[0], Member("barn", MEMBERS[0].mask_key, b"x" * 32, bytes(64)), MEMBERS[2]],
-        [MEMBERS[0], Member("no name", b"x" * 32, b"y" * 32, bytes(64)), MEMBERS[2]],
+        [MEMBERS[0], Member("barn", b"w" * 32, MEMBERS[0].mask_key, b"x" * 32, bytes(64)), MEMBERS[2]],
+        [MEMBERS[0], Member("barn", MEMBERS[0].identity, b"x" * 32, b"y" * 32, bytes(64)), MEMBERS[2]],
+        [MEMBERS[0], Member("no name", b"w" * 32, b"x" * 32, b"y" * 32, bytes(64)), MEMBERS[2]],
         MEMBERS[:2],
     ],
 )
@@ -117,3 +129,29 @@ def test_a_roster_that_is_none_is_refused_however_well_signed(members: list[Memb
         masks.read_roster(masks.pack_roster(ROSTER, members, KEY), TRUSTED)
 
     assert caught.value.reason == "payload"
+
+
+def test_a_consent_is_verified_by_its_signature_and_what_it_must_be_about():
+    told = Told(frozenset({0, 1, 2}), frozenset({0, 1}))
+    signature = read_consent(MESSAGES["consent"][0], members=3).parts.signature
+    other_round = MemberHeader(**{**OWN.model_dump(), "round": 2})
+
+    assert verify(signed_consent(OWN, told, signature, members=3), KEY.public_key())
+    for header, about in (
+        (OWN, Told(told.senders, frozenset({0, 1, 2}))),
+        (OWN, Told(frozenset({0, 1}), told.survivors)),
+        (OWN, Told(told.survivors, told.senders)),
+        (other_round, told),
+        (MemberHeader(**{**OWN.model_dump(), "gateway": "attic"}), told),
+        (MemberHeader(**{**OWN.model_dump(), "roster_sha256": "c" * 64}), told),
+    ):
+        assert not verify(signed_consent(header, about, signature, members=3), KEY.public_key())
+
+
+def test_a_signature_under_another_kind_of_message_is_no_consent():
+    """Domain separation: the same header and payload, signed as an answer to the consents."""
+    told = Told(frozenset({0, 1, 2}), frozenset({0, 1}))
+    payload = bits(told.senders, members=3) + bits(told.survivors, members=3)
+    other = pack(masks.UNMASK_MAGIC, OWN, payload, key=KEY, most_bytes=masks.MAX_MASK_BYTES)
+
+    assert not verify(signed_consent(OWN, told, other[-64:], members=3), KEY.public_key())

@@ -128,6 +128,7 @@ def test_a_gateways_alerts_availability_and_status_reach_the_siem_over_tls(sampl
         "penstock/v1/fleet/home/round",
         "penstock/v1/fleet/home/anchors",
         "penstock/v1/fleet/home/bundle/00",
+        "penstock/v1/fleet/home/whole/00",
         "penstock/v1/attic/update/1",
         "penstock/v1/attic/federation/up/1",
         "penstock/v1/attic/manifest",
@@ -160,7 +161,13 @@ def test_a_gateway_reads_nobodys_alerts_not_even_by_a_wildcard(party):
 def test_an_aggregator_writes_what_gateways_are_told_and_nothing_of_theirs(party):
     aggregator = party("aggregator")
 
-    for topic in ("fleet/home/round", "fleet/home/anchors", "fleet/home/bundle/00", "cellar/manifest"):
+    for topic in (
+        "fleet/home/round",
+        "fleet/home/anchors",
+        "fleet/home/bundle/00",
+        "fleet/home/whole/00",
+        "cellar/manifest",
+    ):
         assert aggregator.publish(f"penstock/v1/{topic}") in {0, 0x10}
     for topic in ("cellar/update/1", "cellar/status", "cellar/alert/scan", "cellar/availability", "cellar/feedback"):
         assert aggregator.publish(f"penstock/v1/{topic}") == NOT_AUTHORIZED

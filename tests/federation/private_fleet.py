@@ -59,10 +59,17 @@ class PrivateFleet:
             self.submit(name, self.members[name].keys())
 
     def answer(self, who: Iterable[str]) -> None:
-        """Let those named answer what the aggregator tells them now."""
-        told = dict(self.masked.outgoing())
+        """Let those named answer what the aggregator tells them now, or told them before they answered."""
+        told = self.told()
         for name in who:
             self.submit(name, self.members[name].answer(told[name]))
+
+    def told(self) -> dict[str, bytes]:
+        """Return what the present state tells, to those who answered too."""
+        at = self.masked._standing()
+        assert at is not None
+        assert at.roster is not None
+        return dict(self.masked._told(at, at.roster))
 
     def at_time_up(self) -> str | None:
         """Let the present state's time pass."""

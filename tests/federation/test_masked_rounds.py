@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contracts.masks import KeysHeader, MemberHeader, pack_keys, pack_masked, pack_shares, pack_unmask, read_unmask
+from contracts.masks import KeysHeader, MemberHeader, pack_keys, pack_masked, pack_shares
 from contracts.signed import MessageRefused
+from contracts.unmasking import pack_unmask, read_unmask
 from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
@@ -30,8 +31,11 @@ def fleet(folder: Path) -> PrivateFleet:
     return PrivateFleet(folder)
 
 
+KINDS = ("keys", "shares", "masked", "consent", "unmask")
+
+
 def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
-    for _ in range(["keys", "shares", "masked", "unmask", "sum"].index(state)):
+    for _ in range([*KINDS, "sum"].index(state)):
         fleet.stage(NAMES)
     assert fleet.state() == state
     return fleet
@@ -54,17 +58,16 @@ def test_a_private_round_moves_the_head_by_the_mean(folder: Path):
     assert fleet.masked.advance(now_us=LATER_US) is None
     assert fleet.masked.close(now_us=LATER_US, hold_out=hold_out()) is None
     assert [entry["state"] for entry in fleet.ledger.audit() if entry["what"] == "private"] == [
-        "shares", "masked", "unmask", "sum",
+        "shares", "masked", "consent", "unmask", "sum",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("silent", ["keys", "shares", "masked", "unmask"])
+@pytest.mark.parametrize("silent", KINDS)
 def test_one_of_six_that_goes_silent_at_any_state_is_recovered_from(fleet: PrivateFleet, silent: str):
-    states = ["keys", "shares", "masked", "unmask"]
-    for state in states:
-        fleet.stage(NAMES[:5] if states.index(state) >= states.index(silent) else NAMES)
+    for state in KINDS:
+        fleet.stage(NAMES[:5] if KINDS.index(state) >= KINDS.index(silent) else NAMES)
 
-    counted = NAMES if silent == "unmask" else NAMES[:5]
+    counted = NAMES if silent in ("consent", "unmask") else NAMES[:5]
     assert fleet.state() == "sum"
     assert np.array_equal(fleet.total(), fleet.plain(counted))
 
@@ -75,6 +78,7 @@ def test_one_of_six_that_goes_silent_at_any_state_is_recovered_from(fleet: Priva
         ("keys", "2 gateways, wanted 3"),
         ("shares", "2 of 6 sent shares, wanted 5"),
         ("masked", "2 of 6 sent masked steps, wanted 5"),
+        ("consent", "2 of 6 consented, wanted 5"),
         ("unmask", "2 of 6 gave shares, wanted 5"),
     ],
 )
@@ -107,6 +111,7 @@ def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_
     fleet.rounds.revoke("attic", now_us=LATER_US)
     fleet.masked.advance(now_us=LATER_US)
     fleet.stage(NAMES[1:])
+    fleet.stage(NAMES[1:])
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
 
     late = to_state(PrivateFleet(new_folder("late")), "unmask")
@@ -135,6 +140,7 @@ def test_a_member_whose_steps_are_no_steps_spoils_the_round_and_no_more(fleet: P
     fleet.members["attic"].answer(dict(fleet.masked.outgoing())["attic"])
     fleet.submit("attic", masked_by(fleet, "attic", np.full(fleet.call.header.kept, 30_000, np.uint16)))
     fleet.masked.advance(now_us=LATER_US)
+    fleet.stage(NAMES)
     fleet.stage(NAMES)
 
     closed = fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
@@ -168,8 +174,8 @@ def test_a_member_whose_own_shares_fit_nothing_makes_the_round_void_and_is_named
     assert honest != fleet.sent["attic"][-1]
     fleet.members["attic"] = liar
     fleet.masked.advance(now_us=LATER_US)
-    fleet.stage(NAMES)
-    fleet.stage(NAMES)
+    for _ in range(3):
+        fleet.stage(NAMES)
 
     assert fleet.state() == "void"
     assert "shares of a secret of attic" in fleet.masked.close(now_us=LATER_US, hold_out=hold_out()).why
@@ -277,11 +283,13 @@ def test_masked_steps_that_come_late_are_refused_since_their_mask_key_is_asked_f
     late = fleet.members["attic"].answer(told)
     before = fleet.ledger.digest()
 
-    with pytest.raises(MessageRefused, match="masked came while round 1 waits for unmask"):
+    with pytest.raises(MessageRefused, match="masked came while round 1 waits for consent"):
         fleet.submit("attic", late)
 
     assert fleet.ledger.digest() == before
-    fleet.stage(NAMES)  # and it may still give shares
+    assert "attic" not in dict(fleet.masked.outgoing())
+    fleet.stage(NAMES[1:])
+    fleet.stage(NAMES[1:])
     assert np.array_equal(fleet.total(), fleet.plain(NAMES[1:]))
 
 
@@ -345,14 +353,14 @@ def test_a_sum_that_another_worker_found_first_is_found_done(
 
 
 def test_every_message_twice_counts_once(fleet: PrivateFleet):
-    for _ in range(4):
+    for _ in range(5):
         fleet.stage(NAMES)
     for name in NAMES:
-        assert [fleet.submit(name, message) for message in list(fleet.sent[name])] == ["repeated"] * 4
+        assert [fleet.submit(name, message) for message in list(fleet.sent[name])] == ["repeated"] * 5
 
     counters = fleet.ledger.counters()
-    assert [counters[f"accepted {kind}"] for kind in ("keys", "shares", "masked", "unmask")] == [6, 6, 6, 6]
-    assert counters["repeated"] == 24
+    assert [counters[f"accepted {kind}"] for kind in KINDS] == [6] * 5
+    assert counters["repeated"] == 30
     assert np.array_equal(fleet.total(), fleet.plain(NAMES))
 
 
@@ -372,13 +380,13 @@ def test_what_a_gateway_sends_in_a_private_round_of_ten_is_within_five_kilobytes
     names = tuple(f"gateway-{number:02d}" for number in range(10))
     fleet = PrivateFleet(folder, names=names, kept_share=1.0)
 
-    for _ in range(4):
+    for _ in range(5):
         fleet.stage(names)
 
     assert fleet.state() == "sum"
     sizes = [len(message) for message in fleet.sent[names[0]]]
     with capsys.disabled():
-        print(f"\n{PARAMETERS} numbers, 10 gateways: keys, shares, masked, unmask {sizes}, {sum(sizes)} bytes in all")
+        print(f"\n{PARAMETERS} numbers, 10 gateways: {', '.join(KINDS)} {sizes}, {sum(sizes)} bytes in all")
     assert sum(sizes) <= MAX_UPDATE_BYTES
 
 
@@ -428,7 +436,7 @@ def one_round(folder: Path) -> None:
     fleet = PrivateFleet(folder, names=FEW, clip_norm=2.0)
     for name in FEW:
         fleet.members[name].steps[:] = 2
-    for kind in ("keys", "shares", "masked", "unmask"):
+    for kind in KINDS:
         if fleet.masked.advance(now_us=LATER_US) == kind:
             (fleet.keys if kind == "keys" else fleet.answer)(FEW)
             fleet.masked.advance(now_us=LATER_US)
@@ -441,23 +449,25 @@ def one_round(folder: Path) -> None:
 def _catch_up(fleet: PrivateFleet) -> None:
     at = fleet.masked._standing()
     row = fleet.ledger.row("SELECT roster FROM private_rounds")
-    for name in FEW if at.state in ("masked", "unmask") else ():
+    for name in FEW if at.state in ("masked", "consent", "unmask") else ():
         fleet.members[name].answer(bytes(row[0]))
-    if at.state == "unmask":
-        relays = _relays(fleet)
-        for name in FEW:
-            fleet.members[name].answer(relays[name])
+    for state in ("masked", "consent"):
+        if at.state in KINDS[KINDS.index(state) + 1 :]:
+            told = _told_in(fleet, state)
+            for name in FEW:
+                fleet.members[name].answer(told[name])
 
 
-def _relays(fleet: PrivateFleet) -> dict[str, bytes]:
+def _told_in(fleet: PrivateFleet, state: str) -> dict[str, bytes]:
+    """Return what a state before told everybody."""
     fleet.ledger.run("BEGIN")
-    fleet.ledger.run("UPDATE private_rounds SET state = 'masked'")
-    told = dict(fleet.masked.outgoing())
+    fleet.ledger.run("UPDATE private_rounds SET state = ?", state)
+    told = fleet.told()
     fleet.ledger.run("ROLLBACK")
     return told
 
 
-@pytest.mark.parametrize("kill_at", [5, 11, 20, 27, 36, 44, 53, 60])  # from enrolling to closing
+@pytest.mark.parametrize("kill_at", [5, 20, 36, 44, 47, 50, 53, 57, 63, 69])  # from enrolling to closing
 def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
     one_round(whole := new_folder("whole"))
     wanted = rounds_at(whole / "aggregator.db", KEY)[1].head.sha256
@@ -473,7 +483,7 @@ def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_fold
     ledger, rounds = rounds_at(folder / "aggregator.db", KEY)
     assert rounds.head.sha256 == wanted
     counters = ledger.counters()
-    assert [counters[f"accepted {kind}"] for kind in ("keys", "shares", "masked", "unmask")] == [3, 3, 3, 3]
+    assert [counters[f"accepted {kind}"] for kind in KINDS] == [3] * 5
     assert [row[0] for row in ledger.rows("SELECT state FROM rounds")] == ["adopted"]
     assert MaskedRounds(rounds).outgoing() == []
     assert LATER_US - NOW_US == HOUR_US

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from contracts.agent_card import AgentCard, write_card
 from contracts.anchors import pack_anchors
 from contracts.errors import OutputError
 from contracts.masks import read_header
@@ -123,6 +124,9 @@ def test_four_homes_sum_what_they_learnt_though_one_goes_silent_and_one_loses_it
     deliver([])
     for home in homes[:3]:
         home.run()
+    assert deliver(homes[:3]) == ["consent"] * 3
+    for home in homes[:3]:
+        home.run()
     assert deliver(homes[:3]) == ["unmask"] * 3
 
     assert masked.is_due()
@@ -149,6 +153,53 @@ def test_a_gateway_that_knows_its_peers_answers_no_round_of_mode_robust(
 
     assert home.sent() == []
     assert "(mode): of mode robust" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("by", ["the option", "the agent's card"])
+def test_where_only_private_rounds_are_answered_a_robust_one_is_refused_counted_and_told(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+    home = Home(tmp_path, "attic", trust(tmp_path / "aggregators", KEY))
+    home.lay("1.call", call_of(KEY, mode="robust")[0])
+    if by == "the agent's card":
+        card = AgentCard(
+            gateway="attic", fleet=FLEET, bundle=None, bundle_sha256="0" * 64, trust="/etc/penstock/trust.d",
+            aggregators=str(home.aggregators), private_only=True,
+        )  # fmt: skip
+        write_card(home.state, card)
+
+    assert home.run("--json", *(["--private-only"] if by == "the option" else [])) == 0
+
+    report = json.loads(capsys.readouterr().out)
+    assert (report["private_only"], report["refused"], report["outcome"]) == (True, {"mode": 1}, "idle")
+    assert "of mode robust, which shows what one gateway learnt" in report["refused_calls"][0]
+    assert home.sent() == []
+    home.lay("2.call", call_of(KEY, mode="private")[0])
+    assert home.run(*(["--private-only"] if by == "the option" else [])) == 0
+    assert [read_header(message)[0] for message in home.sent()] == ["keys"]
+
+
+def test_an_unmasked_update_from_before_that_setting_does_not_leave_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+    home = Home(tmp_path, "attic", trust(tmp_path / "aggregators", KEY))
+    home.lay("1.call", call_of(KEY, mode="robust")[0])
+    assert home.run() == 0
+    (path,) = (home.federation / "out").glob("*.update")
+    update = path.read_bytes()
+    desk = Desk(home.state)
+    desk.remember(desk.learnt().model_copy(update={"is_handed": False}))  # as a power cut leaves it
+
+    assert home.run("--private-only", "--json") == 0
+
+    report = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))
+    assert report["refused"] == {"mode": 1, "unmasked": 2}
+    assert home.sent() == []
+    assert update not in (home.federation / "learnt.json").read_bytes()
+    assert home.run() == 0  # the setting taken back: that round stays answered
+    assert home.sent() == []
 
 
 def private_of(home: Home) -> bytes:
@@ -193,7 +244,7 @@ def test_a_round_that_is_begun_counts_as_answered(desk: Desk):
 def test_what_is_no_message_of_the_round_is_told_and_not_answered(desk: Desk):
     private = begun(desk)
     before = (desk.folder / PRIVATE_FILE).read_bytes()
-    (desk.inbox / "1.down").write_bytes(b"PSR1" + bytes(200))
+    (desk.inbox / "1.down").write_bytes(b"PSR2" + bytes(200))
     (desk.inbox / "2.down").write_bytes(b"of another round")
     (desk.inbox / "what.down").write_bytes(b"of none")
 

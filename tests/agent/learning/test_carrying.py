@@ -201,3 +201,18 @@ def test_a_disk_that_takes_nothing_is_counted_and_told(carrier: Carrier, tmp_pat
 
     assert (came, carrier.counts["in failed"]) == (set(), 1)
     assert carrier.trouble
+
+
+def test_where_only_private_rounds_are_answered_an_unmasked_update_is_deleted_and_masked_steps_leave(
+    outbox: Outbox, tmp_path: Path
+):
+    carrier = Carrier(tmp_path, gateway="attic", fleet="homes", post=outbox, is_private_only=True)
+    carrier.outbox.mkdir(parents=True)
+    (carrier.outbox / "1.update").write_bytes(b"PSU1 and a gateway's own steps")
+    (carrier.outbox / "2.update").write_bytes(b"PSM1 and masked ones")
+
+    carrier.turn()
+
+    assert [payload for _, payload in outbox.posts] == [b"PSM1 and masked ones"]
+    assert carrier.counts["out unmasked"] == 1
+    assert not list(carrier.sending.iterdir())

@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.bundles.store import PACKAGE, Store, Wish
+from agent.bundles.store import PACKAGE, Store, Wish, name_of
 from agent.delivery.inbox import Incoming
-from agent.learning.rollout import MOST_ARCHIVES, Rollout
+from agent.learning.rollout import MOST_ARCHIVES, PATIENCE_TURNS, Rollout
 from contracts.bundle import Bundle, default_bundle, load_bundle
+from contracts.bundle_change import pack_change
 from contracts.errors import OutputError
 from contracts.rollout import OrderHeader, pack_archive, pack_order
 from tests.bundles import sign, write_refusal_bundle
@@ -270,3 +271,63 @@ def test_a_folder_of_keys_that_others_may_write_is_no_reason_to_stop(gateway: Ga
     gateway.order(gateway.bundle(6))
 
     assert (gateway.rollout.counts["failed"], gateway.rollout.number) == (1, 0)
+
+
+def test_a_bundle_comes_as_a_change_to_what_serves_and_is_staged(gateway: Gateway):
+    base, new = gateway.serving, gateway.bundle(6)
+    change = pack_change(pack_archive(new), base=pack_archive(base), base_sha256=base.manifest_sha256)
+
+    gateway.order(new)
+    gateway.send(new, change)
+
+    assert len(change) < len(pack_archive(new)) / 2
+    assert gateway.rollout.outcome == "staged"
+    assert gateway.store.wish() == Wish(name_of(new))
+
+
+def test_a_change_to_the_packages_bundle_is_taken_whatever_serves(gateway: Gateway):
+    new, base = gateway.bundle(6), default_bundle()
+    assert gateway.serving.manifest_sha256 != base.manifest_sha256
+
+    gateway.order(new)
+    gateway.send(new, pack_change(pack_archive(new), base=pack_archive(base), base_sha256=base.manifest_sha256))
+
+    assert gateway.rollout.outcome == "staged"
+
+
+def test_where_no_change_makes_what_an_order_waits_for_the_whole_archive_is_heard_for_so_long(gateway: Gateway):
+    new, other = gateway.bundle(6), gateway.bundle(7)
+    whole = f"penstock/v1/fleet/homes/whole/{new.manifest_sha256}"
+    gateway.order(new)
+    gateway.send(new, pack_change(pack_archive(new), base=pack_archive(other), base_sha256=other.manifest_sha256))
+    assert gateway.rollout.counts["changes to another bundle"] == 1
+    assert whole not in [each.topic_filter for each in gateway.rollout.subscriptions]
+
+    for _ in range(PATIENCE_TURNS):
+        gateway.rollout.turn()
+    assert whole in [each.topic_filter for each in gateway.rollout.subscriptions]
+    gateway.say(whole, pack_archive(new))
+
+    assert gateway.rollout.outcome == "staged"
+    assert whole not in [each.topic_filter for each in gateway.rollout.subscriptions]
+
+
+@pytest.mark.parametrize(
+    "content", [b"PSD1", b"PSD1" + bytes(40), b"PSD1" + bytes(32) + b"\x28\xb5\x2f\xfd" + b"\xff" * 90]
+)
+def test_a_change_that_is_none_is_counted_and_nothing_is_kept(gateway: Gateway, content: bytes):
+    sha256 = bytes.fromhex(gateway.serving.manifest_sha256)
+
+    gateway.send(gateway.bundle(6), content[:4] + sha256 + content[36:] if len(content) > 36 else content)
+
+    assert gateway.rollout.counts["failed"] == 1
+    assert not list((gateway.state / "federation").glob("bundles/*.archive"))
+
+
+def test_a_change_that_makes_another_bundle_is_not_what_an_order_names(gateway: Gateway):
+    base, new, other = gateway.serving, gateway.bundle(6), gateway.bundle(7)
+    gateway.order(new)
+
+    gateway.send(new, pack_change(pack_archive(other), base=pack_archive(base), base_sha256=base.manifest_sha256))
+
+    assert gateway.rollout.outcome == "waiting"
