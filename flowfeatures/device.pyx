@@ -16,7 +16,7 @@ FEATURES = len(WINDOW_COLUMNS)
 REPEATS = WINDOW_COLUMNS.index("repeats")
 
 cdef enum:
-    UNHEARD_RECORDS = 5         # from so many on an address that never spoke is a device; docs/decisions/0043
+    UNHEARD_RECORDS = 5         # from so many on an address that never spoke is a device; docs/decisions/0042
 
 
 cdef inline const uint8_t* peer_of(const Row* row) noexcept:

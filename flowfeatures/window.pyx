@@ -3,7 +3,7 @@
 A window holds the device's last W records in time order. A later record of a flow replaces its earlier one; of one
 (peer, port, protocol) at most W/4 stand, the older fold into the newest one's repeat count. A window is due at the end
 of each tick in which its device got a record; a home address that only others at home have spoken to, and that never
-spoke, is none yet (docs/decisions/0043). Devices are bounded in number: those of one record leave first.
+spoke, is none yet (docs/decisions/0042). Devices are bounded in number: those of one record leave first.
 """
 
 import numpy as np
