@@ -1,152 +1,47 @@
-"""A street of gateways around a real broker: agents' own parts, the real trainer, an aggregator in its own process.
+"""A street of gateways around a real broker: houses in the tests' process, an aggregator in one of its own.
 
-A `House` is a gateway without packets: its windows were put there, everything else is what runs on a gateway: delivery
-with its outbox, carrier, roll-out, store of bundles, `penstock-finetune`. A `Townhall` is `penstock-aggregator run`.
+A `House` (`house.py`) is a gateway whose packets are a test's. A `Townhall` is `penstock-aggregator run`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.bundles.store import Store
-from agent.delivery import Delivery, MqttSettings
-from agent.learning.carrying import Carrier
-from agent.learning.rollout import Rollout
-from contracts.bundle import Bundle, default_bundle
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.office import Office
 from federation.aggregator.settings import load_config
-from federation.gateway.identity import own_key
-from federation.gateway.program import main
-from tests.delivery.certificates import Authority
+from tests.federation.house import ENVIRONMENT, KILLED, PATIENCE_S, ROOT
 
-FLEET = "homes"
-PATIENCE_S = 300.0  # a guard against hanging
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def until(is_so: Callable[[], bool], *, pump: Callable[[], None] = lambda: None, what: str) -> None:
-    """Wait until something is so; `pump` is called in between."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline_s, f"waited {PATIENCE_S:.0f} s for: {what}"
-        pump()
-        time.sleep(0.05)
-
-
-class House:
-    """One gateway."""
-
-    def __init__(self, name: str, state: Path, *, port: int, authority: Authority, keys: Path) -> None:
-        self.name, self.state = name, state
-        self.trust, self.aggregators = keys / "trust.d", keys / "aggregators.d"
-        self.key = own_key(state / "federation")
-        self.serving: Bundle = default_bundle()
-        self.calibration = "calibrated"
-        cert, key = authority.issue(name)
-        self._settings = MqttSettings.from_url(
-            f"mqtts://127.0.0.1:{port}", gateway=name, client_id=name, ca=authority.ca, cert=cert, key=key
-        )
-        self._delivery: Delivery | None = None
-        self.carrier = Carrier(state, gateway=name, fleet=FLEET, post=self._post)
-        self.rollout = Rollout(
-            state, gateway=name, fleet=FLEET, aggregators=self.aggregators, store=self.store,
-            serving=lambda: self.serving,
-        )  # fmt: skip
-
-    def store(self) -> Store:
-        return Store(self.state / "models", trust=self.trust)
-
-    def come_online(self) -> None:
-        subscriptions = [*self.carrier.subscriptions, *self.rollout.subscriptions]
-        self._delivery = Delivery(
-            mqtt=self._settings, outbox=self.state / "outbox.db", subscriptions=subscriptions
-        ).__enter__()
-        self._tell()
-
-    def go_offline(self) -> None:
-        if self._delivery is not None:
-            self._delivery.close()
-        self._delivery = None
-
-    def pump(self) -> None:
-        """Do what an agent does about once a second."""
-        if self._delivery is None:
-            return
-        messages = self._delivery.incoming()
-        self.carrier.lay(messages)
-        for message in messages:
-            self.rollout.take(message)
-        self.carrier.turn()
-        store = self.store()
-        if (wish := store.wish()) is not None:
-            self.serving = store.load(wish.name)
-            store.activated(self.serving, trial=False, rollback=wish.rollback)
-        self._tell()
-
-    def learn(self) -> None:
-        """Run `penstock-finetune` to its end, in this process."""
-        assert main(self._words()) == 0
-
-    def learn_until_killed(self, *, at_write: int) -> int:
-        """Run it in a process of its own that is killed at its nth write; return how it ended."""
-        script = (
-            "import os, signal, sys\n"
-            "os.nice = lambda _: 0\n"
-            "from contracts import whole_file\n"
-            "from federation.gateway import desk, program\n"
-            "whole, written = whole_file.write_whole, []\n"
-            "def dying(path, content, **options):\n"
-            "    written.append(path)\n"
-            f"    if len(written) == {at_write}:\n"
-            "        os.kill(os.getpid(), signal.SIGKILL)\n"
-            "    whole(path, content, **options)\n"
-            "desk.write_whole = dying\n"
-            "sys.exit(program.main(sys.argv[1:]))\n"
-        )
-        command = [sys.executable, "-c", script, *self._words()]
-        return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, check=False).returncode
-
-    def judge(self, incident_id: str, verdict: str) -> None:
-        (self.state / "rules.json").write_text(json.dumps({"verdicts": {incident_id: verdict}}))
-
-    def has_call(self, number: int) -> bool:
-        return any(f'"round":{number},'.encode() in path.read_bytes() for path in self.carrier.inbox.glob("*.call"))
-
-    def _words(self) -> list[str]:
-        words = ["--state-dir", str(self.state), "--aggregators", str(self.aggregators), "--trust", str(self.trust)]
-        if self.serving.manifest_sha256 != default_bundle().manifest_sha256:
-            words += ["--bundle", str(self.serving.path)]
-        return [*words, "--fleet", FLEET, "--gateway", self.name, "--now"]
-
-    def _post(self, topic: str, payload: bytes, *, content_type: str):
-        return None if self._delivery is None else self._delivery.post(topic, payload, content_type=content_type)
-
-    def _tell(self) -> None:
-        """Publish what `status_text` does, as far as an aggregator reads it."""
-        manifest = self.serving.manifest
-        bundle = {
-            "name": manifest.name, "release": manifest.release, "sha256": self.serving.manifest_sha256,
-            "refused": list(self.rollout.refused),
-        }  # fmt: skip
-        assert self._delivery is not None
-        told = json.dumps({"gateway": self.name, "bundle": bundle, "calibration": self.calibration}, sort_keys=True)
-        if told != getattr(self, "_told", None):
-            self._told = told
-            self._delivery.status(told)
+# `penstock-aggregator release`, killed before or after something it does; what that is comes behind it.
+DYING = """
+import os, signal, sys
+def killed(place, name, after):
+    whole = getattr(place, name)
+    def dying(*given, **named):
+        if after:
+            whole(*given, **named)
+        os.kill(os.getpid(), signal.SIGKILL)
+    setattr(place, name, dying)
+from federation.aggregator import office, program, releasing, rollout
+{what}
+sys.exit(program.main(sys.argv[1:]))
+"""
+WHERE = (
+    "killed(releasing, 'rehead', False)",
+    "killed(releasing, 'rehead', True)",
+    "killed(releasing, 'load_bundle', False)",
+    "killed(rollout.Rollouts, 'begin', False)",
+    "killed(rollout.Rollouts, 'begin', True)",
+)
 
 
 class Townhall:
@@ -202,6 +97,38 @@ class Townhall:
         with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
             db.execute("UPDATE private_rounds SET until_us = 1 WHERE number = ? AND state = ?", (number, state))
 
+    def state_of(self, number: int) -> str:
+        """Return how far a round is: of a private one its state, else how many updates it has."""
+        found = self.asked("SELECT state FROM private_rounds WHERE number = ?", number)
+        return found[0][0] if found else str(len(self.senders(number, "")))
+
+    def senders(self, number: int, state: str) -> set[str]:
+        """Return who has answered in a state of a round."""
+        table, more = ("private", "AND kind = ?") if state else ("updates", "")
+        values = (number, state) if state else (number,)
+        return {name for (name,) in self.asked(f"SELECT gateway FROM {table} WHERE round = ? {more}", *values)}
+
+    def release_through_kills(self) -> None:
+        """Run `penstock-aggregator release` killed at one place after the other; the last is when it was done."""
+        for what in WHERE:
+            command = [sys.executable, "-c", DYING.replace("{what}", what), "release", "--config", str(self.config)]
+            done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, check=False)
+            assert done.returncode == KILLED, what
+
+    def told(self) -> str:
+        """Return how it stands, for a message of failure."""
+        tables = {
+            "rounds": "SELECT number, state, why FROM rounds",
+            "private_rounds": "SELECT number, state, why FROM private_rounds",
+            "private": "SELECT round, kind, gateway FROM private",
+            "releases": "SELECT number, state, why FROM releases",
+            "orders": "SELECT gateway, number, release FROM orders",
+            "reports": "SELECT gateway, release, calibration FROM reports",
+            "counters": "SELECT what, count FROM counters",
+        }
+        lines = [f"{name}: {self.asked(question)}" for name, question in tables.items()]
+        return "\n".join(["aggregator:", *lines, self.log()[-2000:]])
+
     def audit(self) -> list[dict]:
         ledger = Ledger(self.state / "aggregator.db")
         try:
@@ -219,12 +146,6 @@ class Townhall:
             code = process.wait(60)
         self._processes.clear()
         return code
-
-
-def copy_state(first: Path, target: Path) -> Path:
-    """Give a house the windows of another one."""
-    shutil.copytree(first, target)
-    return target
 
 
 @pytest.fixture
