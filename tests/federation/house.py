@@ -40,7 +40,7 @@ FLEET = "homes"
 HOME = "192.168.1.0/24"
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-PATIENCE_S = 120.0  # a guard against hanging
+PATIENCE_S = 180.0  # a guard against hanging
 BEGUN_US, APART_US = 1_200_000_000, 400_000_000  # what is seen first was a while ago; incidents close in between
 KILLED = -9
 # A program that is killed before its nth file takes its place; what comes after it is the program.
