@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -34,32 +33,12 @@ from federation.gateway.identity import own_key
 from federation.gateway.program import main
 from flowfeatures import DeviceWindows, FlowMeter, FlowSettings
 from flowfeatures.frames import FrameBlock
+from tests.federation.killed import ENVIRONMENT, PATIENCE_S, ROOT, through_kills
 from tests.flowfeatures.packets import TimedFrame
 
 FLEET = "homes"
 HOME = "192.168.1.0/24"
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
-PATIENCE_S = 180.0  # a guard against hanging
 BEGUN_US, APART_US = 1_200_000_000, 400_000_000  # what is seen first was a while ago; incidents close in between
-KILLED = -9
-# A program that is killed before its nth file takes its place; what comes after it is the program.
-DYING = """
-import os, signal, sys
-os.nice = lambda _: 0
-left = int(sys.argv.pop(1))
-def dying(whole):
-    def move(*places, **options):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return whole(*places, **options)
-    return move
-os.replace, os.rename = dying(os.replace), dying(os.rename)
-"""
-TRAINER = "from federation.gateway.program import main; sys.exit(main(sys.argv[1:]))"
-AGENT = "from tests.federation.house import serve; sys.exit(serve(sys.argv[1:]))"
 
 
 class Alarm(NamedTuple):
@@ -77,21 +56,6 @@ class Line(NamedTuple):
     cert: Path
     key: Path
     keys: Path
-
-
-def killed_at(number: int, program: str, words: Sequence[str]) -> int:
-    """Run a program of this module until its nth file; return how it ended."""
-    command = [sys.executable, "-c", DYING + program, str(number), *words]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, check=False).returncode
-
-
-def through_kills(program: str, words: Sequence[str]) -> int:
-    """Run a program again and again, killed at its first file, its second and so on, to its end; return the kills."""
-    for number in range(1, 30):
-        if (code := killed_at(number, program, words)) != KILLED:
-            assert code == 0, f"{words} ended with {code}"
-            return number - 1
-    raise AssertionError(f"{words} wrote more than 30 files")
 
 
 class House:
@@ -115,15 +79,15 @@ class House:
 
     def awake(self) -> None:
         """Start what an agent builds anew with every start, from what it finds on disk."""
-        keeper = Keeper(self._book.add, lambda device, from_us, to_us: self._let_go(device, from_us, to_us))
+        keeper = Keeper(self._book.add, self._let_go)
         given = {"capture.interfaces": ["eth0"], "scoring.trust_dir": self.trust, "scoring.shadow_windows": 0}
         self.judging = Judging(
             load_config(None, environ={}, overrides=given), state_dir=self.state, home_nets=[HOME], never_ban=(),
             stopwatch=Stopwatch(), observer=keeper,
         )  # fmt: skip
         self.rollout = Rollout(
-            self.state, gateway=self.name, fleet=FLEET, aggregators=self.aggregators, store=lambda: Store(self.state / "models", trust=self.trust),
-            serving=lambda: self.serving,
+            self.state, gateway=self.name, fleet=FLEET, aggregators=self.aggregators,
+            store=lambda: Store(self.state / "models", trust=self.trust), serving=lambda: self.serving,
         )  # fmt: skip
 
     @property
@@ -203,13 +167,13 @@ class House:
 
     def learn_through_kills(self) -> None:
         """Run it in processes of its own, killed before every file it writes, until one comes to its end."""
-        through_kills(TRAINER, self._words())
+        through_kills("trainer", self._words())
 
     def take_bundle_through_kills(self, release: int) -> int:
         """Be online in processes of their own, killed before every file, until a release serves; return the kills."""
         self.go_offline()
         line = [str(each) for each in self.line]
-        kills = through_kills(AGENT, [self.name, str(self.state), str(release), *line])
+        kills = through_kills("agent", [self.name, str(self.state), str(release), *line])
         self.awake()
         return kills
 

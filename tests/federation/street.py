@@ -1,151 +1,278 @@
 """A street of gateways around a real broker: houses in the tests' process, an aggregator in one of its own.
 
-A `House` (`house.py`) is a gateway whose packets are a test's. A `Townhall` is `penstock-aggregator run`.
+A `House` is a gateway whose packets are a test's, a `Townhall` is `penstock-aggregator run`. A `Street` is all of it in
+one mode; it drives rounds until they are over, whatever messages a mode takes for that.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from federation.aggregator.ledger import Ledger
-from federation.aggregator.office import Office
-from federation.aggregator.settings import load_config
-from tests.federation.house import ENVIRONMENT, KILLED, PATIENCE_S, ROOT
+from contracts.bundle import default_bundle
+from contracts.head import Head, head_of
+from contracts.trust import read_public_key
+from contracts.update import UpdateHeader, pack_update, read_call
+from exporter.sign import make_key
+from federation.aggregator.windows import ServerWindows, server_windows
+from tests.broker import Broker
+from tests.delivery.certificates import Authority
+from tests.federation import homes
+from tests.federation.homes import DEMO, fill
+from tests.federation.house import FLEET, House, Line, until
+from tests.federation.townhall import Townhall
+from training.variants import Variant, make_variant
 
-# `penstock-aggregator release`, killed before or after something it does; what that is comes behind it.
-DYING = """
-import os, signal, sys
-def killed(place, name, after):
-    whole = getattr(place, name)
-    def dying(*given, **named):
-        if after:
-            whole(*given, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(place, name, dying)
-from federation.aggregator import office, program, releasing, rollout
-{what}
-sys.exit(program.main(sys.argv[1:]))
+NAMES = ("attic", "barn", "cellar", "dairy", "eaves", "forge")
+MARKING = NAMES[:3]
+OFFLINE, HOSTILE, LATE = "dairy", "eaves", "forge"
+STATES = {"robust": {"0", "4", "over"}, "private": {"keys", "shares", "masked", "unmask"}}  # to be killed in
+SETTINGS = """
+[fleet]
+name = "homes"
+
+[broker]
+url = "mqtts://127.0.0.1:{port}"
+ca = "{ca}"
+cert = "{cert}"
+key = "{key}"
+
+[keys]
+calls = "{keys}/calls.pem"
+bundles = "{keys}/bundles.pem"
+
+[windows]
+teaching = ["{teaching}"]
+judging = ["{judging}"]
+
+[rounds]
+every_h = 0.0
+is_automatic = false
+mode = "{mode}"
+
+[rollout]
+is_automatic = false
+canary_share = 0.3
+canary_h = 0.0
+
+[worker]
+state_dir = "{folder}/aggregator"
+
+[metrics]
+is_enabled = false
 """
-WHERE = (
-    "killed(releasing, 'rehead', False)",
-    "killed(releasing, 'rehead', True)",
-    "killed(releasing, 'load_bundle', False)",
-    "killed(rollout.Rollouts, 'begin', False)",
-    "killed(rollout.Rollouts, 'begin', True)",
-)
 
 
-class Townhall:
-    """The aggregator's process, or several on one file."""
+class Street:
+    """All of it. Of the six, `members` take part in rounds to some end: three, and the late one."""
 
-    def __init__(self, folder: Path, settings: str) -> None:
-        self.state = folder / "aggregator"
-        self.config = folder / "aggregator.toml"
-        self.config.write_text(settings)
-        self._log = folder / "aggregator.log"
-        self._processes: list[subprocess.Popen[bytes]] = []
+    def __init__(self, folder: Path, broker: Broker, authority: Authority, mode: str) -> None:
+        self.folder, self.broker, self.authority, self.mode = folder, broker, authority, mode
+        keys = folder / "keys"
+        for name, place in (("calls", "aggregators.d"), ("bundles", "trust.d")):
+            (keys / place).mkdir(parents=True, mode=0o755)
+            make_key(keys / f"{name}.pem")
+            (keys / place / f"{name}.pub").write_bytes((keys / f"{name}.pem.pub").read_bytes())
+        self.calls_key = read_public_key(keys / "calls.pem.pub")
+        (truth,) = homes.ground_truth.load(DEMO)
+        slower = make_variant(truth, Variant("slower", pace=1.3), folder=folder / "captures")
+        self.judging = slower.path.parent / "ground_truth.json"
+        cert, key = authority.issue("aggregator")
+        told = SETTINGS.format(
+            port=broker.port, ca=authority.ca, cert=cert, key=key, keys=keys, teaching=DEMO, judging=self.judging,
+            folder=folder, mode=mode,
+        )  # fmt: skip
+        self.townhall = Townhall(folder, told)
+        self.houses: dict[str, House] = {}
+        for name in NAMES:
+            line = Line(broker.port, authority.ca, *authority.issue(name), keys)
+            (folder / name).mkdir()
+            self.houses[name] = House(name, fill(folder / name, now_us=time.time_ns() // 1000), line=line)
+        self.members = [self.houses[name] for name in (*MARKING, LATE)]
+        with self.townhall.office() as office:
+            for name, house in self.houses.items():
+                office.rounds.enrol(name, house.key.public_key(), now_us=time.time_ns() // 1000)
+        self.townhall.start()
+        for name, house in self.houses.items():
+            if name != OFFLINE:
+                house.come_online()
 
-    def start(self, *more: str) -> None:
-        told = more or ("--config", str(self.config))
-        command = [sys.executable, "-m", "federation.aggregator.program", "run", *told]
-        with self._log.open("ab") as log:
-            self._processes.append(subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log))
+    def close(self) -> None:
+        for house in self.houses.values():
+            house.close()
+        self.townhall.kill()
 
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._end(signal.SIGKILL)
+    def windows(self) -> ServerWindows:
+        """Return the aggregator's own windows, as it reads them."""
+        told = self.folder / "aggregator" / "windows"
+        return server_windows(default_bundle(), homes.engine(), teaching=[DEMO], judging=[self.judging], cache=told)
 
-    def stop(self) -> int:
-        """End it as systemd would; return its exit code."""
-        return self._end(signal.SIGTERM)
+    def recall(self, head: Head) -> int:
+        """Return how many windows of the aggregator's attack hold-out a head finds."""
+        return self.windows().judging.found(head)["attacks"][0]
 
-    @contextlib.contextmanager
-    def office(self) -> Iterator[Office]:
-        """Give an office on the same file, as a command beside the service has one."""
-        office = Office(load_config(self.config))
-        try:
-            yield office
-        finally:
-            office.close()
+    def head(self) -> Head:
+        """Return the fleet's head."""
+        ((octets,),) = self.townhall.asked("SELECT head FROM fleet")
+        return head_of(np.frombuffer(octets, "<f4").astype(np.float32))
 
-    def asked(self, question: str, *values: object) -> list[tuple]:
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            return db.execute(question, values).fetchall()
+    def pump(self) -> None:
+        for house in self.houses.values():
+            house.pump()
 
-    def open_round(self) -> int:
-        found = self.asked("SELECT number FROM rounds WHERE state = 'open'")
-        return found[0][0] if found else 0
-
-    def counters(self) -> dict[str, int]:
-        return dict(self.asked("SELECT what, count FROM counters"))
-
-    def let_the_deadline_pass(self) -> None:
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            db.execute("UPDATE rounds SET deadline_us = opened_us + 1 WHERE state = 'open'")
-
-    def let_the_state_pass(self, number: int, state: str) -> None:
-        """Wait no longer for who has not answered in a state of a private round, if it is in that still."""
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            db.execute("UPDATE private_rounds SET until_us = 1 WHERE number = ? AND state = ?", (number, state))
-
-    def state_of(self, number: int) -> str:
-        """Return how far a round is: of a private one its state, else how many updates it has."""
-        found = self.asked("SELECT state FROM private_rounds WHERE number = ?", number)
-        return found[0][0] if found else str(len(self.senders(number, "")))
-
-    def senders(self, number: int, state: str) -> set[str]:
-        """Return who has answered in a state of a round."""
-        table, more = ("private", "AND kind = ?") if state else ("updates", "")
-        values = (number, state) if state else (number,)
-        return {name for (name,) in self.asked(f"SELECT gateway FROM {table} WHERE round = ? {more}", *values)}
-
-    def release_through_kills(self) -> None:
-        """Run `penstock-aggregator release` killed at one place after the other; the last is when it was done."""
-        for what in WHERE:
-            command = [sys.executable, "-c", DYING.replace("{what}", what), "release", "--config", str(self.config)]
-            done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, check=False)
-            assert done.returncode == KILLED, what
+    def wait(self, is_so: Callable[[], bool], what: str, *, pump: Callable[[], None] | None = None) -> None:
+        until(is_so, pump=pump or self.pump, what=what, told=self.told)
 
     def told(self) -> str:
-        """Return how it stands, for a message of failure."""
-        tables = {
-            "rounds": "SELECT number, state, why FROM rounds",
-            "private_rounds": "SELECT number, state, why FROM private_rounds",
-            "private": "SELECT round, kind, gateway FROM private",
-            "releases": "SELECT number, state, why FROM releases",
-            "orders": "SELECT gateway, number, release FROM orders",
-            "reports": "SELECT gateway, release, calibration FROM reports",
-            "counters": "SELECT what, count FROM counters",
-        }
-        lines = [f"{name}: {self.asked(question)}" for name, question in tables.items()]
-        return "\n".join(["aggregator:", *lines, self.log()[-2000:]])
+        """Return how all stand."""
+        return "\n".join([self.townhall.told(), *(house.told() for house in self.houses.values())])
 
-    def audit(self) -> list[dict]:
-        ledger = Ledger(self.state / "aggregator.db")
-        try:
-            return ledger.audit()
-        finally:
-            ledger.close()
+    def restart(self) -> None:
+        """Kill the aggregator; what is said meanwhile waits at the broker."""
+        self.townhall.kill()
+        self.pump()
+        self.townhall.start()
 
-    def log(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
+    # -- rounds -------------------------------------------------------------------------------------------------------
 
-    def _end(self, number: int) -> int:
-        code = 0
-        for process in self._processes:
-            process.send_signal(number)
-            code = process.wait(60)
-        self._processes.clear()
-        return code
+    def open_round(self) -> int:
+        """Open a round; return its number once every gateway that is online has its call and anchors."""
+        with self.townhall.office() as office:
+            number = office.open_round(now_us=time.time_ns() // 1000)
+        online = [house for name, house in self.houses.items() if name != OFFLINE]
+        self.wait(
+            lambda: all(each.has_call(number) and any(each.carrier.inbox.glob("*.anchors")) for each in online),
+            f"the call of round {number}",
+        )
+        return number
+
+    def hold_round(self, *, kills: bool = False) -> str:
+        """Hold a round to its end: three learn, one attacks, one's update comes when all is over; return its state.
+
+        With `kills` the aggregator is killed in every state, and a gateway before every file it writes.
+        """
+        number, townhall, late = self.open_round(), self.townhall, self.houses[LATE]
+        answered: dict[str, bytes] = {}
+        survived: set[str] = set()
+        kept: dict[str, bytes] = {}
+
+        def answer(house: House) -> None:
+            if kills and house.name == MARKING[0]:
+                house.learn_through_kills()
+            else:
+                house.learn()
+            for path in late.carrier.outbox.glob("*.update"):
+                kept[path.name] = path.read_bytes()
+                path.unlink()
+
+        def turn() -> None:
+            self.pump()
+            for house in self.members:
+                down = house.carrier.inbox / f"{number:010d}.down"
+                if down.exists() and answered.get(house.name) != (octets := down.read_bytes()):
+                    answered[house.name] = octets
+                    answer(house)
+            if kills and (state := townhall.state_of(number)) not in survived:
+                survived.add(state)
+                self.restart()
+            if self._wait_no_longer(number) and kills and "over" not in survived:
+                survived.add("over")
+                self.restart()
+
+        for house in self.members:
+            answer(house)
+        self.attack(number)
+        self.wait(lambda: townhall.open_round() != number, f"the end of round {number}", pump=turn)
+        ((state,),) = townhall.asked("SELECT state FROM rounds WHERE number = ?", number)
+        refused = self.refused()
+        for name, octets in kept.items():
+            (late.carrier.outbox / name).write_bytes(octets)
+        self.wait(lambda: self.refused() == refused + 1, "the late update's refusal")
+        if kills:
+            assert survived >= STATES[self.mode]
+            self.restart()
+        return state
+
+    def refused(self) -> int:
+        return sum(count for what, count in self.townhall.counters().items() if what.startswith("refused: "))
+
+    def _wait_no_longer(self, number: int) -> bool:
+        """Let a time pass where all have answered that will: three, the hostile one in `robust`, the late one early.
+
+        Return whether the whole round is over by that.
+        """
+        townhall = self.townhall
+        if self.mode == "robust":
+            is_over = townhall.senders(number, "") >= {*MARKING, HOSTILE}
+            if is_over:
+                townhall.let_the_deadline_pass()
+            return is_over
+        state = townhall.state_of(number)
+        wanted = {*MARKING, LATE} if state in ("keys", "shares") else set(MARKING)
+        if townhall.senders(number, state) >= wanted:
+            townhall.let_the_state_pass(number, state)
+        return False
+
+    def release(self, *, kills: bool = False) -> int:
+        """Build and sign a bundle of the head that was adopted; return its number."""
+        if kills:
+            self.townhall.release_through_kills()
+        else:
+            with self.townhall.office() as office:
+                office.release(now_us=time.time_ns() // 1000)
+        ((number,),) = self.townhall.asked("SELECT number FROM releases")
+        return number
+
+    def roll_out(self, number: int) -> None:
+        """Wait until a release serves wherever somebody is online."""
+        online = [house for name, house in self.houses.items() if name != OFFLINE]
+        self.wait(lambda: all(each.serving.manifest.release == number for each in online), f"release {number}")
+
+    # -- the hostile one ----------------------------------------------------------------------------------------------
+
+    def attack(self, number: int) -> None:
+        """Send the longest update against all attacks, a longer one, noise, and one on somebody else's topic."""
+        house = self.houses[HOSTILE]
+        (octets,) = (
+            path.read_bytes()
+            for path in house.carrier.inbox.glob("*.call")
+            if f'"round":{number},'.encode() in path.read_bytes()
+        )
+        call = read_call(octets, [self.calls_key])
+        towards_benign = np.concatenate([np.zeros(call.head.weight.size), -np.ones(len(call.head.bias))])
+        towards_benign[call.head.weight.size] = 1.0
+        length = call.header.clip_norm / np.linalg.norm(towards_benign)
+        steps = np.rint(towards_benign * length / call.header.scale).clip(-127, 127).astype(np.int8)
+        header = UpdateHeader(
+            fleet=FLEET, round=number, gateway=HOSTILE, call_sha256=call.sha256, examples=1 << 20,
+            made_us=time.time_ns() // 1000,
+        )  # fmt: skip
+        longest = pack_update(header, steps, house.key)
+        longer = pack_update(header, np.full(call.header.kept, 127, np.int8), house.key)
+        own, foreign = f"penstock/v1/{HOSTILE}/update/{number}", f"penstock/v1/attic/update/{number}"
+        sayings = [*((own, each) for each in (longer, b"noise" * 100, longest, longest)), (foreign, longest)]
+        for path in self.houses[MARKING[0]].carrier.outbox.glob("*.up"):  # another gateway's keys, overheard
+            sayings += [(f"penstock/v1/{HOSTILE}/federation/up/{number}", each) for each in (path.read_bytes(), b"no")]
+        self.say_as_hostile(sayings)
+        self.say_as_hostile([(f"penstock/v1/fleet/{FLEET}/round", b"")])  # the broker says no to this and to foreign
+
+    def say_as_hostile(self, sayings: list[tuple[str, bytes]]) -> None:
+        client = Client(CallbackAPIVersion.VERSION2, client_id="hostile", protocol=MQTTProtocolVersion.MQTTv5)
+        cert, key = self.authority.issue(HOSTILE)
+        client.tls_set(ca_certs=str(self.authority.ca), certfile=str(cert), keyfile=str(key))
+        client.connect("127.0.0.1", self.broker.port)
+        client.loop_start()
+        for topic, octets in sayings:
+            client.publish(topic, octets, qos=1, retain=True).wait_for_publish(60)
+        client.disconnect()
+        client.loop_stop()
 
 
 @pytest.fixture

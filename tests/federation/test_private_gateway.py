@@ -196,9 +196,10 @@ def test_a_round_that_the_power_kept_from_being_remembered_is_gone_on_with_and_n
     def gone(self: Desk, learnt: Learnt) -> None:
         raise OutputError("the power is gone")
 
-    with monkeypatch.context() as patched, pytest.raises(OutputError):
+    with monkeypatch.context() as patched:
         patched.setattr(Desk, "remember", gone)
-        begun(desk)
+        with pytest.raises(OutputError):
+            begun(desk)
     seeds = json.loads((desk.folder / PRIVATE_FILE).read_bytes())["seeds"]
     assert (desk.learnt().round, desk.outbox.exists()) == (0, False)
 

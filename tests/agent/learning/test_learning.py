@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_streams_of_verdicts_and_of_calls_ask_for_a_run_now_and_then_and_lose_no
 
     seconds = [second for second, _ in runs]
     assert seconds[0] == 0
-    assert min(after - before for before, after in zip(seconds, seconds[1:], strict=False)) == WISHES_APART_S
+    assert min(after - before for before, after in itertools.pairwise(seconds)) == WISHES_APART_S
     assert sum("call" in asked for _, asked in runs) == 12
     assert len(runs) <= 600 / WISHES_APART_S
 
