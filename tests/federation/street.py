@@ -33,7 +33,8 @@ from training.variants import Variant, make_variant
 NAMES = ("attic", "barn", "cellar", "dairy", "eaves", "forge")
 MARKING = NAMES[:3]
 OFFLINE, HOSTILE, LATE = "dairy", "eaves", "forge"
-STATES = {"robust": {"0", "4", "over"}, "private": {"keys", "shares", "masked", "unmask"}}  # to be killed in
+ALL_TAKEN = "4"  # those of three, and the hostile one's
+STATES = {"robust": {"0", ALL_TAKEN, "over"}, "private": {"keys", "shares", "masked", "unmask"}}  # to be killed in
 SETTINGS = """
 [fleet]
 name = "homes"
@@ -179,13 +180,17 @@ class Street:
                 if down.exists() and answered.get(house.name) != (octets := down.read_bytes()):
                     answered[house.name] = octets
                     answer(house)
-            if kills and (state := townhall.state_of(number)) not in survived:
+            state = townhall.state_of(number)
+            if kills and state not in survived:
                 survived.add(state)
                 self.restart()
-            if self._wait_no_longer(number) and kills and "over" not in survived:
+            elif self._wait_no_longer(number, state) and kills and "over" not in survived:
                 survived.add("over")
                 self.restart()
 
+        if kills:
+            survived.add(townhall.state_of(number))  # nothing taken
+            self.restart()
         for house in self.members:
             answer(house)
         self.attack(number)
@@ -196,28 +201,25 @@ class Street:
             (late.carrier.outbox / name).write_bytes(octets)
         self.wait(lambda: self.refused() == refused + 1, "the late update's refusal")
         if kills:
-            assert survived >= STATES[self.mode]
+            assert survived >= STATES[self.mode], survived
             self.restart()
         return state
 
     def refused(self) -> int:
         return sum(count for what, count in self.townhall.counters().items() if what.startswith("refused: "))
 
-    def _wait_no_longer(self, number: int) -> bool:
+    def _wait_no_longer(self, number: int, state: str) -> bool:
         """Let a time pass where all have answered that will: three, the hostile one in `robust`, the late one early.
 
         Return whether the whole round is over by that.
         """
-        townhall = self.townhall
         if self.mode == "robust":
-            is_over = townhall.senders(number, "") >= {*MARKING, HOSTILE}
-            if is_over:
-                townhall.let_the_deadline_pass()
-            return is_over
-        state = townhall.state_of(number)
+            if state == ALL_TAKEN:
+                self.townhall.let_the_deadline_pass()
+            return state == ALL_TAKEN
         wanted = {*MARKING, LATE} if state in ("keys", "shares") else set(MARKING)
-        if townhall.senders(number, state) >= wanted:
-            townhall.let_the_state_pass(number, state)
+        if self.townhall.senders(number, state) >= wanted:
+            self.townhall.let_the_state_pass(number, state)
         return False
 
     def release(self, *, kills: bool = False) -> int:
