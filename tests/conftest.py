@@ -12,6 +12,8 @@ from tests.broker import Broker, NoMosquitto, find_mosquitto
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("PENSTOCK_SHARED", ROOT.parent / "shared"))
+# Before numpy is imported: threads that wait for each other make small products crawl where others use the processors.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

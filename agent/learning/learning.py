@@ -2,15 +2,17 @@
 
 The pipeline's thread only looks on and hands over; files are written, carried and verified in threads of their own. An
 early run of the trainer is asked for where a round opened or went on, an operator judged, or the site drifted: by a
-file that a path unit of systemd watches, since nothing here starts programs.
+file that a path unit of systemd watches, since nothing here starts programs. Who asks too often would have systemd give
+the unit up, and nobody asks for it any more: between two wishes lie WISHES_APART_S, and what came meanwhile is one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +36,7 @@ MOST_WAITING: Final = 64  # messages
 MOST_WAITING_BYTES: Final = 2 * MAX_ARCHIVE_BYTES  # of them: a disk that is slow must not cost memory
 END_S: Final = 1.0
 RETRY_TURNS: Final = 60
+WISHES_APART_S: Final = 30.0  # penstock-finetune.service allows 30 starts in 600 s
 
 
 class Judged(Protocol):
@@ -52,8 +55,17 @@ class Judged(Protocol):
 class Learning:
     """A context manager. Without `[federation] enabled`, or without a state folder, all of it does nothing."""
 
-    def __init__(self, config: AgentConfig, *, state_dir: Path | None, post: Post) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        *,
+        state_dir: Path | None,
+        post: Post,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = config
+        self._clock_s = clock_s
+        self._next_wish_s = float("-inf")
         self._state_dir = state_dir
         self._is_on = config.federation.enabled and state_dir is not None
         self._open = ExitStack()
@@ -209,6 +221,8 @@ class Learning:
 
     def _ask(self) -> None:
         assert self._state_dir is not None
+        if self._clock_s() < self._next_wish_s:
+            return
         with self._asking:
             reasons, self._reasons = self._reasons, set()
         if not reasons:
@@ -218,4 +232,5 @@ class Learning:
         except OutputError:
             self._want(reasons)
             raise
+        self._next_wish_s = self._clock_s() + WISHES_APART_S
         self._wishes += 1

@@ -40,7 +40,10 @@ _Seed = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 class Private(StrictState):
-    """private.json: a round's call, this gateway's seeds and steps for it, what it answered, what it handed over."""
+    """private.json: a round's call, this gateway's seeds and steps for it, what it answered, what it handed over.
+
+    `learnt` is what learnt.json says from then on; a file of before that was kept here holds none.
+    """
 
     format: Literal[1] = 1
     gateway: Name
@@ -51,6 +54,7 @@ class Private(StrictState):
         Literal["roster", "relay", "survivors", "consents"], Annotated[str, Field(max_length=2 * MAX_MASK_BYTES)]
     ]
     handed: tuple[Literal["keys", "roster", "relay", "survivors", "consents"], ...]
+    learnt: Learnt | None = None
 
 
 class PrivateDesk:
@@ -73,7 +77,7 @@ class PrivateDesk:
     def begin(self, call: Call, message: bytes, steps: NDArray[np.int8], learnt: Learnt, *, gateway: str) -> int:
         """Take part in a round with these steps; return the octets of the keys. Raises OutputError.
 
-        The round counts as answered first: a power cut in between misses it, and it is never begun twice.
+        All of it is one file first: a power cut behind it goes on from there, one before it has begun nothing.
         """
         seeds = Seeds.drawn()
         state = Private(
@@ -83,9 +87,10 @@ class PrivateDesk:
             steps=_text(steps.astype("i1").tobytes()),
             taken={},
             handed=(),
+            learnt=learnt,
         )
-        self._desk.remember(learnt)
         self._write(state)
+        self._desk.remember(learnt)
         return self._hand(state, self._participant(state, call), KEYS)
 
     def go_on(self, *, now_us: int) -> None:
@@ -100,6 +105,8 @@ class PrivateDesk:
         if now_us >= call.header.deadline_us:
             self._path.unlink(missing_ok=True)
             return
+        if state.learnt is not None and self._desk.learnt().round < call.header.round:
+            self._desk.remember(state.learnt)  # the power kept it from being
         participant = self._participant(state, call)
         for kind in [KEYS, *state.taken]:
             if kind not in state.handed:  # the power kept it from being handed over

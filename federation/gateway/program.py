@@ -163,6 +163,7 @@ def _run(
     if not args.dry_run:
         private = PrivateDesk(desk, key=own_key(desk.folder), aggregators=keys, peers=peers)
         private.go_on(now_us=now_us)
+        learnt = desk.learnt()  # where the power went when a private round began, it knows of that now
     calls = desk.newest_call(
         keys,
         fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,

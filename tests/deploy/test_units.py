@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.learning.learning import WISHES_APART_S
 from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -156,6 +157,19 @@ def test_it_is_started_once_a_day_at_another_time_on_each_gateway_and_when_the_a
     assert (timer["OnCalendar"], timer["RandomizedDelaySec"], timer["Persistent"]) == ("daily", "4h", "true")
     assert path["PathExists"] == f"/var/lib/penstock/{FOLDER}/{WANTED_FILE}"
     assert f"ConditionPathExists=/var/lib/penstock/{FOLDER}/{CARD_FILE}" in (SYSTEMD / UNITS[3]).read_text()
+
+
+def test_however_often_the_agent_asks_systemd_does_not_give_the_trainer_up():
+    """A unit that a path unit starts too often fails, the path unit with it, and nothing the agent does mends that."""
+    text = (SYSTEMD / "penstock-finetune.service").read_text()
+    unit = dict(settings(text))
+    asked = int(unit["StartLimitIntervalSec"]) / WISHES_APART_S + 1
+
+    assert asked <= int(unit["StartLimitBurst"]) - 5  # the rest is the timer's, a restarted agent's and a person's
+    assert ("Wants", "penstock-finetune.path") in settings(text)
+    assert "TriggerLimit" not in "".join(
+        key for key, _ in settings((SYSTEMD / "penstock-finetune.path").read_text())
+    )  # fmt: skip
 
 
 def test_the_aggregator_has_no_capability_and_a_user_of_its_own():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from federation.aggregator.ledger import Ledger
 from federation.aggregator.release import HoldOut
 from federation.aggregator.rounds import Rounds, RoundSettings
 from flowfeatures import DeviceWindows, FlowMeter, FlowSettings, open_capture
-from flowfeatures.columns import WINDOW_COLUMNS
 
 DEMO = Path(__file__).resolve().parents[2] / "lab" / "demo" / "ground_truth.json"
 FLEET = "homes"
@@ -186,20 +184,3 @@ def store_of(folder: Path) -> Path | str:
 def rounds_at(path: Path, key: Ed25519PrivateKey, **settings: object) -> tuple[Ledger, Rounds]:
     ledger = Ledger(store_of(path.parent))
     return ledger, Rounds(ledger, bundle(), fleet=FLEET, key=key, settings=RoundSettings(**settings))
-
-
-def uploads() -> Windows:
-    """Return benign windows as they look while a device uploads a backup: the shipped network calls them exfiltration.
-
-    The demo's own, with a hundred times the bytes and packets.
-    """
-    heavy = [place for place, name in enumerate(WINDOW_COLUMNS[:76]) if re.search("byte|length|payload|packet", name)]
-    windows = benign()
-    values = windows.values.copy()
-    values[:, :, heavy] *= 100
-    mask = (np.arange(values.shape[1])[None] < windows.lengths[:, None]).astype(np.float32)
-    scores = engine().score(values, mask)
-    margin = shipped_thresholds().margins(scores).known
-    called = scores.probabilities[:, 1:].argmax(axis=1) + 1
-    seen = Windows(values, windows.lengths, windows.device, windows.label, scores.embedding, margin)
-    return seen.where((margin > 0) & (called == NAMES.index("exfiltration")))

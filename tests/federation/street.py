@@ -1,230 +1,280 @@
-"""A street of gateways around a real broker: agents' own parts, the real trainer, an aggregator in its own process.
+"""A street of gateways around a real broker: houses in the tests' process, an aggregator in one of its own.
 
-A `House` is a gateway without packets: its windows were put there, everything else is what runs on a gateway: delivery
-with its outbox, carrier, roll-out, store of bundles, `penstock-finetune`. A `Townhall` is `penstock-aggregator run`.
+A `House` is a gateway whose packets are a test's, a `Townhall` is `penstock-aggregator run`. A `Street` is all of it in
+one mode; it drives rounds until they are over, whatever messages a mode takes for that.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import shutil
-import signal
-import sqlite3
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from agent.bundles.store import Store
-from agent.delivery import Delivery, MqttSettings
-from agent.learning.carrying import Carrier
-from agent.learning.rollout import Rollout
-from contracts.bundle import Bundle, default_bundle
-from federation.aggregator.ledger import Ledger
-from federation.aggregator.office import Office
-from federation.aggregator.settings import load_config
-from federation.gateway.identity import own_key
-from federation.gateway.program import main
+from contracts.bundle import default_bundle
+from contracts.head import Head, head_of
+from contracts.trust import read_public_key
+from contracts.update import UpdateHeader, pack_update, read_call
+from exporter.sign import make_key
+from federation.aggregator.windows import ServerWindows, server_windows
+from tests.broker import Broker
 from tests.delivery.certificates import Authority
+from tests.federation import homes
+from tests.federation.homes import DEMO, fill
+from tests.federation.house import FLEET, House, Line, until
+from tests.federation.townhall import Townhall
+from training.variants import Variant, make_variant
 
-FLEET = "homes"
-PATIENCE_S = 300.0  # a guard against hanging
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
+NAMES = ("attic", "barn", "cellar", "dairy", "eaves", "forge")
+MARKING = NAMES[:3]
+OFFLINE, HOSTILE, LATE = "dairy", "eaves", "forge"
+ALL_TAKEN = "4"  # those of three, and the hostile one's
+STATES = {"robust": {"0", ALL_TAKEN, "over"}, "private": {"keys", "shares", "masked", "unmask"}}  # to be killed in
+SETTINGS = """
+[fleet]
+name = "homes"
+
+[broker]
+url = "mqtts://127.0.0.1:{port}"
+ca = "{ca}"
+cert = "{cert}"
+key = "{key}"
+
+[keys]
+calls = "{keys}/calls.pem"
+bundles = "{keys}/bundles.pem"
+
+[windows]
+teaching = ["{teaching}"]
+judging = ["{judging}"]
+
+[rounds]
+every_h = 0.0
+is_automatic = false
+mode = "{mode}"
+
+[rollout]
+is_automatic = false
+canary_share = 0.3
+canary_h = 0.0
+
+[worker]
+state_dir = "{folder}/aggregator"
+
+[metrics]
+is_enabled = false
+"""
 
 
-def until(is_so: Callable[[], bool], *, pump: Callable[[], None] = lambda: None, what: str) -> None:
-    """Wait until something is so; `pump` is called in between."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline_s, f"waited {PATIENCE_S:.0f} s for: {what}"
-        pump()
-        time.sleep(0.05)
+class Street:
+    """All of it. Of the six, `members` take part in rounds to some end: three, and the late one."""
 
-
-class House:
-    """One gateway."""
-
-    def __init__(self, name: str, state: Path, *, port: int, authority: Authority, keys: Path) -> None:
-        self.name, self.state = name, state
-        self.trust, self.aggregators = keys / "trust.d", keys / "aggregators.d"
-        self.key = own_key(state / "federation")
-        self.serving: Bundle = default_bundle()
-        self.calibration = "calibrated"
-        cert, key = authority.issue(name)
-        self._settings = MqttSettings.from_url(
-            f"mqtts://127.0.0.1:{port}", gateway=name, client_id=name, ca=authority.ca, cert=cert, key=key
-        )
-        self._delivery: Delivery | None = None
-        self.carrier = Carrier(state, gateway=name, fleet=FLEET, post=self._post)
-        self.rollout = Rollout(
-            state, gateway=name, fleet=FLEET, aggregators=self.aggregators, store=self.store,
-            serving=lambda: self.serving,
+    def __init__(self, folder: Path, broker: Broker, authority: Authority, mode: str) -> None:
+        self.folder, self.broker, self.authority, self.mode = folder, broker, authority, mode
+        keys = folder / "keys"
+        for name, place in (("calls", "aggregators.d"), ("bundles", "trust.d")):
+            (keys / place).mkdir(parents=True, mode=0o755)
+            make_key(keys / f"{name}.pem")
+            (keys / place / f"{name}.pub").write_bytes((keys / f"{name}.pem.pub").read_bytes())
+        self.calls_key = read_public_key(keys / "calls.pem.pub")
+        (truth,) = homes.ground_truth.load(DEMO)
+        slower = make_variant(truth, Variant("slower", pace=1.3), folder=folder / "captures")
+        self.judging = slower.path.parent / "ground_truth.json"
+        cert, key = authority.issue("aggregator")
+        told = SETTINGS.format(
+            port=broker.port, ca=authority.ca, cert=cert, key=key, keys=keys, teaching=DEMO, judging=self.judging,
+            folder=folder, mode=mode,
         )  # fmt: skip
+        self.townhall = Townhall(folder, told)
+        self.houses: dict[str, House] = {}
+        for name in NAMES:
+            line = Line(broker.port, authority.ca, *authority.issue(name), keys)
+            (folder / name).mkdir()
+            self.houses[name] = House(name, fill(folder / name, now_us=time.time_ns() // 1000), line=line)
+        self.members = [self.houses[name] for name in (*MARKING, LATE)]
+        with self.townhall.office() as office:
+            for name, house in self.houses.items():
+                office.rounds.enrol(name, house.key.public_key(), now_us=time.time_ns() // 1000)
+        self.townhall.start()
+        for name, house in self.houses.items():
+            if name != OFFLINE:
+                house.come_online()
 
-    def store(self) -> Store:
-        return Store(self.state / "models", trust=self.trust)
+    def close(self) -> None:
+        for house in self.houses.values():
+            house.close()
+        self.townhall.kill()
 
-    def come_online(self) -> None:
-        subscriptions = [*self.carrier.subscriptions, *self.rollout.subscriptions]
-        self._delivery = Delivery(
-            mqtt=self._settings, outbox=self.state / "outbox.db", subscriptions=subscriptions
-        ).__enter__()
-        self._tell()
+    def windows(self) -> ServerWindows:
+        """Return the aggregator's own windows, as it reads them."""
+        told = self.folder / "aggregator" / "windows"
+        return server_windows(default_bundle(), homes.engine(), teaching=[DEMO], judging=[self.judging], cache=told)
 
-    def go_offline(self) -> None:
-        if self._delivery is not None:
-            self._delivery.close()
-        self._delivery = None
+    def recall(self, head: Head) -> int:
+        """Return how many windows of the aggregator's attack hold-out a head finds."""
+        return self.windows().judging.found(head)["attacks"][0]
+
+    def head(self) -> Head:
+        """Return the fleet's head."""
+        ((octets,),) = self.townhall.asked("SELECT head FROM fleet")
+        return head_of(np.frombuffer(octets, "<f4").astype(np.float32))
 
     def pump(self) -> None:
-        """Do what an agent does about once a second."""
-        if self._delivery is None:
-            return
-        messages = self._delivery.incoming()
-        self.carrier.lay(messages)
-        for message in messages:
-            self.rollout.take(message)
-        self.carrier.turn()
-        store = self.store()
-        if (wish := store.wish()) is not None:
-            self.serving = store.load(wish.name)
-            store.activated(self.serving, trial=False, rollback=wish.rollback)
-        self._tell()
+        for house in self.houses.values():
+            house.pump()
 
-    def learn(self) -> None:
-        """Run `penstock-finetune` to its end, in this process."""
-        assert main(self._words()) == 0
+    def wait(self, is_so: Callable[[], bool], what: str, *, pump: Callable[[], None] | None = None) -> None:
+        until(is_so, pump=pump or self.pump, what=what, told=self.told)
 
-    def learn_until_killed(self, *, at_write: int) -> int:
-        """Run it in a process of its own that is killed at its nth write; return how it ended."""
-        script = (
-            "import os, signal, sys\n"
-            "os.nice = lambda _: 0\n"
-            "from contracts import whole_file\n"
-            "from federation.gateway import desk, program\n"
-            "whole, written = whole_file.write_whole, []\n"
-            "def dying(path, content, **options):\n"
-            "    written.append(path)\n"
-            f"    if len(written) == {at_write}:\n"
-            "        os.kill(os.getpid(), signal.SIGKILL)\n"
-            "    whole(path, content, **options)\n"
-            "desk.write_whole = dying\n"
-            "sys.exit(program.main(sys.argv[1:]))\n"
-        )
-        command = [sys.executable, "-c", script, *self._words()]
-        return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, check=False).returncode
+    def told(self) -> str:
+        """Return how all stand."""
+        return "\n".join([self.townhall.told(), *(house.told() for house in self.houses.values())])
 
-    def judge(self, incident_id: str, verdict: str) -> None:
-        (self.state / "rules.json").write_text(json.dumps({"verdicts": {incident_id: verdict}}))
+    def restart(self) -> None:
+        """Kill the aggregator; what is said meanwhile waits at the broker."""
+        self.townhall.kill()
+        self.pump()
+        self.townhall.start()
 
-    def has_call(self, number: int) -> bool:
-        return any(f'"round":{number},'.encode() in path.read_bytes() for path in self.carrier.inbox.glob("*.call"))
-
-    def _words(self) -> list[str]:
-        words = ["--state-dir", str(self.state), "--aggregators", str(self.aggregators), "--trust", str(self.trust)]
-        if self.serving.manifest_sha256 != default_bundle().manifest_sha256:
-            words += ["--bundle", str(self.serving.path)]
-        return [*words, "--fleet", FLEET, "--gateway", self.name, "--now"]
-
-    def _post(self, topic: str, payload: bytes, *, content_type: str):
-        return None if self._delivery is None else self._delivery.post(topic, payload, content_type=content_type)
-
-    def _tell(self) -> None:
-        """Publish what `status_text` does, as far as an aggregator reads it."""
-        manifest = self.serving.manifest
-        bundle = {
-            "name": manifest.name, "release": manifest.release, "sha256": self.serving.manifest_sha256,
-            "refused": list(self.rollout.refused),
-        }  # fmt: skip
-        assert self._delivery is not None
-        told = json.dumps({"gateway": self.name, "bundle": bundle, "calibration": self.calibration}, sort_keys=True)
-        if told != getattr(self, "_told", None):
-            self._told = told
-            self._delivery.status(told)
-
-
-class Townhall:
-    """The aggregator's process, or several on one file."""
-
-    def __init__(self, folder: Path, settings: str) -> None:
-        self.state = folder / "aggregator"
-        self.config = folder / "aggregator.toml"
-        self.config.write_text(settings)
-        self._log = folder / "aggregator.log"
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *more: str) -> None:
-        told = more or ("--config", str(self.config))
-        command = [sys.executable, "-m", "federation.aggregator.program", "run", *told]
-        with self._log.open("ab") as log:
-            self._processes.append(subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=log))
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> int:
-        """End it as systemd would; return its exit code."""
-        return self._end(signal.SIGTERM)
-
-    @contextlib.contextmanager
-    def office(self) -> Iterator[Office]:
-        """Give an office on the same file, as a command beside the service has one."""
-        office = Office(load_config(self.config))
-        try:
-            yield office
-        finally:
-            office.close()
-
-    def asked(self, question: str, *values: object) -> list[tuple]:
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            return db.execute(question, values).fetchall()
+    # -- rounds -------------------------------------------------------------------------------------------------------
 
     def open_round(self) -> int:
-        found = self.asked("SELECT number FROM rounds WHERE state = 'open'")
-        return found[0][0] if found else 0
+        """Open a round; return its number once every gateway that is online has its call and anchors."""
+        with self.townhall.office() as office:
+            number = office.open_round(now_us=time.time_ns() // 1000)
+        online = [house for name, house in self.houses.items() if name != OFFLINE]
+        self.wait(
+            lambda: all(each.has_call(number) and any(each.carrier.inbox.glob("*.anchors")) for each in online),
+            f"the call of round {number}",
+        )
+        return number
 
-    def counters(self) -> dict[str, int]:
-        return dict(self.asked("SELECT what, count FROM counters"))
+    def hold_round(self, *, kills: bool = False) -> str:
+        """Hold a round to its end: three learn, one attacks, one's update comes when all is over; return its state.
 
-    def let_the_deadline_pass(self) -> None:
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            db.execute("UPDATE rounds SET deadline_us = opened_us + 1 WHERE state = 'open'")
+        With `kills` the aggregator is killed in every state, and a gateway before every file it writes.
+        """
+        number, townhall, late = self.open_round(), self.townhall, self.houses[LATE]
+        answered: dict[str, bytes] = {}
+        survived: set[str] = set()
+        kept: dict[str, bytes] = {}
 
-    def let_the_state_pass(self, number: int, state: str) -> None:
-        """Wait no longer for who has not answered in a state of a private round, if it is in that still."""
-        with sqlite3.connect(self.state / "aggregator.db", timeout=30) as db:
-            db.execute("UPDATE private_rounds SET until_us = 1 WHERE number = ? AND state = ?", (number, state))
+        def answer(house: House) -> None:
+            if kills and house.name == MARKING[0]:
+                house.learn_through_kills()
+            else:
+                house.learn()
+            for path in late.carrier.outbox.glob("*.update"):
+                kept[path.name] = path.read_bytes()
+                path.unlink()
 
-    def audit(self) -> list[dict]:
-        ledger = Ledger(self.state / "aggregator.db")
-        try:
-            return ledger.audit()
-        finally:
-            ledger.close()
+        def turn() -> None:
+            self.pump()
+            for house in self.members:
+                down = house.carrier.inbox / f"{number:010d}.down"
+                if down.exists() and answered.get(house.name) != (octets := down.read_bytes()):
+                    answered[house.name] = octets
+                    answer(house)
+            state = townhall.state_of(number)
+            if kills and state not in survived:
+                survived.add(state)
+                self.restart()
+            elif self._wait_no_longer(number, state) and kills and "over" not in survived:
+                survived.add("over")
+                self.restart()
 
-    def log(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
+        if kills:
+            survived.add(townhall.state_of(number))  # nothing taken
+            self.restart()
+        for house in self.members:
+            answer(house)
+        self.attack(number)
+        self.wait(lambda: townhall.open_round() != number, f"the end of round {number}", pump=turn)
+        ((state,),) = townhall.asked("SELECT state FROM rounds WHERE number = ?", number)
+        refused = self.refused()
+        for name, octets in kept.items():
+            (late.carrier.outbox / name).write_bytes(octets)
+        self.wait(lambda: self.refused() == refused + 1, "the late update's refusal")
+        if kills:
+            assert survived >= STATES[self.mode], survived
+            self.restart()
+        return state
 
-    def _end(self, number: int) -> int:
-        code = 0
-        for process in self._processes:
-            process.send_signal(number)
-            code = process.wait(60)
-        self._processes.clear()
-        return code
+    def refused(self) -> int:
+        return sum(count for what, count in self.townhall.counters().items() if what.startswith("refused: "))
 
+    def _wait_no_longer(self, number: int, state: str) -> bool:
+        """Let a time pass where all have answered that will: three, the hostile one in `robust`, the late one early.
 
-def copy_state(first: Path, target: Path) -> Path:
-    """Give a house the windows of another one."""
-    shutil.copytree(first, target)
-    return target
+        Return whether the whole round is over by that.
+        """
+        if self.mode == "robust":
+            if state == ALL_TAKEN:
+                self.townhall.let_the_deadline_pass()
+            return state == ALL_TAKEN
+        wanted = {*MARKING, LATE} if state in ("keys", "shares") else set(MARKING)
+        if self.townhall.senders(number, state) >= wanted:
+            self.townhall.let_the_state_pass(number, state)
+        return False
+
+    def release(self, *, kills: bool = False) -> int:
+        """Build and sign a bundle of the head that was adopted; return its number."""
+        if kills:
+            self.townhall.release_through_kills()
+        else:
+            with self.townhall.office() as office:
+                office.release(now_us=time.time_ns() // 1000)
+        ((number,),) = self.townhall.asked("SELECT number FROM releases")
+        return number
+
+    def roll_out(self, number: int) -> None:
+        """Wait until a release serves wherever somebody is online."""
+        online = [house for name, house in self.houses.items() if name != OFFLINE]
+        self.wait(lambda: all(each.serving.manifest.release == number for each in online), f"release {number}")
+
+    # -- the hostile one ----------------------------------------------------------------------------------------------
+
+    def attack(self, number: int) -> None:
+        """Send the longest update against all attacks, a longer one, noise, and one on somebody else's topic."""
+        house = self.houses[HOSTILE]
+        (octets,) = (
+            path.read_bytes()
+            for path in house.carrier.inbox.glob("*.call")
+            if f'"round":{number},'.encode() in path.read_bytes()
+        )
+        call = read_call(octets, [self.calls_key])
+        towards_benign = np.concatenate([np.zeros(call.head.weight.size), -np.ones(len(call.head.bias))])
+        towards_benign[call.head.weight.size] = 1.0
+        length = call.header.clip_norm / np.linalg.norm(towards_benign)
+        steps = np.rint(towards_benign * length / call.header.scale).clip(-127, 127).astype(np.int8)
+        header = UpdateHeader(
+            fleet=FLEET, round=number, gateway=HOSTILE, call_sha256=call.sha256, examples=1 << 20,
+            made_us=time.time_ns() // 1000,
+        )  # fmt: skip
+        longest = pack_update(header, steps, house.key)
+        longer = pack_update(header, np.full(call.header.kept, 127, np.int8), house.key)
+        own, foreign = f"penstock/v1/{HOSTILE}/update/{number}", f"penstock/v1/attic/update/{number}"
+        sayings = [*((own, each) for each in (longer, b"noise" * 100, longest, longest)), (foreign, longest)]
+        for path in self.houses[MARKING[0]].carrier.outbox.glob("*.up"):  # another gateway's keys, overheard
+            sayings += [(f"penstock/v1/{HOSTILE}/federation/up/{number}", each) for each in (path.read_bytes(), b"no")]
+        self.say_as_hostile(sayings)
+        self.say_as_hostile([(f"penstock/v1/fleet/{FLEET}/round", b"")])  # the broker says no to this and to foreign
+
+    def say_as_hostile(self, sayings: list[tuple[str, bytes]]) -> None:
+        client = Client(CallbackAPIVersion.VERSION2, client_id="hostile", protocol=MQTTProtocolVersion.MQTTv5)
+        cert, key = self.authority.issue(HOSTILE)
+        client.tls_set(ca_certs=str(self.authority.ca), certfile=str(cert), keyfile=str(key))
+        client.connect("127.0.0.1", self.broker.port)
+        client.loop_start()
+        for topic, octets in sayings:
+            client.publish(topic, octets, qos=1, retain=True).wait_for_publish(60)
+        client.disconnect()
+        client.loop_stop()
 
 
 @pytest.fixture

@@ -241,6 +241,26 @@ def test_a_round_that_is_begun_counts_as_answered(desk: Desk):
     assert private.told == ["round 1: keys of 271 bytes"]
 
 
+def test_a_round_that_the_power_kept_from_being_remembered_is_gone_on_with_and_not_begun_twice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+):
+    def gone(self: Desk, learnt: Learnt) -> None:
+        raise OutputError("the power is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Desk, "remember", gone)
+        with pytest.raises(OutputError):
+            begun(desk)
+    seeds = json.loads((desk.folder / PRIVATE_FILE).read_bytes())["seeds"]
+    assert (desk.learnt().round, desk.outbox.exists()) == (0, False)
+
+    PrivateDesk(desk, key=own_key(desk.folder), aggregators=[KEY.public_key()]).go_on(now_us=NOW_US)
+
+    assert desk.learnt().round == 1
+    assert [path.name for path in desk.outbox.iterdir()] == ["0000000001.up"]
+    assert json.loads((desk.folder / PRIVATE_FILE).read_bytes())["seeds"] == seeds
+
+
 def test_what_is_no_message_of_the_round_is_told_and_not_answered(desk: Desk):
     private = begun(desk)
     before = (desk.folder / PRIVATE_FILE).read_bytes()

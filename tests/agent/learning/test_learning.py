@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from agent.config import AgentConfig, load_config
 from agent.delivery.inbox import Incoming
-from agent.learning.learning import Learning
+from agent.learning.learning import WISHES_APART_S, Learning
 from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, want_run, wanted
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import UsageError
@@ -45,8 +46,18 @@ def until(is_so: Callable[[], object]) -> None:
     raise AssertionError("it never was so")
 
 
-def learning(state: Path | None, config: AgentConfig | None = None) -> Learning:
-    return Learning(config or settings(), state_dir=state, post=lambda *_, **__: None)
+class Clock:
+    """A clock that goes when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def learning(state: Path | None, config: AgentConfig | None = None, clock: Clock | None = None) -> Learning:
+    return Learning(config or settings(), state_dir=state, post=lambda *_, **__: None, clock_s=clock or Clock())
 
 
 def turned(one: Learning, seen: Any) -> None:
@@ -111,7 +122,8 @@ def test_the_trainer_is_told_who_we_are_and_which_bundle_serves(tmp_path: Path):
 
 
 def test_a_run_is_asked_for_where_a_call_comes_an_operator_judges_or_the_site_drifts(tmp_path: Path):
-    with learning(tmp_path) as one:
+    clock = Clock()
+    with learning(tmp_path, clock=clock) as one:
         turned(one, judged(verdicts={ID: "benign"}))
         assert wanted(tmp_path) == set()  # it was said before
 
@@ -119,12 +131,33 @@ def test_a_run_is_asked_for_where_a_call_comes_an_operator_judges_or_the_site_dr
         turned(one, judged(verdicts={ID: "benign"}))
         assert taken_up(tmp_path) == {"call"}
 
+        clock.now_s += WISHES_APART_S
         turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
         assert taken_up(tmp_path) == {"verdicts", "drift"}
 
         turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
         assert wanted(tmp_path) == set()
         assert one.facts().wishes == 2
+
+
+def test_streams_of_verdicts_and_of_calls_ask_for_a_run_now_and_then_and_lose_no_reason(tmp_path: Path):
+    clock, runs = Clock(), []
+    with learning(tmp_path, clock=clock) as one:
+        turned(one, judged())
+        for second in range(600):
+            clock.now_s += 1.0
+            verdicts = {ID.replace("a1", f"{number:02x}"): "benign" for number in range(min(second + 1, 256))}
+            if second % 50 == 25:
+                one.take(Incoming(ROUND, f"call {second}".encode(), {}, is_retained=True))
+            turned(one, judged(verdicts=verdicts))
+            if asked := taken_up(tmp_path):  # as the trainer does at once
+                runs.append((second, asked))
+
+    seconds = [second for second, _ in runs]
+    assert seconds[0] == 0
+    assert min(after - before for before, after in itertools.pairwise(seconds)) == WISHES_APART_S
+    assert sum("call" in asked for _, asked in runs) == 12
+    assert len(runs) <= 600 / WISHES_APART_S
 
 
 def test_what_a_full_disk_did_not_let_be_asked_is_asked_later(tmp_path: Path):
