@@ -171,7 +171,7 @@ def windows(config: AggregatorConfig) -> Iterator[Finding]:
 
 
 def certificates(config: AggregatorConfig) -> Iterator[Finding]:
-    """Look until when the certificates hold that the broker is met with."""
+    """Look until when the certificates hold that the broker is met with, and who may read the key."""
     if config.broker.url.startswith("mqtt://"):
         return
     for name in ("ca", "cert"):
@@ -183,6 +183,18 @@ def certificates(config: AggregatorConfig) -> Iterator[Finding]:
             yield fail("certificate", f"broker.{name}: {path}: {why}", "docs/aggregator.md says how to make them")
             continue
         yield expiry(f"broker.{name}", certificate, renewed=RESTARTED)
+    key = config.broker.key
+    mend = f"sudo chown {USER}: {key} && sudo chmod 0600 {key}"
+    try:
+        with open_regular(key) as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    except OSError as exc:
+        yield fail("keys", f"broker.key: {key}: {exc.strerror}", mend)
+        return
+    if mode & OTHERS:
+        yield fail("keys", f"broker.key: {key} has mode {mode:04o}, wanted 0600: others may read it", mend)
+    else:
+        yield ok("keys", f"broker.key: {key}, mode {mode:04o}")
 
 
 def broker(config: AggregatorConfig, *, timeout_s: float) -> Iterator[Finding]:

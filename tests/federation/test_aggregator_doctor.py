@@ -198,6 +198,20 @@ def test_a_certificate_that_is_none_is_named_and_one_that_ends_soon_too(settle: 
     assert cert == ("fail", f"broker.cert: {tmp_path}/aggregator.crt: no certificate in PEM")
 
 
+def test_a_key_of_the_brokers_certificate_that_others_may_read_or_that_is_gone(settle: Settle, tmp_path: Path):
+    cert, key = Authority(tmp_path).issue("aggregator")
+    file = settle()
+    url = f'url = "mqtts://127.0.0.1"\nca = "{tmp_path}/authority.pem"\ncert = "{cert}"\nkey = "{key}"\n'
+    file.write_text(file.read_text().replace("[broker]\nurl = ", f"[broker]\n{url}# "))
+
+    key.chmod(0o640)
+    assert told(file, "keys")[-1] == ("fail", f"broker.key: {key} has mode 0640, wanted 0600: others may read it")
+    key.chmod(0o600)
+    assert told(file, "keys")[-1] == ("ok", f"broker.key: {key}, mode 0600")
+    key.unlink()
+    assert told(file, "keys")[-1] == ("fail", f"broker.key: {key}: No such file or directory")
+
+
 def test_a_broker_that_is_not_there(settle: Settle):
     ((state, said),) = told(settle(), "broker", is_offline=False)
 

@@ -62,7 +62,7 @@ def page(lives: Mapping[str, str], *, facts: Mapping[str, str], title: str = TIT
         cells = [f"| {row.name} | {row.state} | {escaped(row.seen)} |" for row in rows]
         parts.append("\n".join(["| check | | seen |", "| --- | --- | --- |", *cells]) + "\n")
         if doctor := doctor_of(said):
-            parts.append("`penstock doctor` there:\n\n```\n" + "\n".join(doctor) + "\n```\n")
+            parts.append("The doctor there:\n\n```\n" + "\n".join(doctor) + "\n```\n")
     return "\n".join(parts)
 
 
