@@ -42,7 +42,7 @@ def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
 
 
 def test_a_private_round_moves_the_head_by_the_mean(folder: Path):
-    fleet = PrivateFleet(folder, clip_norm=2.0)
+    fleet = PrivateFleet(folder, clip_norm=0.25)
     before = fleet.rounds.head
     for name in NAMES:
         fleet.members[name].steps[:] = 2

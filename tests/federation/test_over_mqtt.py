@@ -33,7 +33,7 @@ def dashboard() -> list[TimedFrame]:
     The shipped network calls it slow_dos.
     """
     frames: list[TimedFrame] = []
-    for number in range(80):
+    for number in range(60):
         at_s = 0.05 * number
         line = Conversation(device=PHONE, server=CAMERA, device_port=42_000 + number, server_port=80)
         line.out(at_s, "S").back(at_s + 0.005, "SA").out(at_s + 0.006, "A")
