@@ -81,7 +81,7 @@ PARTS: Final = {
         "Context columns, one by one",
         (
             "Every context column hidden alone, in the order of the window's columns; the lines of columns that are a "
-            "group by themselves are those of the table above."
+            "group by themselves are those of the table above, over the seeds that all lines here have."
         ),
     ),
     "attention": (
@@ -107,10 +107,18 @@ PARTS: Final = {
 
 
 def _one_by_one(models: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the runs without each single context column, whichever part they are of, after those with all."""
-    runs = by_name(models)
+    """Return the runs without each single context column, whichever part they are of, after those with all.
+
+    Of the seeds every one of them has alone: a line over more seeds than the one it is held against tells of the seeds.
+    """
     names = ["all columns", *(f"without {column}" for column in CONTEXT_COLUMNS)]
-    return {name: runs[name] for name in names if name in runs}
+    seeds: dict[str, set[str]] = {}
+    for key in models:
+        name, _, seed = key.rpartition(", seed ")
+        if name in names:
+            seeds.setdefault(name, set()).add(seed)
+    shared = sorted(set.intersection(*seeds.values()), key=int)
+    return {name: [models[f"{name}, seed {seed}"] for seed in shared] for name in names if name in seeds}
 
 
 def how_to_read(told: Mapping[str, Any]) -> str:

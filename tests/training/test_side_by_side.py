@@ -138,6 +138,7 @@ def test_the_page_tells_single_columns_of_both_parts_in_the_windows_order(captur
     figures = Judge(captures, {}, default_bundle()).figures(ports_tell)
     models = {
         "all columns, seed 1": {"part": "columns"} | figures,
+        "all columns, seed 2": {"part": "columns"} | figures,
         "without repeats, seed 1": {"part": "columns"} | figures,
         "without ports, seed 1": {"part": "columns"} | figures,
         "without peers_10s, seed 1": {"part": "each"} | figures,
@@ -147,8 +148,9 @@ def test_the_page_tells_single_columns_of_both_parts_in_the_windows_order(captur
     write_ablations_page(tmp_path / "a.json", {"runs": [], "models": models})
 
     page = (tmp_path / "a.md").read_text().split("## Context columns, one by one")[1]
-    told = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if " | " in line][1:]
-    assert told == ["all columns", "without is_tcp", "without repeats", "without peers_10s"]
+    told = [line.removeprefix("| ").split(" | ")[:2] for line in page.splitlines() if " | " in line][1:]
+    names = ["all columns", "without is_tcp", "without repeats", "without peers_10s"]
+    assert told == [[name, "1"] for name in names]
 
 
 def test_a_network_without_attention_differs_from_its_own_with_it_in_nothing_else():
