@@ -24,7 +24,7 @@ from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.rules import MacOf, Rules, Suppressor
 from detection.snapshot import Snapshot
-from detection.sustained import Sustained
+from detection.sustained import Sustained, score_alone
 from detection.usual import Usual
 from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
 
@@ -165,7 +165,8 @@ class Detector:
 
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
-        scores = self._sustained.told(batch, self._engine.score(batch.values, batch.mask))
+        alone = self._engine.score(batch.values, batch.mask)
+        scores = self._sustained.told(batch, alone)
         self.judged = scores
         detections = self.thresholds.detections(scores)
         found = find_evidence(self._engine, batch, detections)
@@ -180,7 +181,8 @@ class Detector:
         updates = []
         for detection, evidence in zip(detections, found, strict=True):
             updates += self._told(self._incidents.advance(int(batch.due_us[detection.row])))
-            for whole in sightings(batch, detection, evidence, home=self._rule.home):
+            own = None if scores is alone else score_alone(alone, detection)
+            for whole in sightings(batch, detection, evidence, home=self._rule.home, own_score=own):
                 sighting = self._suppressor.left_of(whole)
                 if sighting is not None:
                     explain = self._explanation(batch, scores, detection, evidence)

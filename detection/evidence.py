@@ -52,13 +52,15 @@ class Sighting:
     `owner` is the device whose incident it belongs to, `device` the one whose window it is (16 address bytes).
     `records` FLOW_META[n], n >= 1, oldest first; `attackers` and `victims` are the two ends of each. `group_flows`
     uint32[n]: how many flows of that record's peer, port and protocol have passed the window so far, those included
-    that were folded into one row. `embeddings` float32[n, E]: of each record, scored alone.
+    that were folded into one row. `embeddings` float32[n, E]: of each record, scored alone. `own_score` is what the
+    window alone scores: at most `score`, which may owe some of itself to the windows before.
     """
 
     owner: bytes
     device: bytes
     class_index: int
     score: float
+    own_score: float
     threshold: float
     severe: bool
     due_us: int
@@ -116,7 +118,9 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
     return [Evidence(*each) for each in zip(found, embedding, score_alone, strict=True)]
 
 
-def sightings(batch: WindowBatch, detection: Detection, evidence: Evidence, *, home: HomeNets) -> list[Sighting]:
+def sightings(
+    batch: WindowBatch, detection: Detection, evidence: Evidence, *, home: HomeNets, own_score: float | None = None
+) -> list[Sighting]:
     """Return the new evidence of a detection, one sighting per owner; none where all evidence is old.
 
     The owner is the window's device, unless another home device made at least half of the evidence: then it is that
@@ -138,6 +142,7 @@ def sightings(batch: WindowBatch, detection: Detection, evidence: Evidence, *, h
             device=device,
             class_index=detection.class_index,
             score=detection.score,
+            own_score=detection.score if own_score is None else min(own_score, detection.score),
             threshold=detection.threshold,
             severe=detection.severe,
             due_us=int(batch.due_us[row]),

@@ -2,9 +2,10 @@
 
 A mute names a device, a class, a peer, or several of them, and holds until it expires. A benign rule is narrow, since
 whoever may write one could blind a gateway: it covers only records of the same device and class that look like the
-marked incident's (`detection.prints`: embedding, protocol, port, direction, peer), that score no surer, and no more of
-them an hour than FLOW_FACTOR times what was marked; another attack of that class on that device still opens an
-incident. Both are kept from incidents before one opens. `Rules` never change; every change makes new ones.
+marked incident's (`detection.prints`: embedding, protocol, port, direction, peer), in windows that score no surer by
+themselves (suspicion that lasts makes surer what comes again, but no other thing of it), and no more of them an hour
+than FLOW_FACTOR times what was marked; another attack of that class on that device still opens an incident. Both are
+kept from incidents before one opens. `Rules` never change; every change makes new ones.
 """
 
 from __future__ import annotations
@@ -286,7 +287,7 @@ class Suppressor:
             and known.class_index == sighting.class_index
             and rule.manifest_sha256 == self._manifest_sha256
             and rule.created_us <= sighting.due_us < rule.expires_us
-            and float(log_odds(sighting.score)) <= known.surest + SURER
+            and float(log_odds(sighting.own_score)) <= known.surest + SURER
         )
 
     def _like(self, known: _Benign, sighting: Sighting, prints: Sequence[Print]) -> NDArray[np.bool_]:

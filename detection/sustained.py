@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.bundle import Manifest, SustainedRule
-from contracts.classes import BENIGN
-from detection.decide import Thresholds, log_odds, probability_of
+from contracts.classes import BENIGN, UNKNOWN
+from detection.decide import Detection, Thresholds, log_odds, probability_of
 from detection.engine import Scores
 from detection.tally import keep_newest
 from flowfeatures import WindowBatch
@@ -32,6 +32,13 @@ def quiet_below(manifest: Manifest) -> Thresholds:
     if manifest.sustained is None:
         return shipped
     return shipped.moved(np.minimum(shipped.open, manifest.sustained.open))
+
+
+def score_alone(scores: Scores, detection: Detection) -> float:
+    """Return what a detection's window scores by itself, of the scores that nothing was added to."""
+    if detection.class_index == UNKNOWN:
+        return float(scores.unknown_score[detection.row])
+    return 1.0 - float(scores.probabilities[detection.row, BENIGN])
 
 
 class Averages:

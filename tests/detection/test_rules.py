@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from contracts.bundle import SustainedRule
 from detection.detector import Detector
 from detection.engine import Scores
 from detection.prints import RADIUS
@@ -164,6 +166,29 @@ def test_what_was_marked_benign_opens_no_incident_when_it_comes_again(marked):
 )
 def test_another_attack_than_the_one_marked_is_found(marked, other):
     assert len(opened(detector(marked), window(**other))) == 1
+
+
+def lasting(rules=None):
+    """Return a detector for which many windows tell together: more and more surely, the longer it lasts."""
+    bundle = make_bundle(open_at=0.99, severe_at=0.999)
+    rule = SustainedRule(weight=0.125, start=-3.0, least=-4.0, most=6.0, fades_s=300.0, open=0.6)
+    update = {"score": "not benign", "sustained": rule}
+    manifest = bundle.manifest.model_copy(update=update)
+    return Detector(replace(bundle, manifest=manifest), EmbeddingEngine(), rules=rules)
+
+
+def test_suspicion_that_lasts_longer_than_when_it_was_marked_is_not_surer_of_anything_else():
+    some = [window(at_s=n, flow_id=n, score=0.95) for n in range(12)]
+    more = [window(at_s=n, flow_id=n % 16, score=0.95) for n in range(80)]
+    (update,) = opened(lasting(), *some)
+    rules = Rules(RulesState(benign=[benign_rule(update)]))
+
+    assert len(opened(lasting(), *more)) == 1
+    made = lasting(rules)
+    assert opened(made, *more) == []
+    assert float(made.judged.probabilities[-1, 1]) > update.score
+
+    assert len(opened(lasting(rules), window(score=0.9995))) == 1  # one that is much surer by itself
 
 
 def test_an_attack_in_the_same_window_as_what_was_marked_is_found(marked):

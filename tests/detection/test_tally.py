@@ -20,6 +20,7 @@ def sighting(*rows: Row, severe: bool = False, device: str = CAMERA, group_flows
         device=address_bytes(device),
         class_index=1,
         score=0.8,
+        own_score=0.8,
         threshold=0.5,
         severe=severe,
         due_us=T0_US,
