@@ -19,7 +19,7 @@ from contracts.errors import BundleError
 from detection.calibration import Calibrator
 from detection.decide import Detection, Thresholds
 from detection.engine import Engine, Scores
-from detection.evidence import Evidence, find_evidence, sightings
+from detection.evidence import Evidence, Sighting, find_evidence, sightings
 from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.rules import MacOf, Rules, Suppressor
@@ -150,6 +150,8 @@ class Detector:
             rule=self._rule, quiet_s=None if isinstance(incident_quiet_s, _Unchanged) else incident_quiet_s
         )
         if not isinstance(rules, _Unchanged):
+            for _, device in rules.answered - self._suppressor.rules.answered:
+                self._sustained.calm(device)
             self._suppressor.change(rules)
         if not isinstance(calibrator, _Unchanged):
             self._calibrator = calibrator
@@ -187,8 +189,8 @@ class Detector:
                 if sighting is not None:
                     explain = self._explanation(batch, scores, detection, evidence)
                     updates += self._told(self._incidents.add(sighting, explain))
-                elif self._calibrator is not None:
-                    self._calibrator.set_aside(whole.device, whole.due_us)
+                else:
+                    self._answered(whole)
         return updates + self.advance(int(batch.due_us[-1]))
 
     def advance(self, now_us: int) -> list[IncidentUpdate]:
@@ -201,6 +203,12 @@ class Detector:
     def close(self) -> list[IncidentUpdate]:
         """Close all incidents, because the input ended, and return their last messages."""
         return self._told(self._incidents.close("end of input"))
+
+    def _answered(self, whole: Sighting) -> None:
+        """Hold a window against nobody, all of which a rule of the operator answered for."""
+        self._sustained.calm(whole.device)
+        if self._calibrator is not None:
+            self._calibrator.set_aside(whole.device, whole.due_us)
 
     def _told(self, updates: list[IncidentUpdate]) -> list[IncidentUpdate]:
         """Let the calibrator and who looks on know what incidents say."""

@@ -200,6 +200,11 @@ class Rules:
         return len(self.mutes) + len(self.benign)
 
     @property
+    def answered(self) -> frozenset[tuple[str, bytes]]:
+        """Return each benign rule's id with the device it was made at."""
+        return frozenset((each.rule.id, each.device) for each in self.benign)
+
+    @property
     def verdicts(self) -> Mapping[str, Verdict]:
         """Return what was said of incidents, by their ids."""
         return self.state.verdicts

@@ -66,6 +66,10 @@ class Averages:
             keep_newest(held, device, (average, due_us), limit=MAX_DEVICES)
         return averages
 
+    def calm(self, device: bytes) -> None:
+        """Begin anew with a device."""
+        self._held.pop(device, None)
+
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address keep its average, unless one is held there already."""
         if old in self._held and new not in self._held:
@@ -96,6 +100,11 @@ class Sustained:
         probabilities[rows, BENIGN + 1 :] *= (raised[rows] / own[rows])[:, None].astype(np.float32)
         probabilities[rows, BENIGN] = 1.0 - raised[rows]
         return scores._replace(probabilities=probabilities)
+
+    def calm(self, device: bytes) -> None:
+        """Hold nothing against a device (16 octets) any more: somebody said that it was nothing."""
+        if self._averages is not None:
+            self._averages.calm(device)
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep what is held of it."""

@@ -184,10 +184,7 @@ def test_suspicion_that_lasts_longer_than_when_it_was_marked_is_not_surer_of_any
     rules = Rules(RulesState(benign=[benign_rule(update)]))
 
     assert len(opened(lasting(), *more)) == 1
-    made = lasting(rules)
-    assert opened(made, *more) == []
-    assert float(made.judged.probabilities[-1, 1]) > update.score
-
+    assert opened(lasting(rules), *more) == []
     assert len(opened(lasting(rules), window(score=0.9995))) == 1  # one that is much surer by itself
 
 
