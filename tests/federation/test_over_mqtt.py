@@ -27,18 +27,19 @@ __all__ = ["calm"]
 MODES = ("robust", "private")
 
 
-def dashboard() -> list[TimedFrame]:
-    """Return what a page that a phone leaves open does to the camera it shows: lines held, a few octets now and then.
+def readings() -> list[TimedFrame]:
+    """Return what an app does that connects to a broker at home for every handful of readings, and hangs up again.
 
-    The shipped network calls it slow_dos.
+    The shipped network calls it protocol_abuse.
     """
     frames: list[TimedFrame] = []
-    for number in range(60):
-        at_s = 0.05 * number
-        line = Conversation(device=PHONE, server=CAMERA, device_port=42_000 + number, server_port=80)
+    for number in range(40):
+        at_s = 1.0 * number
+        line = Conversation(device=PHONE, server=CAMERA, device_port=42_000 + number, server_port=1883)
         line.out(at_s, "S").back(at_s + 0.005, "SA").out(at_s + 0.006, "A")
-        for after_s in (1, 6, 12):
-            line.out(at_s + after_s, "PA", 20)
+        for place in range(6):
+            line.out(at_s + 0.01 + 0.01 * place, "PA", 20)
+        line.out(at_s + 0.3, "FA").back(at_s + 0.31, "FA")
         frames += line.frames
     return sorted(frames)
 
@@ -95,12 +96,12 @@ def test_an_alarm_marked_benign_is_gone_there_at_once_and_after_three_rounds_on_
     street: Street,
 ):
     sixth, first = street.houses[OFFLINE], street.houses[MARKING[0]]
-    alarms = raised(street, dashboard(), (*MARKING, OFFLINE), "slow_dos")
+    alarms = raised(street, readings(), (*MARKING, OFFLINE), "protocol_abuse")
 
     first.mark(alarms[first.name], "benign")
 
-    assert first.sees(dashboard()) == []
-    raised(street, dashboard(), (OFFLINE,), "slow_dos")
+    assert first.sees(readings()) == []
+    raised(street, readings(), (OFFLINE,), "protocol_abuse")
     raised(street, scan(), (MARKING[0], OFFLINE), "scan")
 
     for name in MARKING[1:]:
@@ -115,7 +116,7 @@ def test_an_alarm_marked_benign_is_gone_there_at_once_and_after_three_rounds_on_
     assert "adopted" in states
     assert sixth.serving.signer == "bundles"
     assert not json.loads((sixth.state / "rules.json").read_text() if (sixth.state / "rules.json").exists() else "{}")
-    assert sixth.sees(dashboard()) == []
+    assert sixth.sees(readings()) == []
     raised(street, scan(), (OFFLINE,), "scan")
     head, shipped = read_head(sixth.serving.model), read_head(default_bundle().model)
     assert street.recall(head) >= street.recall(shipped) > 0
@@ -132,7 +133,7 @@ def test_an_alarm_marked_benign_is_gone_there_at_once_and_after_three_rounds_on_
 
 @pytest.mark.parametrize("street", MODES, indirect=True)
 def test_kills_in_every_state_from_the_call_to_the_last_gateway_lose_nothing_and_count_nothing_twice(street: Street):
-    alarms = raised(street, dashboard(), MARKING, "slow_dos")
+    alarms = raised(street, readings(), MARKING, "protocol_abuse")
     for name, alarm in alarms.items():
         street.houses[name].mark(alarm, "benign")
     townhall, sixth = street.townhall, street.houses[OFFLINE]
@@ -147,7 +148,7 @@ def test_kills_in_every_state_from_the_call_to_the_last_gateway_lose_nothing_and
     assert state == "adopted"
     assert kills >= 3  # the archive, the store, the wish
     assert sixth.serving.manifest.release == released
-    assert sixth.sees(dashboard()) == []
+    assert sixth.sees(readings()) == []
     check_accounts(street, rounds=1)
     told = [each["what"] for each in townhall.audit()]
     assert [told.count(what) for what in ("opened", "adopted", "canary", "fleet", "rolled back")] == [1, 1, 1, 1, 0]
