@@ -177,10 +177,13 @@ def _windows(results: Results) -> Iterator[str]:
     yield wrapped(
         """
         All but the last line are taught alike, on few windows and briefly ([networks.md](networks.md) says
-        how); the last is the bundle. `test`: the lab's recordings of other seeds and one maker's devices.
-        `evaluation`: networks, tools and makers of others. What attention, each context column, the window's
-        length and records of unfinished flows are worth: [ablations.md](ablations.md). What int8 storage and
-        pruning cost, beside the same size from scratch: [compression.md](compression.md).
+        how), and judge every window alone; the last is the bundle, whose windows also tell together, and for
+        which addresses that never spoke count no more
+        ([0042](../decisions/0042-who-never-spoke-is-no-device.md)). `test`: the lab's recordings of other
+        seeds and one maker's devices. `evaluation`: networks, tools and makers of others. What attention, each
+        context column, the window's length and records of unfinished flows are worth:
+        [ablations.md](ablations.md). What int8 storage and pruning cost, beside the same size from scratch:
+        [compression.md](compression.md).
         """
     )
 
@@ -193,8 +196,8 @@ def _shipped(results: Results) -> Iterator[str]:
         f"""
         `models/default` is `{name}`, release {release}: `model.onnx` has {size:,d} bytes. What it finds, with plots,
         leakage checks, unknown attacks, makers left out and evasion: [{report_name()}.md]({report_name()}.md). A
-        release ships only where it is quiet on homes it never saw and no worse there than the one before; candidates
-        that were not:
+        release ships only where it is quiet on homes it never saw and no worse there than the one before, or its
+        card says why it may be louder; candidates that were not:
         [gru-release-3-candidates.md](gru-release-3-candidates.md) tells each. Classical learners
         are beside it in the table above; where one is better, a gateway still gets the network, because it is
         what fits 64 KB, runs without scikit-learn and can be fine-tuned on the box.
@@ -287,14 +290,16 @@ PAGES: Final = (
     ("nsl-kdd.md", "NSL-KDD: the papers' protocol, attack kinds left out"),
     ("cicids2017.md", "CICIDS2017 in both formats: random, by time, attack kinds left out"),
     ("novelty.md", "kinds nobody taught: measures of how unlike benign a row is, side by side"),
-    ("gru-release-3.md", "what release 3 finds, beside release 2, and where it fails"),
+    ("gru-release-4.md", "what release 4 finds, beside release 3, and where it fails"),
+    ("gru-release-3.md", "what release 3 found, and where it failed"),
+    ("gru-release-3-report.md", "the report of release 3"),
     ("gru-release-2.md", "what release 2 found, and where it failed"),
-    ("gru-release-2-report.md", "the report of release 2"),
     ("gru-release-3-candidates.md", "what was tried before release 3, and why it did not ship"),
     ("federation.md", "what a fleet's rounds weigh, beside FedAvg; what fine-tuning costs a gateway"),
     ("paper-a.md", "paper A's federated network as written: accuracy and bytes, centralised, without attention"),
     ("faults.md", "what broken brokers, disks, bundles and floods do to the agent"),
     ("install.md", "script and package through their lives on a booted Debian"),
+    ("aggregator.md", "the aggregator's installation through its life on a running Debian"),
     ("aarch64.md", "the arm64 package under qemu-user"),
 )
 

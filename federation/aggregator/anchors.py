@@ -16,7 +16,7 @@ from contracts.anchors import Anchors
 from contracts.classes import BENIGN
 from contracts.head import Head
 from detection.decide import Thresholds
-from federation.verdict import margins
+from federation.at_thresholds import margins
 
 PER_ATTACK: Final = 64
 OF_BENIGN: Final = 256

@@ -20,7 +20,7 @@ from contracts.classes import BENIGN, NAMES
 from contracts.head import Head
 from detection.decide import Thresholds
 from detection.rates import most
-from federation.verdict import is_over
+from federation.at_thresholds import is_over
 
 LEAST_OF_CLASS: Final = 20
 CLASS_SLACK: Final = 0.02

@@ -18,7 +18,7 @@ import numpy as np
 from contracts.classes import BENIGN
 from contracts.head import Head, head_of
 from federation.aggregator.release import ATTACKS, HoldOut, refusals
-from federation.verdict import margins
+from federation.at_thresholds import margins
 
 MOST: Final = 3.0  # in log-odds: more would be another head
 STEP: Final = 0.05

@@ -23,13 +23,13 @@ from detection.decide import Thresholds
 from detection.engine import Engine
 from detection.rules import Verdict
 from detection.sustained import quiet_below
+from federation.at_thresholds import is_over
 from federation.gateway.desk import Desk, Learnt, residual_of
 from federation.gateway.gate import held, refusals
 from federation.gateway.labels import Examples, gather
 from federation.gateway.learn import DEFAULTS, LearnSettings, fine_tune
 from federation.gateway.private import PrivateDesk
 from federation.privacy.protect import protect
-from federation.verdict import is_over
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

@@ -16,9 +16,9 @@ import numpy as np
 from contracts.classes import BENIGN
 from contracts.head import Head
 from detection.decide import Thresholds
+from federation.at_thresholds import is_over
 from federation.gateway.labels import Examples
 from federation.gateway.learn import loss
-from federation.verdict import is_over
 
 WORSE = 1e-3  # of the hold-out's loss: rounding
 

@@ -417,8 +417,8 @@ def test_a_stolen_verdict_leaves_only_as_far_as_no_anchor_is_unlearnt(home: Path
 
 def test_without_anchors_a_false_alarm_would_cost_attacks_that_look_like_it(tmp_path: Path):
     """What anchors are for: decision 0032 has the figures."""
+    from federation.at_thresholds import is_over
     from federation.gateway.learn import fine_tune
-    from federation.verdict import is_over
 
     fill(tmp_path, alarm=near_alarms())
     found, head = gathered(tmp_path, {FALSE_ALARM: "benign"}), read_head(bundle().model)
