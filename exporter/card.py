@@ -21,7 +21,7 @@ LEAST_DAYS = 0.5  # of capture, to speak of false incidents a day; lab captures 
 # A baseline is called better where its AUC is higher by more than the last digit told.
 LEAST_LEAD = 0.0005
 SIDE_TEXT = {
-    "validation": "chose the epoch, the seed and the thresholds",
+    "validation": "chose the epochs and the thresholds",
     "test": "the same sources, other makers and other lab seeds",
     "evaluation": "other networks, tools and makers, none of them this project's",
 }
@@ -60,7 +60,8 @@ def better_baselines(told: CardInputs) -> list[str]:
             auc = _auc(figures, side)
             if mine and auc is not None and auc > max(mine) + LEAST_LEAD:
                 sentences.append(
-                    f"**{name} does better here**: on {side} its AUC is {auc:.4f}, this network's {max(mine):.4f}."
+                    f"**{name} does better there**: on {side} its AUC is {auc:.4f}, that of the best "
+                    f"`{told.manifest.name}` taught as briefly {max(mine):.4f}."
                 )
     return sentences
 
@@ -149,7 +150,8 @@ def _baselines(told: CardInputs) -> Iterator[str]:
         yield f"{NOT_MEASURED.capitalize()}: no baseline was fitted beside this network, so what it is worth is open."
         yield ""
         return
-    yield "Same windows, same split, thresholds by the same rule; TPR / FPR / AUC over windows."
+    yield "Taught briefly and all alike, on the windows and the split of their own commits (docs/results/networks.md):"
+    yield "to be held against each other, not against the figures above. TPR / FPR / AUC over windows."
     yield ""
     yield "| model | " + " | ".join(JUDGING_SIDES) + " |"
     yield "|---" + "|--:" * len(JUDGING_SIDES) + "|"

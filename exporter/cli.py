@@ -253,6 +253,8 @@ def _commands(arguments: argparse.Namespace) -> list[str]:
         words += ["--key", "PATH"]
     if arguments.baselines is not None:
         words += ["--baselines", _plain(arguments.baselines)]
+    if arguments.louder:
+        words += ["--louder", arguments.louder]
     return ["penstock-train fit -o " + shlex.quote(_plain(arguments.checkpoint)), shlex.join(words)]
 
 

@@ -96,14 +96,28 @@ def page_text(told: Mapping[str, Any], *, bundle: Bundle, command: str, drawn: S
         _leakage(told["probes"]["leakage"]),
         "## Baselines",
         _baselines(parts["compare"]) if "compare" in parts else _absent("compare"),
-        "## Attacks nobody taught it",
+        "## Attacks nobody taught",
+        _of_others("unknown", parts, what="each attack class left out in turn"),
         _unknown(parts["unknown"]) if "unknown" in parts else _absent("unknown"),
-        "## Makers nobody taught it",
+        "## Makers nobody taught",
+        _of_others("devices", parts, what="each maker left out in turn"),
         makers_table(parts["devices"]) if "devices" in parts else _absent("devices"),
         "## Evasion",
+        "`penstock-train adversaries --bundle models/default`: this bundle." if "adversaries" in parts else "",
         evasions_table(parts["adversaries"]) if "adversaries" in parts else _absent("adversaries"),
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _of_others(key: str, parts: Mapping[str, Any], *, what: str) -> str:
+    """Return a line that says which networks a section is about, where it is not about this bundle."""
+    if key not in parts:
+        return ""
+    seeds = " ".join(map(str, parts[key].get("seeds", [])))
+    return (
+        f"`penstock-train {key}`, seeds {seeds}: networks taught for this table with {what}, on the division of "
+        "`training/splits.toml` as it was then; not this bundle."
+    )
 
 
 def _probes(
@@ -260,7 +274,13 @@ def run_command(arguments: argparse.Namespace) -> int:
     facts = [json.loads((folder / FACTS_FILE).read_text()) for folder in arguments.checkpoint]
     files = {key: path for key in PARTS if (path := getattr(arguments, key)) is not None}
     inputs = Inputs(
-        command="penstock-train page " + " ".join(f"--{key} {path.name}" for key, path in files.items()),
+        command=" ".join(
+            [
+                f"penstock-train page --bundle {arguments.bundle.name} -o {arguments.output.name}",
+                *(["--checkpoint", *(each.name for each in arguments.checkpoint)] if arguments.checkpoint else []),
+                *(f"--{key} {path.name}" for key, path in files.items()),
+            ]
+        ),
         files=files,
         histories={f"seed {each['seed']}": each["history"] for each in facts},
     )
