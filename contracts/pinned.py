@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "ccac53daf8546b3f487183740a3b739ea88b1ddc88477379b3787e3dd2f49b97"
+DEFAULT_MANIFEST_SHA256: Final[str] = "861f9957c20a6bd522fc49b1a5e3dd8cac5d5bbc3300e4fff42f16da24570005"
