@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from math import log
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -108,8 +109,8 @@ class SustainedRule(_Strict):
 
     @model_validator(mode="after")
     def _in_order(self) -> SustainedRule:
-        if not self.least <= self.start < self.most:
-            raise ValueError(f"wanted least <= start < most, got {self.least}, {self.start} and {self.most}")
+        if not self.least <= self.start < log(self.open / (1.0 - self.open)) < self.most:
+            raise ValueError(f"wanted least <= start < open's log-odds < most, got {brief(self.model_dump())}")
         return self
 
 

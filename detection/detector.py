@@ -19,7 +19,7 @@ from contracts.errors import BundleError
 from detection.calibration import Calibrator
 from detection.decide import Detection, Thresholds
 from detection.engine import Engine, Scores
-from detection.evidence import Evidence, Sighting, find_evidence, sightings
+from detection.evidence import Evidence, find_evidence, sightings
 from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.rules import MacOf, Rules, Suppressor
@@ -184,13 +184,17 @@ class Detector:
         for detection, evidence in zip(detections, found, strict=True):
             updates += self._told(self._incidents.advance(int(batch.due_us[detection.row])))
             own = None if scores is alone else score_alone(alone, detection)
+            is_told, known = False, self._suppressor.known_benign
             for whole in sightings(batch, detection, evidence, home=self._rule.home, own_score=own):
                 sighting = self._suppressor.left_of(whole)
                 if sighting is not None:
+                    is_told = True
                     explain = self._explanation(batch, scores, detection, evidence)
                     updates += self._told(self._incidents.add(sighting, explain))
-                else:
-                    self._answered(whole)
+                elif self._calibrator is not None:
+                    self._calibrator.set_aside(whole.device, whole.due_us)
+            if not is_told and self._suppressor.known_benign > known:
+                self._sustained.calm(batch.device[detection.row].tobytes())
         return updates + self.advance(int(batch.due_us[-1]))
 
     def advance(self, now_us: int) -> list[IncidentUpdate]:
@@ -203,12 +207,6 @@ class Detector:
     def close(self) -> list[IncidentUpdate]:
         """Close all incidents, because the input ended, and return their last messages."""
         return self._told(self._incidents.close("end of input"))
-
-    def _answered(self, whole: Sighting) -> None:
-        """Hold a window against nobody, all of which a rule of the operator answered for."""
-        self._sustained.calm(whole.device)
-        if self._calibrator is not None:
-            self._calibrator.set_aside(whole.device, whole.due_us)
 
     def _told(self, updates: list[IncidentUpdate]) -> list[IncidentUpdate]:
         """Let the calibrator and who looks on know what incidents say."""

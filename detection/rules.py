@@ -201,8 +201,9 @@ class Rules:
 
     @property
     def answered(self) -> frozenset[tuple[str, bytes]]:
-        """Return each benign rule's id with the device it was made at."""
-        return frozenset((each.rule.id, each.device) for each in self.benign)
+        """Return each benign rule's id with every address its incident was seen at: who did it, and to whom."""
+        seen = ((each, {each.device, *(bytes.fromhex(one.peer) for one in each.rule.prints)}) for each in self.benign)
+        return frozenset((each.rule.id, address) for each, addresses in seen for address in addresses)
 
     @property
     def verdicts(self) -> Mapping[str, Verdict]:

@@ -4,7 +4,7 @@ One window of a busy sensor may score as high as one of a patient attacker; the 
 sensor's do not. So the log-odds of each window are averaged, the newest counting most (an EWMA chart), and the average
 has a threshold of its own, far below that of one window. Where it is passed, the window is told as if it alone lay as
 far above the threshold of its class as the average lies above its own: whatever judges scores needs to know nothing of
-this, and a gateway that moves its thresholds moves both.
+this, and a gateway that raises its thresholds raises both.
 The trap: an average outlives the attack. A window that itself looks benign is never told as an attack.
 """
 
@@ -20,7 +20,6 @@ from contracts.bundle import Manifest, SustainedRule
 from contracts.classes import BENIGN, UNKNOWN
 from detection.decide import Detection, Thresholds, log_odds, probability_of
 from detection.engine import Scores
-from detection.tally import keep_newest
 from flowfeatures import WindowBatch
 
 MAX_DEVICES: Final = 1024  # as many as have windows
@@ -50,6 +49,8 @@ class Averages:
     def __init__(self, rule: SustainedRule) -> None:
         self._rule = rule
         self._held: dict[bytes, tuple[float, int]] = {}  # average, when
+        self._new: dict[bytes, None] = {}  # whom one window alone may have brought where they are: those leave first
+        self._once = rule.start + rule.weight * (rule.most - rule.start)
 
     def add(self, batch: WindowBatch, odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the log-odds float64[B] of windows in order of time; return the averages, each with its window in it."""
@@ -63,17 +64,31 @@ class Averages:
                 average = rule.start + (average - rule.start) * exp((at_us - due_us) / (rule.fades_s * 1e6))
             average += rule.weight * (own - average)
             averages[row] = average
-            keep_newest(held, device, (average, due_us), limit=MAX_DEVICES)
+            self._keep(device, (average, due_us))
         return averages
+
+    def _keep(self, device: bytes, what: tuple[float, int]) -> None:
+        self._forget(device)
+        self._held[device] = what
+        if what[0] <= self._once:
+            self._new[device] = None
+        if len(self._held) > MAX_DEVICES:
+            self._forget(next(iter(self._new or self._held)))
+
+    def _forget(self, device: bytes) -> None:
+        self._held.pop(device, None)
+        self._new.pop(device, None)
 
     def calm(self, device: bytes) -> None:
         """Begin anew with a device."""
-        self._held.pop(device, None)
+        self._forget(device)
 
     def moved(self, old: bytes, new: bytes) -> None:
-        """Let a device that changed its address keep its average, unless one is held there already."""
-        if old in self._held and new not in self._held:
-            self._held[new] = self._held.pop(old)
+        """Let a device that changed its address keep the higher of its averages: it spoke at the new one already."""
+        gone = self._held.get(old)
+        self._forget(old)
+        if gone is not None:
+            self._keep(new, max(gone, self._held.get(new, gone)))
 
 
 class Sustained:

@@ -98,7 +98,7 @@ class Rollout:
                 self._arrived(message.topic.removeprefix(self._whole_topic), message.payload)
         except MessageRefused as exc:
             self.counts[f"refused {exc.reason}"] += 1
-        except (PenstockError, OSError) as exc:  # a folder of keys that others may write, a disk that is full
+        except (PenstockError, OSError, ValueError) as exc:  # others may write keys, a full disk, too large a bundle
             self._fail(exc)
 
     def turn(self) -> None:

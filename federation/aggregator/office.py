@@ -247,8 +247,11 @@ class Office:
     def _change(self, number: int) -> bytes:
         """Return a release as a change to the first bundle, or whole where that is no shorter."""
         archive = self.rollouts.archive(number)
-        change = pack_change(archive, base=pack_archive(self.base), base_sha256=self.base.manifest_sha256)
-        return min(change, archive, key=len)
+        try:
+            base = pack_archive(self.base)
+        except ValueError:  # larger than what travels
+            return archive
+        return min(pack_change(archive, base=base, base_sha256=self.base.manifest_sha256), archive, key=len)
 
     def _anchors(self) -> bytes:
         teaching, head = self.windows.teaching, read_head(self.bundle.model)

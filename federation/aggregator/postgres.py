@@ -135,7 +135,8 @@ def _defaults(url: str, driver: Any) -> dict[str, Any]:
         raise ConfigError(f"store: {NO_PASSWORD}")
     more = {key: value for key, value in _CONNECTION.items() if key not in told}
     is_told = "sslmode" in told or "service" in told or {"PGSSLMODE", "PGSERVICE"} & os.environ.keys()
-    hosts = str(told.get("host") or told.get("hostaddr") or os.environ.get("PGHOST", "")).split(",")
+    at = told.get("hostaddr") or os.environ.get("PGHOSTADDR")  # where both are told, it is what is asked
+    hosts = str(at or told.get("host") or os.environ.get("PGHOST", "")).split(",")
     if not is_told and not all(map(_is_here, hosts)):
         more["sslmode"] = "verify-full"
     return more

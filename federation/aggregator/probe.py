@@ -76,7 +76,7 @@ class _Trial:
         reads = (UPDATES, UPS, STATUS)
         answer.lacking += [f"read {each}" for each in reads if not self._may(partial(self._subscribe, each))]
         self._may(partial(self._subscribe, AVAILABILITY, retained=True))
-        for each in (*own, f"{ours}/bundle/{nobody}"):
+        for each in (*own, f"{ours}/bundle/{nobody}", f"{ours}/whole/{nobody}"):
             if not self._may(partial(self._publish, each)):
                 answer.lacking.append(f"write {each}")
         # An operator's verdict, and a topic that no rule names. A broker that hangs up instead of answering says no.

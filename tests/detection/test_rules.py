@@ -188,6 +188,21 @@ def test_suspicion_that_lasts_longer_than_when_it_was_marked_is_not_surer_of_any
     assert len(opened(lasting(rules), window(score=0.9995))) == 1  # one that is much surer by itself
 
 
+def test_a_mute_hides_no_other_patient_attack_on_its_device():
+    rounds = [
+        batch
+        for turn in range(40)
+        for batch in (
+            *(window(name="flood", score=0.95, at_s=turn + 0.1 * n, flow_id=10 * turn + n, port=80) for n in range(6)),
+            window(score=0.9995, at_s=turn + 0.7, flow_id=10 * turn + 9),
+        )
+    ]
+
+    muted = opened(lasting(mute(device=CAMERA, attack_class="scan")), *rounds)
+
+    assert {update.class_name for update in muted} == {"flood"}
+
+
 def test_an_attack_in_the_same_window_as_what_was_marked_is_found(marked):
     batch = batch_of(
         Window(CAMERA, [Row(OUTSIDE, CAMERA, {"scan": 0.8}, flow_id=1), Row(OUTSIDE, CAMERA, {"scan": 0.8}, flow_id=2)])

@@ -161,7 +161,8 @@ def test_a_class_without_a_threshold_is_not_told():
 
 
 def test_a_rule_that_cannot_be_is_refused():
-    for change in ({"weight": 0.0}, {"start": -5.0}, {"most": -3.5}, {"open": 1.0}, {"fades_s": 0.0}):
+    never, at_once = {"most": 1.0, "open": 0.9}, {"start": 5.0, "open": 0.6}
+    for change in ({"weight": 0.0}, {"start": -5.0}, {"most": -3.5}, {"open": 1.0}, {"fades_s": 0.0}, never, at_once):
         with pytest.raises(ValidationError):
             SustainedRule.model_validate(RULE.model_dump() | change)
 
@@ -173,3 +174,26 @@ def test_what_stays_quiet_however_often_it_comes_lies_below_both_thresholds():
     assert quiet_below(manifest).open[SCAN] == pytest.approx(0.99)
     assert quiet_below(lasting).open[SCAN] == pytest.approx(RULE.open)
     assert quiet_below(lasting).severe[SCAN] == pytest.approx(0.999)
+
+
+def test_a_device_heard_at_its_new_address_before_it_moved_keeps_the_higher_average_and_leaves_none_behind():
+    averages = Averages(RULE)
+    for place in range(12):
+        averages.add(windows_at([0.05 * place]), np.array([4.0]))
+    averages.add(windows_at([0.7], PHONE), np.array([-3.0]))
+
+    averages.moved(address_bytes(CAMERA), address_bytes(PHONE))
+
+    assert averages.add(windows_at([0.75], PHONE), np.array([4.0]))[0] > 3.5
+    assert averages.add(windows_at([0.75], CAMERA), np.array([0.0]))[0] < -2
+
+
+def test_addresses_made_up_by_the_thousand_push_no_suspect_out():
+    averages = Averages(RULE)
+    for place in range(12):
+        averages.add(windows_at([0.05 * place]), np.array([4.0]))
+
+    for number in range(2 * MAX_DEVICES):
+        averages.add(windows_at([1.0], f"10.0.{number // 256}.{number % 256}"), np.array([4.0]))
+
+    assert averages.add(windows_at([1.1]), np.array([4.0]))[0] > 3.5
