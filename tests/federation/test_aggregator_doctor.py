@@ -261,7 +261,7 @@ def test_a_broker_that_hangs_up_instead_of_answering_says_no_to_all_that_is_left
 
     _Trial(Deaf(), events, timeout_s=20.0).rights(answer, fleet="homes", nobody="doctor-1")
 
-    assert (len(answer.lacking), answer.beyond) == (8, [])
+    assert (len(answer.lacking), answer.beyond) == (9, [])
 
 
 @pytest.fixture
@@ -341,7 +341,7 @@ def test_what_it_lets_us_do_beyond_that_is_named_too(settle: Settle, broker: Bro
 def test_a_certificate_of_another_name_may_nothing_of_it(settle: Settle, broker: Broker, authority: Authority):
     ((state, said),) = told(with_tls(settle(), broker, authority, name="attic"), "rights", is_offline=False)
 
-    assert (state, said.count("write ")) == ("fail", 5)
+    assert (state, said.count("write ")) == ("fail", 6)
 
 
 @pytest.mark.needs_broker
