@@ -59,7 +59,7 @@ class Averages:
         clipped = np.clip(odds, rule.least, rule.most).tolist()
         for row, (own, due_us) in enumerate(zip(clipped, batch.due_us.tolist(), strict=True)):
             device = batch.device[row].tobytes()
-            average, at_us = held.pop(device, (rule.start, due_us))
+            average, at_us = held.get(device, (rule.start, due_us))
             if due_us > at_us:
                 average = rule.start + (average - rule.start) * exp((at_us - due_us) / (rule.fades_s * 1e6))
             average += rule.weight * (own - average)
@@ -88,6 +88,7 @@ class Averages:
         gone = self._held.get(old)
         self._forget(old)
         if gone is not None:
+            # The higher of two averages, each with its own time.
             self._keep(new, max(gone, self._held.get(new, gone)))
 
 

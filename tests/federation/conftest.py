@@ -21,26 +21,25 @@ def _cluster(*settings: str) -> Cluster:
         pytest.skip(str(exc))
 
 
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """Give a PostgreSQL server, running; not to be stopped by a test."""
+def _running() -> Iterator[Cluster]:
     made = _cluster()
     try:
         made.start()
         yield made
     finally:
         made.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Give a PostgreSQL server, running; not to be stopped by a test."""
+    yield from _running()
 
 
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """Give a PostgreSQL server, running, that one test may do anything to."""
-    made = _cluster()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.remove()
+    yield from _running()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
