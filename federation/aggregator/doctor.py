@@ -1,8 +1,8 @@
 """`penstock-aggregator doctor`: what on this server keeps an aggregator from working, and what to do about each.
 
 It changes nothing, but that opening a store makes the tables it lacks; works beside a running service and without one,
-and makes every check whatever the others found. Asked by root it looks as the user whom the state folder belongs to. What it does not do is read the captures: that
-takes minutes, and `run` does it before it says that it is ready.
+and makes every check whatever the others found. Asked by root it looks as the user whom the state folder belongs to.
+What it does not do is read the captures: that takes minutes, and `run` does it before it says that it is ready.
 """
 
 from __future__ import annotations
