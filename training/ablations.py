@@ -19,12 +19,14 @@ from flowfeatures import CONTEXT_COLUMNS
 from training.captures import CapturesBySide
 from training.datasets import WindowSet
 from training.fit import FitSettings, fit
+from training.kept import KeptStreams
 from training.networks_compared import Save, conditions, facts_of, predictor, saver, studied
 from training.other_windows import WindowKind, gather_other
 from training.progress import Progress
 from training.side_by_side import Judge, run_facts
+from training.splits import TEACHING_SIDES
 from training.study_pages import write_ablations_page
-from training.teach import head_windows, plain_benign
+from training.teach import head_windows
 from training.unknown_compare import FEW, Sides
 
 COLUMN_GROUPS: Final[dict[str, tuple[str, ...]]] = {
@@ -122,8 +124,7 @@ def ablate_windows(
         for name, (taught, judged) in lines:
             for kind in {taught, judged}:
                 sets[kind] = sets.get(kind) or _sets(captures, kind)
-            benign = plain_benign(captures, sets[judged]["validation"])
-            own = replace(judge, benign=benign, stream=judged.stream)
+            own = replace(judge, stream=KeptStreams(judged.stream))
             for seed in seeds:
                 progress.step(0, note=f"{name}, seed {seed}")
                 fitted = fit(sets[taught]["train"], sets[taught]["validation"], replace(settings, seed=seed))
@@ -147,11 +148,11 @@ def _asked(lines: Iterable[tuple[str, Line]], only: Sequence[str]) -> list[tuple
 
 
 def _sets(captures: CapturesBySide, kind: WindowKind) -> dict[str, WindowSet]:
-    """Return the teaching sides as windows of a kind, without variants; more of validation, which thresholds need."""
+    """Return the teaching sides as windows of a kind, without variants."""
     found = {}
-    for side, few in (("train", FEW), ("validation", 300)):
+    for side in TEACHING_SIDES:
         plain = [each.truth for each in captures.sides[side] if "~" not in each.name]
-        found[side] = head_windows(gather_other(plain, kind, few=few, title=f"{side} windows"))
+        found[side] = head_windows(gather_other(plain, kind, few=FEW, title=f"{side} windows"))
     return found
 
 
@@ -166,7 +167,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         run = run_facts(" ".join(words), seeds=seeds, **conditions(sides, settings))
         save = saver(arguments.output, run, add=arguments.add or number > 0, page=write_ablations_page)
         if part in ("windows", "partials"):
-            run["windows"] = {"a class and capture to teach": FEW, "to choose": 300}
+            run["windows"] = {"of a class and capture": FEW}
             ablate_windows(part, captures, judge, settings, seeds=seeds, save=save, only=arguments.lines)
         else:
             ablate(part, sides, judge, settings, seeds=seeds, save=save, only=arguments.lines)

@@ -22,6 +22,7 @@ from contracts.ground_truth import load as load_ground_truth
 from detection.decide import log_odds
 from detection.sustained import Averages
 from training.captures import CapturesBySide
+from training.kept import Stream
 from training.progress import Progress
 from training.stream import LabelledStream
 
@@ -50,7 +51,12 @@ class BenignWindows:
 
 
 def benign_windows(
-    predict: Predict, captures: CapturesBySide, rule: SustainedRule, *, demo: Path = DEMO
+    predict: Predict,
+    captures: CapturesBySide,
+    rule: SustainedRule,
+    *,
+    demo: Path = DEMO,
+    stream: Stream = LabelledStream,
 ) -> dict[str, BenignWindows]:
     """Return every benign window that chooses, by source; attacks between them are averaged too, as a gateway would."""
     chosen = list(choosing(captures, demo=demo))
@@ -58,7 +64,7 @@ def benign_windows(
     with Progress("benign windows", len(chosen)) as progress:
         for place, (source, truth) in enumerate(chosen):
             averages, numbers = Averages(rule), dict[bytes, int]()
-            for batch in LabelledStream(truth):
+            for batch in stream(truth):
                 probabilities = predict(batch.values, batch.mask)
                 odds = log_odds(1.0 - probabilities[:, BENIGN].astype(np.float64))
                 average = np.where(odds > 0, averages.add(batch, odds), NEVER)

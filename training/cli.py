@@ -28,6 +28,7 @@ examples:
   penstock-train compare --networks gru conv_bilstm_small --ablate -o compare.json
   penstock-train networks --networks gru transformer --baselines none -o networks.json
   penstock-train ablations --parts attention windows -o ablations.json
+  penstock-train kinds --seeds 1 2 -o kinds-left-out.json
   penstock-train unknown -o unknown.json
   penstock-train devices --seeds 1 2 -o devices.json
   penstock-train adversaries --bundle models/default -o adversaries.json

@@ -1,4 +1,4 @@
-"""The commands of `penstock-train` that judge beyond `evaluate`: page, unknown, devices, adversaries.
+"""The commands of `penstock-train` that judge beyond `evaluate`: a bundle's page, and studies beside it.
 
 Their parsers stand here and their work in the modules they name, imported when a command runs: two of them need torch.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from contracts.classes import HEAD_NAMES
 from contracts.errors import MissingExtra
 from training.baselines import CLASSICAL
 from training.shapes import NAMES, PLAIN_NAMES
@@ -67,12 +68,18 @@ def _add_studies(commands: Any) -> None:
         help=f"of {', '.join(ABLATED_PARTS)}",
     )  # fmt: skip
     ablations.add_argument("--lines", nargs="+", default=[], metavar="NAME", help="only these lines of the parts")
-    for study in (networks, ablations):
+    kinds = commands.add_parser("kinds", help="attacks of a class that nobody taught, through the detector")
+    kinds.add_argument(
+        "--classes", choices=HEAD_NAMES[1:], nargs="+", default=[], metavar="NAME",
+        help=f"to leave out one after another, of {', '.join(HEAD_NAMES[1:])} (all)",
+    )  # fmt: skip
+    for study in (networks, ablations, kinds):
         _add_teaching(study)
         study.add_argument("--epochs", type=int, default=STUDY_EPOCHS, metavar="N", help=f"({STUDY_EPOCHS})")
         study.add_argument("--add", action="store_true", help="keep what the file already holds of other models")
     networks.set_defaults(run=_runs("training.networks_compared", needs=("torch", "sklearn")))
     ablations.set_defaults(run=_runs("training.ablations", needs=("torch",)))
+    kinds.set_defaults(run=_runs("training.leave_class", needs=("torch",)))
 
 
 def _add_page(commands: Any) -> None:

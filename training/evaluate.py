@@ -7,7 +7,7 @@ says (`after` and left-out windows count nowhere); what each key of a figure blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,11 @@ from detection.engine import Engine, Scores
 from flowfeatures import AFTER, DEFAULT_HOME_NETS, EXCLUDED, address_text
 from training.figures.outcomes import CaptureOutcome, JudgedIncident, figures, whole
 from training.figures.rates import auc
+from training.kept import Stream
 from training.progress import Progress
 from training.stream import LabelledStream
 
 __all__ = ["CaptureOutcome", "JudgedIncident", "auc", "evaluate", "figures", "report", "run_capture"]
-
-Stream = Callable[[GroundTruth], LabelledStream]
 
 
 def evaluate(
@@ -45,7 +44,7 @@ def evaluate(
 def run_capture(
     bundle: Bundle, engine: Engine, truth: GroundTruth, *, stream: Stream = LabelledStream
 ) -> CaptureOutcome:
-    """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in ablations."""
+    """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in studies."""
     detector = Detector(bundle, engine, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
     thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     windows = stream(truth)

@@ -77,7 +77,7 @@ def facts_of(fitted: Fitted) -> dict[str, Any]:
 def studied(arguments: argparse.Namespace) -> tuple[CapturesBySide, Sides, Judge, FitSettings]:
     """Return captures, windows, judge and settings of a study's command line."""
     captures = find_captures(load_splits())
-    judge = Judge.of(captures, default_bundle())
+    judge = Judge(captures, default_bundle())
     settings = replace(FitSettings(threads=arguments.threads, **SHORT), epochs=arguments.epochs)
     return captures, sides_of(captures), judge, settings
 

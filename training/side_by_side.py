@@ -1,32 +1,35 @@
 """Models set beside each other as a gateway would run them: thresholds of their own, incidents, days of false alarms.
 
-A model is whatever gives class probabilities of windows: a network, a forest. Its thresholds come from benign
-validation windows by the rule of `thresholds`; then whole captures pass through the detector that ships. Told are the
-sides `test` and `evaluation`, which neither taught nor chose. Trap: incidents are opened by what records look like
-alone, so a model that needs a whole window to see an attack opens fewer than its rate over windows promises.
+A model is whatever gives class probabilities of windows: a network, a forest. Its thresholds, of one window and of
+lasting suspicion, are chosen as a bundle's are (`teach.choose_on`); then whole captures pass through the detector that
+ships. Told are the sides `test` and `evaluation`, which neither taught nor chose. Trap: incidents are opened by what
+records look like alone, so a model that needs a whole window to see an attack opens fewer than its rate promises.
 """
 
 from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.bundle import Bundle, Threshold
+from contracts.bundle import Bundle, SustainedRule, Threshold
+from contracts.ground_truth import GroundTruth
 from detection.engine import Scores
 from training.captures import CapturesBySide
 from training.checkpoint import training_commit
-from training.datasets import WindowSet, gather
+from training.choosing import DEMO
+from training.datasets import WindowSet
 from training.evaluate import evaluate
 from training.figures.outcomes import CaptureOutcome, figures, whole
-from training.stream import LabelledStream
-from training.teach import head_windows, plain_benign
-from training.thresholds import Chosen, ThresholdSettings, choose
+from training.kept import KeptStreams, Stream
+from training.teach import choose_on
+from training.thresholds import Chosen
 
 JUDGED_SIDES: Final = ("test", "evaluation")
 TOLD: Final = (
@@ -35,13 +38,8 @@ TOLD: Final = (
     "false_incidents_per_day_upper_bound",
 )  # fmt: skip
 
-SAMPLED: Final = ThresholdSettings(open_margin=0.3)
-"""Of models that are compared: thresholds from a sample of benign windows, whose margin stands in for what it missed.
-Bundles choose on every window (decision 0038), which would cost each model here minutes."""
-
 Floats = NDArray[np.float32]
 Predict = Callable[[WindowSet], Floats]
-Stream = Callable[[Any], LabelledStream]
 
 
 class ModelEngine:
@@ -79,11 +77,12 @@ class ModelEngine:
         )
 
 
-def thresholds_lent(shipped: Bundle, chosen: Chosen) -> Bundle:
+def thresholds_lent(shipped: Bundle, chosen: Chosen, sustained: SustainedRule | None = None) -> Bundle:
     """Return the shipped bundle with a model's thresholds: the detector reads them and the columns' medians there."""
     manifest = shipped.manifest.model_copy(
         update={
             "thresholds": {name: Threshold(open=low, severe=high) for name, (low, high) in chosen.by_class.items()},
+            "sustained": sustained,
             "score": "not benign",
             "benign_scores": None,
             "intervals": {},
@@ -95,28 +94,32 @@ def thresholds_lent(shipped: Bundle, chosen: Chosen) -> Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What models are judged on: captures by side, and benign validation windows by source to choose thresholds on."""
+    """What models are judged on: captures by side, read once, and the demo's, which chooses beside `validation`."""
 
     captures: CapturesBySide
-    benign: Mapping[str, WindowSet]
     shipped: Bundle
-    stream: Stream = LabelledStream
-
-    @classmethod
-    def of(cls, captures: CapturesBySide, shipped: Bundle) -> Judge:
-        """Return a judge whose thresholds come from all windows kept of every validation capture."""
-        plain = [each.truth for each in captures.sides["validation"] if "~" not in each.name]
-        windows = gather(plain, title="benign windows that choose", keep=head_windows)
-        return cls(captures, plain_benign(captures, windows), shipped)
+    stream: Stream = field(default_factory=KeptStreams)
+    demo: Path = DEMO
 
     def figures(self, predict: Predict) -> dict[str, Any]:
         """Return the figures of a model by judged side."""
-        chosen = choose({source: predict(windows) for source, windows in self.benign.items()}, settings=SAMPLED)
-        bundle, engine = thresholds_lent(self.shipped, chosen), ModelEngine(predict)
-        return {
-            side: told_of(evaluate(bundle, engine, self.captures.truths(side), stream=self.stream))
-            for side in JUDGED_SIDES
-        }
+        return {side: told_of(outcomes) for side, outcomes in self.outcomes(predict, sides=JUDGED_SIDES).items()}
+
+    def outcomes(self, predict: Predict, *, sides: Sequence[str]) -> dict[str, list[CaptureOutcome]]:
+        """Return by side what the detector makes of its captures with a model, under thresholds of the model's own."""
+        engine = ModelEngine(predict)
+        chosen, sustained = choose_on(
+            lambda values, mask: engine.score(values, mask).probabilities,
+            self.captures,
+            demo=self.demo,
+            stream=self.stream,
+        )
+        bundle = thresholds_lent(self.shipped, chosen, sustained)
+        return {side: evaluate(bundle, engine, self._plain(side), stream=self.stream) for side in sides}
+
+    def _plain(self, side: str) -> list[GroundTruth]:
+        """Return the captures of a side without their variants, which no gateway ever saw."""
+        return [each.truth for each in self.captures.sides[side] if "~" not in each.name]
 
 
 def told_of(outcomes: Sequence[CaptureOutcome]) -> dict[str, Any]:

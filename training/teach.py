@@ -23,11 +23,13 @@ from contracts.errors import DataMissing
 from flowfeatures import SCHEMA_ID
 from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
-from training.choosing import benign_windows
+from training.choosing import DEMO, Predict, benign_windows
 from training.datasets import WindowSet, gather
 from training.evaluate import auc
 from training.fit import FitSettings, Fitted, fit, predict, probabilities_of
+from training.kept import Stream
 from training.splits import TEACHING_SIDES, Splits
+from training.stream import LabelledStream
 from training.sustaining import UNCHOSEN, choose_sustained
 from training.thresholds import Chosen, ThresholdSettings, choose, detected
 from training.unknown_teach import unknown_of
@@ -52,7 +54,7 @@ def teach(
             raise DataMissing(f"{side}: no windows; is PENSTOCK_SHARED set, or has the lab recorded? (make lab-data)")
     taught = [fit(sets["train"], sets["validation"], replace(settings, seed=seed)) for seed in seeds]
     kept = taught[0] if len(taught) == 1 else _pupil(sets, settings, taught)
-    chosen, sustained = _chosen(kept, captures)
+    chosen, sustained = choose_on(partial(probabilities_of, kept.network), captures)
     plain = plain_benign(captures, sets["validation"])
     unknown_arrays, unknown_facts, unknown_threshold = unknown_of(kept.network, sets["train"], plain)
     facts = {
@@ -88,8 +90,11 @@ def _pupil(sets: dict[str, WindowSet], settings: FitSettings, taught: Sequence[F
     return fit(sets["train"], sets["validation"], replace(settings, seed=taught[0].settings["seed"]), teachers=teachers)
 
 
-def _chosen(fitted: Fitted, captures: CapturesBySide) -> tuple[Chosen, SustainedRule | None]:
-    benign = benign_windows(partial(probabilities_of, fitted.network), captures, UNCHOSEN)
+def choose_on(
+    predict: Predict, captures: CapturesBySide, *, demo: Path = DEMO, stream: Stream = LabelledStream
+) -> tuple[Chosen, SustainedRule | None]:
+    """Return the thresholds of a model, of one window and of lasting suspicion, from what chooses in `captures`."""
+    benign = benign_windows(predict, captures, UNCHOSEN, demo=demo, stream=stream)
     alone = {source: windows.probabilities for source, windows in benign.items()}
     return choose(alone, settings=ALONE), choose_sustained(benign)
 
@@ -139,7 +144,9 @@ def _figures_of(
     kept: Fitted, taught: Sequence[Fitted], sets: dict[str, WindowSet], captures: CapturesBySide, *, chosen: Chosen
 ) -> dict[str, Any]:
     """Return the kept network's figures per side, each window alone, with the spread over the seeds that taught it."""
-    choices = [chosen if each is kept else _chosen(each, captures)[0] for each in taught]
+    choices = [
+        chosen if each is kept else choose_on(partial(probabilities_of, each.network), captures)[0] for each in taught
+    ]
     figures: dict[str, Any] = {}
     for side in FIGURE_SIDES:
         if not len(sets[side]):

@@ -62,7 +62,7 @@ def test_a_float_graph_says_what_torch_says_and_an_int8_graph_nearly(sides):
 
 
 def test_the_page_tells_the_bytes_of_every_line(sides, tmp_path):
-    judge = Judge(CapturesBySide(), {}, default_bundle())
+    judge = Judge(CapturesBySide(), default_bundle(), demo=tmp_path / "absent.json")
     run = {"command": "penstock-export compression", "commit": "0" * 40}
     path = tmp_path / "compression.json"
     compress(sides, judge, SETTINGS, networks=["gru"], seeds=[1], save=saver(path, run, add=False, page=write_page))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from contracts.ground_truth import load
 from flowfeatures import CONTEXT_COLUMNS, WINDOW_COLUMNS
 from tests.training.test_captures import SPLITS, write_data, write_lab
 from tests.training.windows import made_up_windows
-from training.captures import find_captures
+from training.captures import CapturesBySide, find_captures
 from training.splits import Side, Splits
 
 pytest.importorskip("onnxruntime")
@@ -27,11 +29,13 @@ from training.networks_compared import predictor, saver
 from training.other_windows import WindowKind, gather_other
 from training.side_by_side import Judge, ModelEngine, thresholds_lent
 from training.study_pages import write_ablations_page, write_networks_page
+from training.sustaining import UNCHOSEN
 from training.thresholds import choose
 from training.unknown_compare import Sides
 
 pytestmark = pytest.mark.needs_torch
 SCAN = NAMES.index("scan")
+NO_DEMO = Path("absent.json")
 PORTS = WINDOW_COLUMNS.index("ports_10s")
 
 
@@ -59,7 +63,7 @@ def captures(tmp_path_factory):
 
 
 def test_a_model_is_judged_by_its_own_thresholds_through_the_detector(captures):
-    judge = Judge(captures, {"made up": made_up_windows(0)}, default_bundle())
+    judge = Judge(captures, default_bundle(), demo=NO_DEMO)
     seen, blind = judge.figures(ports_tell)["test"], judge.figures(calls_nothing)["test"]
 
     assert seen["attacks"] == blind["attacks"] == 1
@@ -72,7 +76,7 @@ def test_what_a_model_calls_wrongly_is_a_false_incident(captures):
     def calls_everything(windows):
         return np.flip(calls_nothing(windows), axis=1).copy()
 
-    judge = Judge(captures, {}, default_bundle())
+    judge = Judge(captures, default_bundle(), demo=NO_DEMO)
     told = judge.figures(calls_everything)["evaluation"]
 
     assert told["fpr"] == 1.0
@@ -80,11 +84,34 @@ def test_what_a_model_calls_wrongly_is_a_false_incident(captures):
     assert told["benign_captures"]["with_false_incidents"] == 1
 
 
+def test_lasting_suspicion_is_chosen_anew_for_every_model(captures):
+    def doubtful(windows):
+        found = calls_nothing(windows)
+        found[:, [0, SCAN]] = [0.2, 0.8]
+        return found
+
+    outcomes = Judge(captures, default_bundle(), demo=NO_DEMO).outcomes(doubtful, sides=["test"])["test"]
+
+    # Nothing chose, so the rule has its least threshold; no window alone is above its own.
+    assert any(outcome.detected.any() for outcome in outcomes)
+    assert default_bundle().manifest.sustained != UNCHOSEN
+
+
+def test_variants_judge_nothing(captures):
+    truth = captures.sides["test"][0]
+    varied = CapturesBySide(sides={side: list(each) for side, each in captures.sides.items()})
+    varied.sides["test"].append(replace(truth, name=f"{truth.name}~pace-0.3"))
+    figures = [Judge(each, default_bundle(), demo=NO_DEMO).figures(ports_tell)["test"] for each in (captures, varied)]
+
+    assert figures[0]["windows_attack"] == figures[1]["windows_attack"] > 0
+
+
 def test_thresholds_are_lent_and_the_shipped_bundle_stays_as_it_was():
     shipped = default_bundle()
     before = shipped.manifest.thresholds["scan"]
     lent = thresholds_lent(shipped, choose({"real": calls_nothing(made_up_windows(20))}))
 
+    assert lent.manifest.sustained is None
     assert lent.manifest.thresholds["scan"].open == pytest.approx(0.6)
     assert set(lent.manifest.thresholds) == set(HEAD_NAMES) - {"benign"}
     assert shipped.manifest.thresholds["scan"] == before
@@ -107,7 +134,7 @@ def test_an_engine_asks_its_model_for_windows_of_as_many_rows_as_the_mask_has():
 
 
 def test_a_table_has_one_line_per_model_and_the_spread_of_its_seeds(captures):
-    judge = Judge(captures, {}, default_bundle())
+    judge = Judge(captures, default_bundle(), demo=NO_DEMO)
     figures = judge.figures(ports_tell)
     lines = table(by_name({"a, seed 1": figures, "a, seed 2": figures, "b, seed 1": figures}), what="model")
 
@@ -135,7 +162,7 @@ def test_every_context_column_is_hidden_alone_in_one_line():
 
 
 def test_the_page_tells_single_columns_of_both_parts_in_the_windows_order(captures, tmp_path):
-    figures = Judge(captures, {}, default_bundle()).figures(ports_tell)
+    figures = Judge(captures, default_bundle(), demo=NO_DEMO).figures(ports_tell)
     models = {
         "all columns, seed 1": {"part": "columns"} | figures,
         "all columns, seed 2": {"part": "columns"} | figures,
@@ -215,7 +242,7 @@ def test_sets_of_several_captures_keep_their_windows_apart(tmp_path):
 
 @pytest.mark.parametrize("page", [write_networks_page, write_ablations_page])
 def test_a_study_keeps_what_it_holds_when_told_to_add_and_its_page_shows_all(captures, tmp_path, page):
-    judge = Judge(captures, {}, default_bundle())
+    judge = Judge(captures, default_bundle(), demo=NO_DEMO)
     figures = {"part": "columns"} | judge.figures(ports_tell)
     run = {"command": "penstock-train study", "commit": "0" * 40, "seeds": [1]}
     path = tmp_path / "study.json"
@@ -241,7 +268,7 @@ def test_a_fitted_network_passes_through_the_whole_study(tmp_path):
     captures = find_captures(splits, shared=tmp_path, lab=tmp_path / "lab")
     settings = FitSettings(epochs=1, steps=8, batch=16)
     fitted = fit(made_up_windows(60), made_up_windows(20), settings)
-    told = Judge.of(captures, default_bundle()).figures(predictor(fitted))["test"]
+    told = Judge(captures, default_bundle(), demo=NO_DEMO).figures(predictor(fitted))["test"]
 
     assert told["windows_attack"] > 0
     assert told["tpr"] is not None
@@ -250,7 +277,7 @@ def test_a_fitted_network_passes_through_the_whole_study(tmp_path):
 @pytest.mark.parametrize("network", ["dnn", "cnn_self_attention without attention"])
 def test_a_line_of_the_attention_part_is_taught_and_judged(captures, network):
     sides = Sides(made_up_windows(60), made_up_windows(20), {}, {})
-    judge = Judge(captures, {"made up": made_up_windows(20)}, default_bundle())
+    judge = Judge(captures, default_bundle(), demo=NO_DEMO)
     saved = []
     ablate(
         "attention",
