@@ -1,4 +1,4 @@
-"""Recordings as another network would have shown them: slower, faster, with the answers missing, all of it at home.
+"""Recordings as another network would have shown them: slower, faster, one-sided, all of it at home, swept by a device.
 
 The lab plays at its own speed, its tap sees both directions and its attackers often stand outside; in other people's
 captures not. A variant is a new capture with its own ground truth, so that flows and windows are computed anew and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
 from training.frames import TCP, UDP, Frame, read_frames, write_frames
+from training.sweeps import with_sweeps
 
 VARIANTS = Path(__file__).resolve().parents[1] / ".cache" / "variants"
 SYN_ACK = 0x12
@@ -27,25 +29,31 @@ SYN_WINDOWS = (512, 1024, 2048, 4128, 5840, 8192, 14600, 16384, 28960, 32120, 42
 class Variant:
     """What to change: `pace` multiplies the time between packets; `is_one_way` drops what responders send; `is_flat`
     makes the lab's outside hosts home devices too, as where one network holds attackers, servers and victims; `stacks`
-    gives every connection the window sizes of another TCP stack or tool, drawn for each of its two ends."""
+    gives every connection the window sizes of another TCP stack or tool, drawn for each of its two ends; `is_swept`
+    has devices look for neighbours (`sweeps`)."""
 
     name: str
     pace: float = 1.0
     is_one_way: bool = False
     is_flat: bool = False
     stacks: bool = False
+    is_swept: bool = False
 
 
 FLAT, ONE_WAY = Variant("flat", is_flat=True), Variant("one_way", is_one_way=True, is_flat=True)
 SLOW, FAST = Variant("slow", pace=4.0), Variant("fast", pace=0.25)
 GLACIAL = Variant("glacial", pace=30.0)
+SWEPT = Variant("swept", is_swept=True)
 OTHER_STACKS = Variant("other_stacks", stacks=True)  # judged, never taught
 _OF_ATTACKS: dict[str, tuple[Variant, ...]] = {
-    "lab": (FLAT, ONE_WAY, SLOW, FAST),
+    "lab": (FLAT, ONE_WAY, SLOW, FAST, SWEPT),
     "brute": (SLOW, FAST),
     "ddos": (SLOW, FAST),
 }
-_OF_BENIGN: dict[str, tuple[Variant, ...]] = {"lab": (FLAT, ONE_WAY, SLOW, GLACIAL), "iot_sentinel": (ONE_WAY, GLACIAL)}
+_OF_BENIGN: dict[str, tuple[Variant, ...]] = {
+    "lab": (FLAT, ONE_WAY, SLOW, GLACIAL, SWEPT),
+    "iot_sentinel": (ONE_WAY, GLACIAL),
+}
 
 
 def variants_of(source: str, truth: GroundTruth) -> tuple[Variant, ...]:
@@ -71,18 +79,30 @@ def make_variant(truth: GroundTruth, variant: Variant, *, folder: Path = VARIANT
         if frames is None:
             return None
         home.mkdir(parents=True, exist_ok=True)
+        frames, sweeps = _swept(frames, truth) if variant.is_swept else (frames, [])
         first_us = frames[0].at_us if frames else 0
         kept = _initiators_only(frames) if variant.is_one_way else iter(frames)
         kept = _of_other_stacks(kept) if variant.stacks else kept
         paced = (replace(each, at_us=first_us + round((each.at_us - first_us) * variant.pace)) for each in kept)
         write_frames(home / "capture.pcap", paced)
-        truth_file.write_text(json.dumps([_entry(truth, variant, first_us=first_us)]))
+        truth_file.write_text(json.dumps([_entry(truth, variant, sweeps, first_us=first_us)]))
     return load_ground_truth(truth_file)[0]
 
 
-def _entry(truth: GroundTruth, variant: Variant, *, first_us: int) -> dict[str, Any]:
+def _swept(frames: list[Frame], truth: GroundTruth) -> tuple[list[Frame], list[dict[str, Any]]]:
+    notes = truth.entry.model_extra or {}
+    devices = [each for each in notes.get("devices", {}).values() if ":" not in each]
+    seed = zlib.crc32("/".join(truth.path.resolve().parts[-2:]).encode())
+    return with_sweeps(frames, devices=devices, seed=seed)
+
+
+def _entry(truth: GroundTruth, variant: Variant, sweeps: list[dict[str, Any]], *, first_us: int) -> dict[str, Any]:
     """Return the ground truth's entry with its intervals on the variant's clock and the variant's idea of home."""
     entry = truth.entry.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if sweeps:
+        entry |= {"attack": "mixed", "intervals": [*entry.get("intervals", []), *sweeps]}
+        if entry.get("home_nets"):
+            entry["home_nets"] = [*entry["home_nets"], *(net for each in sweeps for net in each["victim"])]
     first_s = first_us / 1e6
     for interval in entry.get("intervals", []):
         for end in ("start", "end"):

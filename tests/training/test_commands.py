@@ -12,6 +12,7 @@ from training.commands import PARTS, add_commands
 
 LINES = {
     "page": ["--bundle", "models/default", "-o", "out", "--unknown", "u.json"],
+    "kinds": ["-o", "out.json", "--classes", "scan", "flood", "--seeds", "1", "2"],
     "unknown": ["-o", "out.json", "--seeds", "4", "5"],
     "devices": ["-o", "out.json"],
     "networks": ["-o", "out.json", "--networks", "gru", "dnn", "--baselines", "none", "--add"],
