@@ -18,8 +18,8 @@ from training.figures.models_table import by_name, table, telling_epochs
 from training.figures.rates import mean_and_spread
 
 HOW_TO_READ: Final = (
-    "Rates are over every window of the captures, none left out, each model under thresholds of its own, chosen by one "
-    "rule on benign validation windows. An incident is what an operator sees; a false one overlaps no labelled attack "
+    "Rates are over every window of the captures, none left out, each model under thresholds of its own, of one "
+    "window and of lasting suspicion, chosen as a bundle's are on benign validation windows. An incident is what an operator sees; a false one overlaps no labelled attack "
     "of its device. `test` is the lab's recordings of other seeds and one maker's devices; `evaluation` is other "
     "networks, tools and makers, {days:.1f} days and {attacks} pairs of capture and attack class, none of which taught "
     "or chose anything. `TPR at FPR 1e-3` sets the thresholds on the judged windows themselves: it says how well a "
@@ -28,9 +28,7 @@ HOW_TO_READ: Final = (
 )
 LESS: Final = (
     "Models here are taught on few windows and for few batches, all alike, so that all of them could be taught; the "
-    "bundle that ships was taught on all windows and longer, and its own page has its figures. What was run before "
-    "release 4 counts windows of addresses that never spoke (decision 0042; 9,938 attack windows on `evaluation`, "
-    "8,730 since), and Belkin's devices chose where they teach now."
+    "bundle that ships was taught on all windows and longer, and its own page has its figures."
 )
 DRAWN: Final = (
     "Learners without sample weights, or too slow for all windows, were taught on windows drawn by those weights: {}; "

@@ -51,6 +51,20 @@ def test_a_papers_figure_stands_beside_ours_with_its_spread_and_the_forests(fold
     assert "| A | `cnn_self_attention` | 2 | accuracy | 0.985 | 0.9912 ± 0.0004 | 0.9955 |" in page(Results(folder))
 
 
+def test_classes_left_out_count_where_captures_of_others_hold_them(folder):
+    blank = {"attacks": 0, "attacks_alerted": 0, "tpr": None, "false_incidents_per_day": 5.0}
+    runs = [
+        {"attacks": 3, "attacks_alerted": 2, "tpr": 0.9, "false_incidents_per_day": 0.2},
+        {"attacks": 1, "attacks_alerted": 0, "tpr": 0.1, "false_incidents_per_day": 0.4},
+    ]
+    models = {f"class{n}, seed 1": {"evaluation": each} for n, each in enumerate([blank, *runs])}
+    write(folder, "kinds-left-out", {"models": models})
+    text = page(Results(folder))
+
+    assert "TPR, mean over classes | 0.8 | 0.500 (2 of 4 alerted) | NOT MET |" in text
+    assert "| the same: false incidents a day | at most 1 | 0.30 | met |" in text
+
+
 def test_models_of_several_seeds_are_one_line_and_the_shipped_bundle_stands_below(folder):
     models = {
         f"gru, seed {seed}": {"test": SIDE, "evaluation": SIDE | {"tpr": tpr}} for seed, tpr in ((1, 0.4), (2, 0.5))
