@@ -27,6 +27,8 @@ from pathlib import Path
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from tests.ports import free_port
+
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "mosquitto"
 PATIENCE_S = 20.0  # a guard against hanging; nothing here takes as long on a machine that works
 
@@ -109,13 +111,6 @@ def _environment(root: Path) -> dict[str, str]:
 
 def _run(command: list[str], *, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
-
-
-def free_port() -> int:
-    """Return a port of the loopback nobody listened on a moment ago."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Door:
