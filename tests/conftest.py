@@ -1,12 +1,18 @@
-"""Fixtures every test may ask for: the optional data folder and, where one can be had, a real broker."""
+"""Fixtures every test may ask for: the optional data folder and, where one can be had, a real broker.
+
+And what keeps chance out of them all: examples drawn the same way each time, signals as a program at a terminal has
+them. `--hypothesis-profile=search` draws others.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.broker import Broker, NoMosquitto, find_mosquitto
 
@@ -14,6 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("PENSTOCK_SHARED", ROOT.parent / "shared"))
 # Before numpy is imported: threads that wait for each other make small products crawl where others use the processors.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# What is started in the background of a shell, or with nohup, inherits these ignored, and every program a test starts
+# inherits them from it: one that is told to end by them never would.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
+# How long an example takes says nothing where others use the processors; and a run that draws other examples than the
+# last one finds what nobody changed. An option of the command line comes after this, and wins.
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.register_profile("still", settings.get_profile("search"), derandomize=True, database=None)
+settings.load_profile("still")
 
 
 @pytest.fixture(scope="session")

@@ -217,7 +217,9 @@ def test_survivors_and_consents_by_somebody_else_are_refused(fleet: PrivateFleet
 # -- whoever is told what ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_at_most_one_list_is_answered_though_a_third_of_the_gateways_are_in_league(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

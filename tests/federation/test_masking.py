@@ -129,7 +129,9 @@ def test_the_sum_of_all_is_that_of_the_plain_steps(tmp_path: Path):
     assert np.array_equal(fleet.total(), fleet.plain(NAMES))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_whoever_drops_out_wherever_the_sum_is_that_of_the_survivors_or_the_round_is_void(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
