@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-GUARD_S = 60.0
+GUARD_S = 120.0
 
 
 def find_chromium() -> str:

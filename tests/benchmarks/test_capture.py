@@ -159,7 +159,7 @@ def test_every_packet_sent_is_one_the_interface_receives():
     with Cable() as cable:
         command = cable.python(cable.near, "benchmarks.sender", cable.near, "5000", "0", "100")
 
-        sent = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+        sent = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
 
         assert sent["sent"] == cable.received()["rx_packets"] == 5_000
 

@@ -39,13 +39,13 @@ def on_the_wire(topic: str, payload: bytes, *, way: str) -> int:
         client.on_connect = lambda *_: is_connected.set()
         client.connect("127.0.0.1", listening.getsockname()[1])
         client.loop_start()
-        assert is_connected.wait(30)
+        assert is_connected.wait(120)
         properties = Properties(PacketTypes.PUBLISH)
         properties.ContentType = CONTENT_TYPE
         if way == "up":
             properties.MessageExpiryInterval = 604_800
         client.publish(topic, payload, qos=1, properties=properties)
-        thread.join(30)
+        thread.join(120)
         client.loop_stop()
     return counted[0]
 

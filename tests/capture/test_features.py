@@ -132,7 +132,7 @@ def test_partial_records_come_through_a_pipe_while_their_flows_live(wire: Wire, 
 
 @pytest.mark.needs_root
 def test_what_can_be_helped_is_said_at_once_and_what_was_missed_at_the_end(wire: Wire, features, tmp_path: Path):
-    subprocess.run(["ethtool", "-K", "eth0", "gro", "on"], check=True, timeout=30)
+    subprocess.run(["ethtool", "-K", "eth0", "gro", "on"], check=True, timeout=120)
     running = features("-o", str(tmp_path / "flows.csv"))
     at_once = running.process.stderr.readline()
     wire.send([ethernet(ipv4(udp(1, 2, 5000), 17))[:1500]])  # the header promises more than came: no super frame

@@ -79,12 +79,12 @@ class ScriptedBroker:
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(60)
 
     def next(self, *, alerts: bool = True) -> Heard:
         """Return the next alert, or the next message on availability. Raises queue.Empty where none comes."""
         while True:
-            heard = self.heard.get(timeout=60)
+            heard = self.heard.get(timeout=120)
             if ("/alert/" in heard.topic) == alerts:
                 return heard
 

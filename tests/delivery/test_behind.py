@@ -13,7 +13,7 @@ from agent.monitoring.facts import SinkFacts
 from contracts.alert import Alert
 from tests.alerts import make_alert
 
-GUARD_S = 20.0
+GUARD_S = 120.0
 
 
 class Frozen:

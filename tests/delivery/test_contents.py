@@ -96,7 +96,7 @@ def test_what_a_killed_owner_had_committed_is_seen_and_still_there_for_the_next(
         "outbox = Outbox(Path(sys.argv[1]));"
         "outbox.apply(added=[Letter(2, 'cellar', 'scan', str(number), b'x') for number in range(9)]); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True, timeout=120)
     assert os.stat(f"{path}-wal").st_size > 0
 
     seen = read(path).letters

@@ -175,7 +175,7 @@ def refused_for_now(delivery) -> Iterator[None]:
     for number in range(10):
         delivery.take(numbered(number))
     waiting = threading.Event()
-    for _ in range(2_000):
+    for _ in range(12_000):
         if delivery.facts().broker_state == "refused":
             break
         waiting.wait(0.01)

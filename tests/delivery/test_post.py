@@ -15,7 +15,7 @@ from tests.broker import free_port
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.test_service_delivery import next_on, settings
 
-PATIENCE_S = 10.0
+PATIENCE_S = 120.0
 TOPIC = "penstock/v1/replay/update/7"
 OCTETS = "application/octet-stream"
 

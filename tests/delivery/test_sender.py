@@ -18,7 +18,7 @@ from contracts.errors import BrokerRefused, OutboxError
 from tests.alerts import make_alert
 from tests.delivery.scripted import HANG_UP, VERSION_5, VERSION_311, ScriptedBroker
 
-PATIENCE_S = 60.0  # a guard against hanging: on a machine that is busy with other things it may take that long
+PATIENCE_S = 120.0  # a guard against hanging: on a machine that is busy with other things it may take that long
 
 
 def settings(port, **changes):

@@ -16,7 +16,7 @@ from tests.broker import free_port
 from tests.delivery.certificates import Authority
 from tests.delivery.scripted import HANG_UP, VERSION_5, VERSION_311, ScriptedBroker
 
-PATIENCE_S = 60.0  # a guard against hanging
+PATIENCE_S = 120.0  # a guard against hanging
 STATUS = "penstock/v1/replay/status"
 
 

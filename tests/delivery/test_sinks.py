@@ -16,7 +16,7 @@ from contracts.eve import render_eve
 from tests.alerts import make_alert
 
 LINE = len(render_eve(make_alert())) + 1
-PATIENCE_S = 10
+PATIENCE_S = 120
 
 
 def numbers(path):

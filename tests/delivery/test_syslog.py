@@ -17,7 +17,7 @@ from tests.alerts import make_alert
 from tests.broker import free_port
 from tests.delivery.certificates import Authority
 
-PATIENCE_S = 10
+PATIENCE_S = 120
 # HEADER SP STRUCTURED-DATA SP MSG, RFC 5424 section 6.
 MESSAGE = re.compile(
     rb"<(?P<pri>\d{1,3})>1 (?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z) (?P<host>[!-~]{1,255}) (?P<app>[!-~]{1,48})"

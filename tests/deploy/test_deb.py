@@ -40,7 +40,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
     if checker is None:
         pytest.skip("no shellcheck")
 
-    run = subprocess.run([checker, "-s", "sh", script], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([checker, "-s", "sh", script], capture_output=True, text=True, timeout=120, check=False)
 
     assert run.stdout == ""
 
@@ -98,7 +98,9 @@ def test_the_changelog_is_one_that_dpkg_reads(root: Path, tmp_path: Path):
         pytest.skip("no dpkg-parsechangelog")
     (tmp_path / "changelog").write_bytes(gzip.decompress((root / "usr/share/doc/penstock/changelog.gz").read_bytes()))
 
-    run = subprocess.run([reader, "-l", tmp_path / "changelog"], capture_output=True, text=True, timeout=60, check=True)
+    run = subprocess.run(
+        [reader, "-l", tmp_path / "changelog"], capture_output=True, text=True, timeout=120, check=True
+    )
 
     assert "Version: 1.2.3\n" in run.stdout
     assert "Date: Thu, 01 Jan 1970 00:00:00 -0000\n" in run.stdout
@@ -125,9 +127,9 @@ def test_it_is_not_unpacked_where_the_installers_units_would_win_or_an_aggregato
     here = text.replace("/usr/local/lib/systemd/system/", f"{tmp_path}/")
     assert here.count(str(tmp_path)) == 2
 
-    run = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=120, check=False)
     planted.unlink()
-    free = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=30, check=False)
+    free = subprocess.run(["sh", "-s", "install"], input=here, capture_output=True, text=True, timeout=120, check=False)
 
     assert (run.returncode, said in run.stderr) == (1, True)
     assert free.returncode == 0

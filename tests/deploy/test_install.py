@@ -25,7 +25,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
     if program is None:
         pytest.skip("no shellcheck")
 
-    run = subprocess.run([program, "-s", "sh", script], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([program, "-s", "sh", script], capture_output=True, text=True, timeout=120, check=False)
 
     assert run.stdout == ""
 
@@ -47,7 +47,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
     ],
 )
 def test_what_cannot_be_asked_ends_with_64_before_anything_is_touched(arguments: list[str], said: str):
-    run = subprocess.run(["sh", SCRIPTS[0], *arguments], capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(["sh", SCRIPTS[0], *arguments], capture_output=True, text=True, timeout=120, check=False)
 
     assert (run.returncode, said in run.stderr, run.stdout) == (64, True, "")
 
@@ -58,7 +58,7 @@ def test_without_root_both_end_with_77(script: Path):
     text = script.read_text()
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-s"]
 
-    run = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=False, cwd="/")
+    run = subprocess.run(command, input=text, capture_output=True, text=True, timeout=120, check=False, cwd="/")
 
     assert run.returncode == 77, run.stderr
 

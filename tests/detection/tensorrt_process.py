@@ -48,7 +48,7 @@ def build_cudart(folder: Path) -> Path:
     if compiler is None:
         pytest.skip("no C compiler")
     library = folder / "libcudart.so.12"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, FAKES / "cudart.c"], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, FAKES / "cudart.c"], check=True, timeout=120)
     return folder
 
 

@@ -100,7 +100,7 @@ def test_an_interpreter_of_a_jetson_s_release_takes_it(version: str, program: Pa
     for interpreter in filter(None, found):
         # With no variables: PYTHONPATH is for the interpreter of the tests.
         command = [interpreter, program, "--help"]
-        run = subprocess.run(command, env={}, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=60)
+        run = subprocess.run(command, env={}, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120)
         if run.returncode == 0:
             break
     if run is None or "command not found" in run.stderr:
@@ -436,7 +436,7 @@ def test_another_user_is_put_out(worker: WorkerProcess):
             folder.chmod(folder.stat().st_mode | 0o011)
 
     command = ["/usr/bin/python3", "-c", script]
-    run = subprocess.run(command, user=65534, capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run(command, user=65534, capture_output=True, text=True, check=False, timeout=120)
 
     assert run.stdout.strip() == "b''", run.stderr
     assert "put out a client of user 65534" in worker.log()
@@ -491,7 +491,7 @@ def test_a_cache_that_others_can_write_is_not_used(tmp_path: Path, libraries: Pa
 def test_without_tensorrt_it_says_which_interpreter_has_it(tmp_path: Path):
     command = [sys.executable, WORKER, "--socket", tmp_path / "socket", "--cache", tmp_path / "cache"]
 
-    run = subprocess.run(command, env={}, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run(command, env={}, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
 
     assert run.returncode == 69
     assert "/usr/bin/python3" in run.stderr

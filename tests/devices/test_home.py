@@ -195,7 +195,7 @@ def test_an_interface_without_an_address_takes_the_defaults_and_says_so(capsys: 
 @pytest.mark.needs_root
 def test_a_thousand_addresses_are_all_read(space: str):
     lines = [f"addr add 10.{number >> 8}.{number & 255}.1/24 dev br0" for number in range(1_000)]
-    subprocess.run(["ip", "-n", space, "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=60)
+    subprocess.run(["ip", "-n", space, "-batch", "-"], input="\n".join(lines), text=True, check=True, timeout=120)
 
     assert len(own_addresses("br0")) > 1_000
     assert "10.0.0.0/15" in home_nets_of("br0")

@@ -169,4 +169,4 @@ def test_promtool_and_a_real_prometheus_take_the_page_of_a_live_agent(
         assert scraped(series)[0] >= sent
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(TIMEOUT_S)

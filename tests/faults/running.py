@@ -27,7 +27,7 @@ from tests.e2e.scan import SCANNER
 from tests.faults.limits import Group
 from tests.flowfeatures.packets import Conversation, TimedFrame
 
-PATIENCE_S = 60.0  # a guard against hanging
+PATIENCE_S = 120.0  # a guard against hanging
 TRUST = "trust"  # the folder of trusted keys, beside a test's bundle
 HOME = "192.168.0.0/16"
 

@@ -40,7 +40,7 @@ def test_an_hour_of_alerts_waits_on_disk_and_all_of_it_arrives(broker, tmp_path:
             messages += subscriber.next_alerts(count - 1)
             took_s = time.monotonic() - began_s
             ended = json.loads(process.stdout.readline())
-            process.wait(timeout=30)
+            process.wait(timeout=120)
         finally:
             process.kill()
             door.shut()

@@ -223,7 +223,7 @@ def page_of(facts: dict) -> dict[str, dict[tuple[str, ...], float]]:
     board.post(facts)
     stop = board.serve(port)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=120) as answer:
             text = answer.read().decode()
     finally:
         stop()

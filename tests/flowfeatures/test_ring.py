@@ -79,11 +79,11 @@ def test_offsets_are_those_of_the_kernels_header(tmp_path: Path):
         "TPACKET_ALIGN(sizeof(struct tpacket3_hdr)) + offsetof(struct sockaddr_ll, sll_pkttype)); return 0; }\n"
     )
     try:
-        subprocess.run(["cc", "-o", tmp_path / "offsets", source], check=True, capture_output=True, timeout=60)
+        subprocess.run(["cc", "-o", tmp_path / "offsets", source], check=True, capture_output=True, timeout=120)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no compiler, or no <linux/if_packet.h>")
 
-    said = subprocess.run([tmp_path / "offsets"], check=True, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run([tmp_path / "offsets"], check=True, capture_output=True, text=True, timeout=120).stdout
 
     # The constants of ring.pyx and of ring_memory.py, in the order asked for.
     assert said == "48 8 12 16 68 0 4 8 12 16 20 24 32 36 58"

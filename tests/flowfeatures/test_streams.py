@@ -37,7 +37,7 @@ from flowfeatures.frames import FrameBlock
 from flowfeatures.streams import Unpacked
 from tests.flowfeatures.packets import block, pcap_bytes, pcapng_bytes, udp_frame
 
-HANG_S = 20  # far beyond what anything here takes; only a hang meets it
+HANG_S = 120  # far beyond what anything here takes; only a hang meets it
 
 FRAMES = [
     udp_frame(number / 100, payload_bytes=number * 7 % 1400, back=number % 3 == 0, ports=(1000 + number % 17, 53))

@@ -64,7 +64,7 @@ def test_an_activity_does_nothing_while_it_is_to_be_away():
 
     thread.start()
     stop.set()
-    thread.join(timeout=10)
+    thread.join(timeout=120)
 
     assert not thread.is_alive()
     assert deeds == []

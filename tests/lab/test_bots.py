@@ -104,7 +104,7 @@ def test_on_a_host_of_a_lab_a_program_refuses_an_address_the_lab_has_not():
     words = ["-m", "lab.bots", "knock", "--target", "93.184.216.34", "--count", "1", "--rate", "1"]
     with Network(draw_plan(1, attacks=[])) as network:
         process = network.start("hub1", [sys.executable, *words], stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
-        said = process.communicate(timeout=30)[1].decode()
+        said = process.communicate(timeout=120)[1].decode()
 
     assert process.returncode == 1
     assert said == "lab.bots: 93.184.216.34 lies outside the networks of this lab\n"

@@ -106,7 +106,7 @@ def test_an_error_inside_removes_the_network():
     with pytest.raises(LabError, match="on purpose"):
         fail()
 
-    assert started[0].wait(timeout=5) != 0
+    assert started[0].wait(timeout=120) != 0
     assert namespaces_of(os.getpid()) == []
 
 
@@ -115,7 +115,7 @@ def test_a_host_behind_a_cable_with_delay_answers_later_than_the_delay():
     host = max(plan.devices, key=lambda device: device.delay_ms)
     with Network(plan) as network:
         ping = network.start("gateway", ["ping", "-n", "-c", "2", "-i", "0.2", host.address], stdout=subprocess.PIPE)
-        said = ping.communicate(timeout=10)[0].decode()
+        said = ping.communicate(timeout=120)[0].decode()
 
     second_ms = float(said.split("icmp_seq=2")[1].split("time=")[1].split()[0])
     assert second_ms >= 2 * host.delay_ms
@@ -145,8 +145,8 @@ def meet(network, *, server, port, client, address, client_port=None):
     with entered(network.namespace(server)):
         listener = socket.create_server(("0.0.0.0", port))
     at = entered(network.namespace(client))
-    with listener, at, socket.create_connection((address, client_port or port), timeout=5):
-        listener.settimeout(5)
+    with listener, at, socket.create_connection((address, client_port or port), timeout=120):
+        listener.settimeout(120)
         connection, peer = listener.accept()
         connection.close()
     return peer[0]
@@ -234,7 +234,7 @@ def test_two_labs_run_at_once_and_each_agrees_with_its_truth(tmp_path):
         start_lab(tmp_path / str(seed), "--plan", "soak", "--minutes", "0.2", "--seed", str(seed)) for seed in (1, 2)
     ]
 
-    said = [lab.communicate(timeout=150) for lab in labs]
+    said = [lab.communicate(timeout=300) for lab in labs]
 
     assert [lab.returncode for lab in labs] == [0, 0], said
     for seed, lab in zip((1, 2), labs, strict=True):
@@ -255,7 +255,7 @@ def test_a_lab_that_is_stopped_in_the_middle_of_an_attack_leaves_nothing(how, tm
     lab.send_signal(how)
     time.sleep(0.3)
     lab.send_signal(how)  # an impatient second one must not keep it from cleaning up
-    code = lab.wait(timeout=60)
+    code = lab.wait(timeout=120)
 
     assert code in (130, 143)
     assert namespaces_of(lab.pid) + folders_of(lab.pid) + marked_processes(mark) == []
@@ -275,7 +275,7 @@ def test_a_series_that_is_stopped_stops_the_labs_it_runs(tmp_path):
         built += b"network of" in series.stderr.readline()
 
     series.terminate()
-    code = series.wait(timeout=60)
+    code = series.wait(timeout=120)
 
     assert code == 143
     assert marked_processes(mark) == []
@@ -291,7 +291,7 @@ def test_a_lab_that_is_stopped_leaves_nothing(how, tmp_path):
         assert process.poll() is None
 
     process.send_signal(how)
-    code = process.wait(timeout=60)
+    code = process.wait(timeout=120)
 
     assert code in (130, 143)
     assert namespaces_of(process.pid) + folders_of(process.pid) == []
@@ -304,7 +304,7 @@ def test_what_a_killed_lab_left_is_swept_by_the_next(tmp_path):
     while b"network of" not in process.stderr.readline():
         assert process.poll() is None
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=120)
     time.sleep(0.2)
     left = namespaces_of(process.pid), folders_of(process.pid)
 

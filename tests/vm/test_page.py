@@ -58,7 +58,7 @@ def test_shellcheck_has_nothing_to_say(script: Path):
 
     # SC1091: guest.sh stands elsewhere in the guest. SC2034: its variables are used by what sources it.
     command = [checker, "-s", "sh", "-e", "SC1091,SC2034", script]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
     assert run.stdout == ""
 

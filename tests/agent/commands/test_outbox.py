@@ -23,7 +23,7 @@ from tests.agent.commands.test_doctor_faults import UNPRIVILEGED
 from tests.alerts import make_alert
 from tests.broker import free_port
 
-GUARD_S = 60.0
+GUARD_S = 120.0
 
 
 def show(*arguments: str | Path) -> int:

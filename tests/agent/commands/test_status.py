@@ -66,7 +66,7 @@ def ask(*arguments: str) -> int:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
@@ -281,8 +281,8 @@ def test_clients_that_send_read_nothing_or_leave_do_not_stall_it(serve: Serve, p
     hostile = []
     for number in range(3 * MAX_CLIENTS):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(20)
-        status._connect(sock, path, time.monotonic() + 20)
+        sock.settimeout(120)
+        status._connect(sock, path, time.monotonic() + 120)
         if number % 3 == 0:
             sock.close()
         elif number % 3 == 1:

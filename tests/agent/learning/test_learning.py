@@ -39,7 +39,7 @@ def judged(bundle: Bundle | None = None, *, verdicts: dict[str, str] | None = No
 
 def until(is_so: Callable[[], object]) -> None:
     waiting = threading.Event()
-    for _ in range(3000):
+    for _ in range(12_000):
         if is_so():
             return
         waiting.wait(0.01)
@@ -62,7 +62,7 @@ def learning(state: Path | None, config: AgentConfig | None = None, clock: Clock
 
 def turned(one: Learning, seen: Any) -> None:
     one.turn(seen, now_us=1)
-    one._aside.wait(30)
+    one._aside.wait(120)
 
 
 def test_it_is_off_by_default_and_then_does_and_keeps_nothing(tmp_path: Path):
@@ -187,14 +187,14 @@ def test_a_wish_says_only_known_words_and_keeps_those_of_before(tmp_path: Path):
 def test_the_thread_of_the_packets_never_waits_for_a_disk_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     hangs = threading.Event()
     with learning(tmp_path) as one:
-        monkeypatch.setattr(one._carrier, "turn", lambda: hangs.wait(30))
+        monkeypatch.setattr(one._carrier, "turn", lambda: hangs.wait(120))
         for _ in range(3):
             one.take(Incoming(ROUND, b"call", {}, is_retained=True))
             one.turn(judged(), now_us=1)
 
         assert one.facts().is_enabled
         hangs.set()
-        one._aside.wait(30)
+        one._aside.wait(120)
 
 
 def test_a_card_that_is_none_is_refused_by_name(tmp_path: Path):

@@ -64,12 +64,12 @@ def test_a_disk_that_hangs_holds_nobody_and_what_has_no_room_is_counted(tmp_path
     class Slow(SampleBook):
         def add(self, sample: Sample) -> bool:
             is_in.set()
-            hangs.wait(30)
+            hangs.wait(120)
             return super().add(sample)
 
     with Sampler(tmp_path, most_bytes=MAX_BYTES, open_book=Slow) as sampler:
         sampler.put(sample(0))
-        assert is_in.wait(30)
+        assert is_in.wait(120)
         for number in range(MOST_WAITING + 5):
             sampler.put(sample(number))
 
@@ -102,7 +102,7 @@ def test_a_full_disk_is_counted_and_asked_again_after_some_time(tmp_path: Path):
 
 def until(is_so: Any) -> None:
     waiting = threading.Event()
-    for _ in range(3000):
+    for _ in range(12_000):
         if is_so():
             return
         waiting.wait(0.01)

@@ -40,13 +40,13 @@ def test_while_something_is_at_it_a_further_call_is_left_out():
 
     def what() -> None:
         runs.append(1)
-        may_end.wait(20)
+        may_end.wait(120)
 
     began = [aside.do(what), aside.do(what)]
     may_end.set()
-    aside.wait(20)
+    aside.wait(120)
     began.append(aside.do(what))
-    aside.wait(20)
+    aside.wait(120)
 
     assert began == [True, False, True]
     assert len(runs) == 2

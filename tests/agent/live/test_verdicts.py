@@ -18,7 +18,7 @@ from tests.agent.commands.test_feedback import recorded
 
 NOW_US = 1_800_000_000_000_000
 UNKNOWN = "019ab2c4-55aa-7d10-8a2b-0f6e1d2c3b4a"
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
 
 
 class Site:

@@ -32,8 +32,8 @@ def listening() -> Iterator[Callable[..., Listener]]:
 
 
 def connected(listener: Listener) -> socket.socket:
-    sock = socket.create_connection(("127.0.0.1", listener.port), timeout=20)
-    sock.settimeout(20)
+    sock = socket.create_connection(("127.0.0.1", listener.port), timeout=120)
+    sock.settimeout(120)
     return sock
 
 
@@ -47,7 +47,7 @@ def answered(listener: Listener, octets: bytes) -> bytes:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)

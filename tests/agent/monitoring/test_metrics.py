@@ -54,7 +54,7 @@ def got(server: MetricsServer, path: str = "/metrics", *, user: str = "", tls: s
     request = urllib.request.Request(f"{scheme}://127.0.0.1:{server.listener.port}{path}")
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
-    with urllib.request.urlopen(request, timeout=20, context=tls) as answer:
+    with urllib.request.urlopen(request, timeout=120, context=tls) as answer:
         return answer.read().decode()
 
 
@@ -149,7 +149,7 @@ def test_a_broken_authorization_is_none(serve: Serve, header: str):
     request.add_header("Authorization", header)
 
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=20)
+        urllib.request.urlopen(request, timeout=120)
 
     assert caught.value.code == 401
 
@@ -234,4 +234,4 @@ def test_a_real_prometheus_scrapes_the_page(serve: Serve, tmp_path: Path):
         assert asked_for("histogram_quantile(0.5, penstock_inference_seconds_bucket)") != []
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
