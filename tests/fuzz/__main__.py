@@ -19,7 +19,7 @@ from tests.fuzz.targets import TARGETS
 
 FINDINGS = CACHE / "findings"
 PLANTED = {"read_beyond": "heap-buffer-overflow", "overflow": "signed integer overflow", "raise_error": "IndexError"}
-SLOWEST_S = 60  # for one input: it is a few kilobytes, and the machine may be busy with other work
+SLOWEST_S = 20  # for one input: it is a few kilobytes, and the machine may be busy with other work
 EX_UNAVAILABLE = 69
 
 
