@@ -135,7 +135,7 @@ def test_promtool_and_a_real_prometheus_take_the_page_of_a_live_agent(
     series = 'penstock_capture_read_total{interface="eth0"}'
     until(lambda: value(page(), series) >= sent)
     (tmp_path / "prometheus.yml").write_text(
-        "scrape_configs:\n- job_name: penstock\n  scrape_interval: 500ms\n  scrape_timeout: 500ms\n"
+        "scrape_configs:\n- job_name: penstock\n  scrape_interval: 1s\n  scrape_timeout: 1s\n"
         f"  static_configs: [{{targets: ['127.0.0.1:{PORT}']}}]\n"
     )
 
@@ -162,11 +162,10 @@ def test_promtool_and_a_real_prometheus_take_the_page_of_a_live_agent(
             except OSError:
                 return []
 
-        until(lambda: scraped(series) != [])
+        # On a busy machine one scrape may be too late and the next one not: then all is away for a while.
+        until(lambda: scraped('up{job="penstock"}') == [1.0] and max(scraped(series), default=0.0) >= sent)
 
         assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-        assert scraped('up{job="penstock"}') == [1.0]
-        assert scraped(series)[0] >= sent
     finally:
         process.terminate()
         process.wait(TIMEOUT_S)
