@@ -59,6 +59,11 @@ def serve(path: Path) -> Iterator[Serve]:
         each.stop()
 
 
+@pytest.fixture(autouse=True)
+def in_no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "WAIT_S", 120.0)
+
+
 def ask(*arguments: str) -> int:
     parser = Parser(prog="penstock status")
     status.add_arguments(parser)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import socket
 import threading
@@ -41,8 +42,9 @@ def answered(listener: Listener, octets: bytes) -> bytes:
     with connected(listener) as sock:
         sock.sendall(octets)
         found = b""
-        while more := sock.recv(65536):
-            found += more
+        with contextlib.suppress(ConnectionResetError):  # it does not read to the end what it refuses
+            while more := sock.recv(65536):
+                found += more
         return found
 
 
@@ -116,10 +118,10 @@ def test_noise_makes_a_request_or_malformed_and_nothing_else():
 def test_a_client_that_leaves_before_the_end_costs_nothing(listening):
     listener = listening()
 
-    for _ in range(30):
+    for number in range(30):
         with connected(listener) as sock:
             sock.send(b"GET /metr")
-        until(lambda: listener.busy == 0)
+        until(lambda: sum(listener.results.values()) > number and listener.busy == 0)  # noqa: B023
 
     assert answered(listener, GET).startswith(b"HTTP/1.1 200")
 
@@ -166,11 +168,11 @@ def test_more_clients_than_places_are_closed_at_once_and_the_others_served(liste
 
     with connected(listener) as one_more:
         assert one_more.recv(1) == b""
+    until(lambda: listener.results["busy"] == 1)
     for sock in holding:
         sock.sendall(GET)
 
     assert all(sock.recv(100).startswith(b"HTTP/1.1 200") for sock in holding)
-    assert listener.results["busy"] == 1
     for sock in holding:
         sock.close()
 
