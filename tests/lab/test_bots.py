@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,21 @@ def server():
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         yield SimpleNamespace(port=listener.getsockname()[1], heard=heard, answers=answers)
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def after(server, messages):
+    """Return what is set once the server was sent so many messages."""
+    done = threading.Event()
+
+    def watch():
+        for _ in range(60_000):
+            if len(server.heard) >= messages:
+                break
+            time.sleep(0.002)
+        done.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    return done
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "10.9.0.1", "198.51.100.300", "example.org", "::1", ""])
@@ -131,12 +147,11 @@ def test_every_kind_that_a_technique_names_is_there():
 
 def test_a_bot_obeys_one_order_and_only_against_the_target_it_was_told(monkeypatch, server):
     server.answers[:] = [b"OK\n", b"ORDER udp\n", b"ORDER get\n", b"WAIT\n"]
-    obeyed, done = [], threading.Event()
+    obeyed = []
     monkeypatch.setattr(mirai, "attack", lambda told, order: obeyed.append((told.target, order)))
     bot = told("--target", "127.0.0.9", "--master", f"127.0.0.1:{server.port}", "--hold", "0.01")
-    threading.Timer(0.4, done.set).start()
 
-    mirai.obey(bot, done)
+    mirai.obey(bot, after(server, 6))
 
     assert obeyed == [("127.0.0.9", "udp")]
     assert server.heard[0].startswith(b"HELLO ")
@@ -145,11 +160,11 @@ def test_a_bot_obeys_one_order_and_only_against_the_target_it_was_told(monkeypat
 
 def test_an_order_that_is_none_is_not_obeyed(monkeypatch, server):
     server.answers[:] = [b"OK\n", b"ORDER rm -rf\n", b"ORDER\n", b"\xff\xfe\n"]
-    obeyed, done = [], threading.Event()
+    obeyed = []
     monkeypatch.setattr(mirai, "attack", lambda told, order: obeyed.append(order))
-    threading.Timer(0.3, done.set).start()
+    bot = told("--target", "127.0.0.9", "--master", f"127.0.0.1:{server.port}", "--hold", "0.01")
 
-    mirai.obey(told("--target", "127.0.0.9", "--master", f"127.0.0.1:{server.port}", "--hold", "0.01"), done)
+    mirai.obey(bot, after(server, 6))
 
     assert obeyed == []
 
