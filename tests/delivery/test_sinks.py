@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from agent.delivery import Delivery, EveSink, StdoutSink
+from agent.delivery import Delivery, EveSink, StdoutSink, queued
 from agent.delivery.queued import QueuedSink
 from agent.delivery.sink import MOST_WAITING
 from contracts.errors import OutputError
@@ -269,7 +269,8 @@ def test_a_message_that_was_not_sent_is_tried_again(caplog):
     ]
 
 
-def test_closing_does_not_wait_for_a_reader_that_hangs_and_counts_what_it_did_not_take():
+def test_closing_does_not_wait_for_a_reader_that_hangs_and_counts_what_it_did_not_take(monkeypatch):
+    monkeypatch.setattr(queued, "CLOSE_S", 0.05)
     outlet = Outlet()
     outlet.may_send.clear()
     sink = QueuedSink("test", outlet)
