@@ -111,12 +111,18 @@ class Committer:
     def put(self, letter: Letter) -> None:
         """Take a letter. To be called while `changed` is held."""
         self._new.append(letter)
-        if len(self._new) > self.bounds.rows:  # only while the disk takes nothing
-            leaving = max(self._new, key=lambda each: each.severity)
-            self._new.remove(leaving)
-            self.dropped_unwritten += 1
-            self._settle([leaving], is_durable=False)
+        self._let_go()
         self.changed.notify_all()
+
+    def _let_go(self) -> None:
+        """Drop what is above the bounds, the least severe first, of these the oldest: the disk takes nothing."""
+        if (above := len(self._new) - self.bounds.rows) <= 0:
+            return
+        by_worth = sorted(range(len(self._new)), key=lambda place: -self._new[place].severity)
+        leaving = set(by_worth[:above])
+        self._settle([self._new[place] for place in sorted(leaving)], is_durable=False)
+        self._new = [letter for place, letter in enumerate(self._new) if place not in leaving]
+        self.dropped_unwritten += above
 
     def post(self, letter: Letter) -> Posted:
         """Take an opaque letter; return what tells when it is on disk. To be called while `changed` is held."""
@@ -226,6 +232,7 @@ class Committer:
             else:
                 self._commit_most = max(COMMIT_LEAST, self._commit_most // 2)
                 self._new[:0] = added
+                self._let_go()  # others came in their place
             self.changed.notify_all()
         if (added or was_late) and trouble is None:
             self._committed()
