@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contracts.classes import BENIGN, NAMES
+from contracts.damage import DATABASE_ERRORS, OPENING_ERRORS, complaint_of, is_damage
 from contracts.errors import PenstockError
 from flowfeatures.columns import SCHEMA_ID, WINDOW_COLUMNS
 
@@ -103,9 +104,9 @@ class SampleBook:
         self._until_trim = 0
         try:
             self._db = _opened(path, write=write)
-        except (sqlite3.Error, OSError) as exc:
-            refusal = SamplesRefused(f"{path}: not a file of samples: {exc}")
-            refusal.is_other = type(exc) is sqlite3.DatabaseError  # its subclasses are of a disk: busy, full, read-only
+        except OPENING_ERRORS as exc:
+            refusal = SamplesRefused(f"{path}: not a file of samples: {complaint_of(exc)}")
+            refusal.is_other = is_damage(exc)
             raise refusal from exc
 
     def __enter__(self) -> SampleBook:
@@ -147,8 +148,8 @@ class SampleBook:
                 )  # fmt: skip
                 if self._until_trim <= 0:
                     self._trim(sample.due_us)
-        except sqlite3.Error as exc:
-            raise SamplesRefused(f"{self.path}: cannot be written: {exc}") from exc
+        except DATABASE_ERRORS as exc:
+            raise SamplesRefused(f"{self.path}: cannot be written: {complaint_of(exc)}") from exc
         self._until_trim = TRIM_EVERY if self._until_trim <= 0 else self._until_trim - 1
         return True
 
@@ -169,8 +170,8 @@ class SampleBook:
                     "DELETE FROM samples WHERE device = ? AND due_us BETWEEN ? AND ? AND incident_id IS NULL",
                     (device, from_us, to_us),
                 ).rowcount
-        except sqlite3.Error as exc:
-            raise SamplesRefused(f"{self.path}: cannot be written: {exc}") from exc
+        except DATABASE_ERRORS as exc:
+            raise SamplesRefused(f"{self.path}: cannot be written: {complaint_of(exc)}") from exc
 
     def forget(self, device: bytes) -> int:
         """Delete every window of a device (16 octets); return how many there were. What is freed is overwritten."""
@@ -205,14 +206,14 @@ class SampleBook:
                     self.skipped += 1
                 else:
                     yield sample
-        except sqlite3.Error as exc:
-            raise SamplesRefused(f"{self.path}: cannot be read: {exc}") from exc
+        except DATABASE_ERRORS as exc:
+            raise SamplesRefused(f"{self.path}: cannot be read: {complaint_of(exc)}") from exc
 
     def _asked(self, question: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         try:
             return self._db.execute(question, values).fetchall()
-        except sqlite3.Error as exc:
-            raise SamplesRefused(f"{self.path}: cannot be read: {exc}") from exc
+        except DATABASE_ERRORS as exc:
+            raise SamplesRefused(f"{self.path}: cannot be read: {complaint_of(exc)}") from exc
 
     def _is_enough(self, sample: Sample) -> bool:
         if sample.incident_id is not None:

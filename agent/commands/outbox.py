@@ -144,4 +144,7 @@ def _tree(path: Path, contents: Contents, bounds: Bounds | None, agent: Delivery
 
 
 def _text(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us // 1_000_000, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    try:
+        return datetime.fromtimestamp(at_us // 1_000_000, tz=timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{at_us} us, which is in no calendar"

@@ -16,7 +16,9 @@ from typing import Final
 from agent.delivery.broker import alert_topic
 from agent.delivery.clock import CLOCK_SET_US
 from agent.delivery.outbox import APPLICATION_ID, FORMAT, SIDE_SUFFIXES
+from contracts.damage import OPENING_ERRORS, complaint_of
 from contracts.errors import DataMissing, OutboxError
+from contracts.files import open_regular
 
 AGES_S: Final = {"minute": 60, "hour": 3600, "day": 86_400}
 OLDER: Final = "older"
@@ -64,14 +66,15 @@ def contents_of(path: Path, *, now_us: int) -> Contents:
     try:
         if not path.exists():
             raise DataMissing(f"outbox: {path} is not there: nothing was kept in it yet")
+        open_regular(path).close()  # SQLite would wait for a pipe, whatever comes
         address = f"{path.absolute().as_uri()}?mode=ro"
         with contextlib.closing(sqlite3.connect(address, uri=True, isolation_level=None, timeout=WAIT_S)) as db:
             db.text_factory = lambda raw: raw.decode(errors="surrogateescape")
             db.execute("BEGIN")
             piles = _piles(db, path, now_us=now_us)
-    except (OSError, sqlite3.Error) as exc:
+    except OPENING_ERRORS as exc:
         is_allowed = not isinstance(exc, PermissionError) and os.access(path, os.R_OK)
-        why = getattr(exc, "strerror", None) or exc
+        why = getattr(exc, "strerror", None) or complaint_of(exc)
         raise OutboxError(
             f"outbox: {path} cannot be read: {why if is_allowed else 'wanted its owner, or sudo'}"
         ) from exc
@@ -88,11 +91,24 @@ def _piles(db: sqlite3.Connection, path: Path, *, now_us: int) -> tuple[Pile, ..
         raise OutboxError(f"outbox: {path} is format {version}, wanted {FORMAT} or an earlier one")
     is_timed, topic = "is_timed" if version > 1 else "1", "topic" if version > 2 else "''"
     ages = " ".join(f"WHEN added_us >= {now_us - age_s * 1_000_000} THEN '{age}'" for age, age_s in AGES_S.items())
+    # A column of SQLite holds what a damaged file says it holds: the types are ours to see to.
+    typed = ", ".join(
+        f"coalesce(CAST({each} AS {kind}), {nothing}) AS {name}"
+        for name, each, kind, nothing in (
+            ("gateway", "gateway", "TEXT", "''"),
+            ("class", "class", "TEXT", "''"),
+            ("topic", topic, "TEXT", "''"),
+            ("severity", "severity", "INTEGER", 0),
+            ("added_us", "added_us", "INTEGER", 0),
+            ("is_timed", is_timed, "INTEGER", 0),
+        )
+    )
     rows = db.execute(
-        f"SELECT gateway, class, {topic}, severity,"
-        f" CASE WHEN NOT {is_timed} OR added_us < {CLOCK_SET_US} THEN '{UNKNOWN}' {ages} ELSE '{OLDER}' END,"
-        " count(*), sum(length(payload)), min(added_us)"
-        " FROM alerts GROUP BY 1, 2, 3, 4, 5 ORDER BY 4, 3, 2, 1, 8 DESC"
+        "SELECT gateway, class, topic, severity,"
+        f" CASE WHEN NOT is_timed OR added_us < {CLOCK_SET_US} THEN '{UNKNOWN}' {ages} ELSE '{OLDER}' END,"
+        " count(*), coalesce(sum(length(payload)), 0), min(added_us)"
+        f" FROM (SELECT {typed}, payload FROM alerts)"
+        " GROUP BY 1, 2, 3, 4, 5 ORDER BY 4, 3, 2, 1, 8 DESC"
     )
     return tuple(
         Pile(

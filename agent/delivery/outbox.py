@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from agent.delivery.clock import CLOCK_SET_US
+from contracts.damage import DATABASE_ERRORS, complaint_of, is_damage
 from contracts.errors import OutboxError
 
 FORMAT: Final = 3
@@ -307,10 +308,10 @@ class Outbox:
             raise OutboxError(f"outbox: {self.path} is closed") from exc
         except sqlite3.OperationalError as exc:  # the disk is full, read-only, gone
             raise OutboxError(f"outbox: {self.path} cannot be read or written: {exc}") from exc
-        except sqlite3.DatabaseError as exc:
-            # Of its subclasses none speaks of damage: they are about what was asked.
-            kind = _Unreadable if type(exc) is sqlite3.DatabaseError else OutboxError
-            raise kind(f"outbox: {self.path} is damaged ({exc}): move it away to begin a new one") from exc
+        except DATABASE_ERRORS as exc:
+            kind = _Unreadable if is_damage(exc) else OutboxError
+            told = complaint_of(exc)
+            raise kind(f"outbox: {self.path} is damaged ({told}): move it away to begin a new one") from exc
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

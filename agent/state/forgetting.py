@@ -25,6 +25,7 @@ from typing import Any, Final
 from agent.state.audit import AUDIT_FILE, AuditLog
 from agent.state.evidence_files import files_of
 from agent.state.retention import rotated, set_aside
+from contracts.damage import DATABASE_ERRORS, complaint_of
 from contracts.errors import DataMissing, OutputError, UsageError
 from contracts.files import open_regular
 from contracts.samples import SAMPLES_FILE
@@ -245,8 +246,8 @@ def _from_database(path: Path, pattern: re.Pattern[str], *, is_rehearsal: bool) 
             if count and not is_rehearsal:
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as exc:
-        return Found(path, unread=str(exc))
+    except DATABASE_ERRORS as exc:
+        return Found(path, unread=complaint_of(exc))
     return Found(path, count)
 
 
@@ -275,8 +276,8 @@ def _from_samples(path: Path, devices: list[bytes], *, is_rehearsal: bool) -> Fo
                 db.commit()
                 db.execute("VACUUM")
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    except sqlite3.Error as exc:
-        return Found(path, unread=str(exc))
+    except DATABASE_ERRORS as exc:
+        return Found(path, unread=complaint_of(exc))
     return Found(path, count)
 
 

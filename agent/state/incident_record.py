@@ -18,6 +18,7 @@ from pydantic import Field
 
 from agent.console.report import who_attacks_whom
 from agent.state.explanations import Explanation, explanation_of
+from contracts.damage import DATABASE_ERRORS, OPENING_ERRORS, complaint_of
 from contracts.errors import DataMissing, OutputError
 from contracts.terminal import printable
 from detection.incidents import IncidentUpdate
@@ -92,9 +93,9 @@ class IncidentRecord:
             with self._db:
                 for table in ("incidents", "messages", "explanations"):
                     self._db.execute(f"DELETE FROM {table}")
-        except (sqlite3.Error, OSError) as exc:
+        except OPENING_ERRORS as exc:
             self.close()
-            raise OutputError(f"{self.path}: cannot be a record of incidents: {exc}") from exc
+            raise OutputError(f"{self.path}: cannot be a record of incidents: {complaint_of(exc)}") from exc
 
     def add(self, update: IncidentUpdate, *, bundle_sha256: str, mac: str | None = None) -> None:
         """Keep what a message says of its incident."""
@@ -103,8 +104,8 @@ class IncidentRecord:
             self.trouble = ""
         except (sqlite3.Error, OSError, ValueError) as exc:
             self.failed += 1
-            self.trouble = f"{self.path}: {exc}"
-            is_damaged = isinstance(exc, sqlite3.DatabaseError) and not isinstance(exc, sqlite3.OperationalError)
+            self.trouble = f"{self.path}: {complaint_of(exc)}"
+            is_damaged = isinstance(exc, DATABASE_ERRORS) and not isinstance(exc, sqlite3.OperationalError)
             self.close()
             if is_damaged:
                 self._set_aside()
@@ -198,8 +199,8 @@ def _asked(path: Path, query: str, *values: object) -> list[tuple[str]]:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as db:
             return db.execute(query, values).fetchall()
-    except sqlite3.Error as exc:
-        raise StateRefused(f"{path}: cannot be read: {exc}") from exc
+    except DATABASE_ERRORS as exc:
+        raise StateRefused(f"{path}: cannot be read: {complaint_of(exc)}") from exc
 
 
 def _tree(path: Path, content: str) -> Any:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
+from contracts.damage import DATABASE_ERRORS, complaint_of
+
 APPLICATION_ID: Final = 0x50454E41  # "PENA"
 FORMAT: Final = 1
 PATIENCE_S: Final = 10
@@ -106,7 +108,7 @@ def store_at(where: Path | str) -> Store:
 class SqliteStore:
     """A file on a local disk: WAL, synced at every commit, writers by turns."""
 
-    errors: tuple[type[Exception], ...] = (sqlite3.Error,)
+    errors: tuple[type[Exception], ...] = DATABASE_ERRORS
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -174,4 +176,4 @@ class SqliteStore:
 
 def brief_error(exc: Exception) -> str:
     """Return the first line of what a driver says, without a secret."""
-    return masked(str(exc).strip().partition("\n")[0]) or type(exc).__name__
+    return masked(complaint_of(exc).strip().partition("\n")[0]) or type(exc).__name__

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from agent import cli
 from agent.delivery.clock import CLOCK_SET_US
 from agent.delivery.contents import WAIT_S, Contents, Pile, contents_of
 from agent.delivery.outbox import Letter, Outbox
 from contracts.errors import DataMissing, OutboxError
-from tests.delivery.test_outbox import FORMAT_1, damaged, later_format, no_database
+from tests.delivery.test_outbox import FORMAT_1, damaged, damaged_words, later_format, no_database
 
 NOW_US = CLOCK_SET_US + 30 * 86_400_000_000
 S_US = 1_000_000
@@ -145,6 +146,8 @@ def test_a_file_of_the_first_format_is_read_and_stays_one(path: Path):
         (later_format, "is format 99, wanted 3 or an earlier one"),
         (damaged, "cannot be read: .*(malformed|not a database)"),
         (no_database, "cannot be read: file is not a database"),
+        (damaged_words, r'cannot be read: malformed database schema .*"CREAT\\xa4"'),
+        (os.mkfifo, "cannot be read: not a regular file"),
         (lambda path: path.mkdir(), "cannot be read"),
         (lambda path: sqlite3.connect(path).execute("CREATE TABLE mine (x)"), "is another program's database"),
     ],
@@ -154,6 +157,22 @@ def test_what_is_no_outbox_of_ours_is_told(path: Path, make, said: str):
 
     with pytest.raises(OutboxError, match=rf"outbox: .*outbox\.db {said}"):
         read(path)
+
+
+@pytest.mark.parametrize("column", ["added_us", "severity", "gateway", "class", "topic", "payload", "is_timed"])
+@pytest.mark.parametrize("value", [b"\xff\x00", "later", 1.5e300, -(1 << 63), (1 << 63) - 1])
+def test_a_column_that_holds_another_type_is_shown_all_the_same(
+    path: Path, column: str, value: object, capsys: pytest.CaptureFixture[str]
+):
+    filled(path, {60: [letter("a"), letter("b")]})
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE alerts SET {column} = ? WHERE alert_id = 'b'", (value,))
+
+    codes = [cli.main(["outbox", str(path), *more]) for more in ([], ["--json"])]
+
+    assert codes == [0, 0]
+    assert read(path).letters == 2
+    assert "letters  2" in capsys.readouterr().out
 
 
 def test_a_file_that_is_not_there_is_told_and_not_made(path: Path):

@@ -353,11 +353,19 @@ def damaged(path):
     path.write_bytes(raw)
 
 
+def damaged_words(path):
+    """Damage the file where SQLite quotes it in its complaint, with an octet that no UTF-8 has."""
+    Outbox(path).close()
+    raw = path.read_bytes()
+    assert raw.count(b"CREATE TABLE alerts") == 1
+    path.write_bytes(raw.replace(b"CREATE TABLE alerts", b"CREAT\xa4 TABLE alerts"))
+
+
 def no_database(path):
     path.write_bytes(b"this is not a database" * 100)
 
 
-@pytest.mark.parametrize("make", [later_format, damaged, no_database])
+@pytest.mark.parametrize("make", [later_format, damaged, damaged_words, no_database])
 def test_a_service_sets_aside_what_it_cannot_use_and_begins_anew(path, make, caplog):
     make(path)
     before = path.read_bytes()
