@@ -119,20 +119,20 @@ class SqliteStore:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         self._db = sqlite3.connect(self._path, timeout=PATIENCE_S, isolation_level=None)
+        self.look()
+        self._check_kind()  # before anything is changed of what may be somebody else's, or of a later format
+        self.rollback()
         self._into_wal()
         self._db.execute("PRAGMA synchronous = FULL")
         self.begin()  # several workers may find no file
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        if self._is_empty():
             marks = f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {FORMAT}"
             for statement in (*schema, *marks):
                 self._db.execute(statement)
-        if self._db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-            for statement in added:
-                self._db.execute(statement)
+        self._check_kind()
+        for statement in added:
+            self._db.execute(statement)
         self.commit()
-        seen = tuple(self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if seen != (APPLICATION_ID, FORMAT):
-            raise sqlite3.DatabaseError("not an aggregator's file of this format")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Answer:
         """Run one statement."""
@@ -160,6 +160,14 @@ class SqliteStore:
         """Close the file, where it is open."""
         if self._db is not None:
             self._db.close()
+
+    def _is_empty(self) -> bool:
+        return bool(self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0)
+
+    def _check_kind(self) -> None:
+        seen = tuple(self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if seen != (APPLICATION_ID, FORMAT) and not (seen == (0, 0) and self._is_empty()):
+            raise sqlite3.DatabaseError("not an aggregator's file of this format")
 
     def _into_wal(self) -> None:
         """Switch to WAL; unlike other statements this one does not wait for another worker that does the same."""
