@@ -128,6 +128,10 @@ class Ledger:
         """Count within `change`."""
         self.run("INSERT INTO counters VALUES (?, 1) ON CONFLICT (what) DO UPDATE SET count = counters.count + 1", what)
 
+    def counted(self, what: str) -> int:
+        """Return one counter."""
+        return int((self.row("SELECT count FROM counters WHERE what = ?", what) or (0,))[0])
+
     def counters(self) -> dict[str, int]:
         """Return all counters."""
         return {str(what): int(count) for what, count in self.rows("SELECT what, count FROM counters")}

@@ -8,10 +8,10 @@
     sum      the sum of the survivors' steps stands, and nothing else: to be closed as any round
     void     too few went on; nothing was learnt of anybody
 
-A state ends when all asked have answered, or at its time. A message is checked as in `rounds`, besides: mode, state,
-membership, the roster it is bound to. What is refused changes nothing but counters and log. Steps that come late are
-refused unread: their sender's mask key may be known by then. Trap: an update cannot be judged before it is summed, so
-a hostile member can spoil a round (its mean is too long, or the release gate says no) and no more than that.
+A state ends when all asked have answered (of keys: when a cohort is full), or at its time. A message is checked as in
+`rounds`, besides: mode, state, membership, the roster it is bound to. What is refused changes nothing but counters and
+log. Steps that come late are refused unread: their sender's mask key may be known by then. Trap: an update cannot be
+judged before it is summed, so a hostile member can spoil a round (its mean is too long, or the gate says no), no more.
 """
 
 from __future__ import annotations
@@ -242,16 +242,19 @@ class MaskedRounds:
     # -- from state to state ----------------------------------------------------------------------------------------
 
     def _is_over(self, at: Standing, *, now_us: int) -> bool:
-        """Return whether a state is: all that are asked have answered, or its time is up."""
+        """Return whether a state is: all that are asked have answered, a cohort is full, or its time is up."""
         if now_us >= at.until_us:
             return True
+        gone, sent = self._revoked(), set(self._messages(at, at.state))
         if at.state == "keys":
+            if len(sent - gone) >= MAX_COHORT:
+                return True  # the others wait for another round
             asked = {str(name) for (name,) in self._ledger.rows("SELECT name FROM gateways")}
         else:
             everybody = frozenset(range(at.count))
             places = {"shares": everybody, "masked": at.senders, "consent": at.survivors}.get(at.state)
             asked = {at.name(place) for place in (self._consents(at) if places is None else places)}
-        return asked - self._revoked() <= set(self._messages(at, at.state))
+        return asked - gone <= sent
 
     def _after_keys(self, at: Standing, now_us: int) -> None:
         gone, header = self._revoked(), at.call.header
@@ -315,8 +318,7 @@ class MaskedRounds:
         return len(places) >= wanted
 
     def _move(self, at: Standing, state: str, now_us: int, **content: bytes) -> None:
-        number = at.call.header.round
-        header = at.call.header
+        header, number = at.call.header, at.call.header.round
         lasts_us = header.deadline_us - header.opened_us
         until_us = header.opened_us + lasts_us * ENDS.get(state, 100) // 100
         for name, value in content.items():

@@ -199,7 +199,9 @@ class Office:
         current, reports = self.rollouts.current(), self.rollouts.reports()
         newest = next(iter(self.rollouts.releases()), None)
         gateways = self.ledger.rows("SELECT name, revoked_us FROM gateways ORDER BY name")
-        sent = self.ledger.rows("SELECT gateway FROM updates WHERE round = ?", row[0] if row else 0)
+        sent = {
+            name for (name,) in self.ledger.rows("SELECT gateway FROM updates WHERE round = ?", row[0] if row else 0)
+        }
         return {
             "fleet": self.fleet,
             "bundle": {"release": self.base.manifest.release if current is None else current.number},
@@ -215,7 +217,7 @@ class Office:
             },
             "gateways": [
                 {
-                    "name": name, "is_revoked": revoked_us is not None, "has_sent": (name,) in sent,
+                    "name": name, "is_revoked": revoked_us is not None, "has_sent": name in sent,
                     "release": reports[name].release if name in reports else None,
                     "calibration": reports[name].calibration if name in reports else None,
                 }

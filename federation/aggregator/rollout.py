@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,7 +141,7 @@ class Rollouts:
         told = _report(payload)
         if told is None or not gateway.isprintable() or not self._is_enrolled(gateway):
             return False
-        if self.reports().get(gateway) == told:
+        if self._reports("WHERE gateway = ?", gateway).get(gateway) == told:
             return True
         row = gateway, told.release, told.bundle_sha256, told.calibration, json.dumps(told.refused), now_us
         with self._ledger.change() as ledger:
@@ -149,7 +150,11 @@ class Rollouts:
 
     def reports(self) -> dict[str, Report]:
         """Return what each gateway said last."""
-        rows = self._ledger.rows("SELECT gateway, release, bundle_sha256, calibration, refused FROM reports")
+        return self._reports()
+
+    def _reports(self, which: str = "", *values: str) -> dict[str, Report]:
+        asked = f"SELECT gateway, release, bundle_sha256, calibration, refused FROM reports {which}"
+        rows = self._ledger.rows(asked, *values)
         return {
             str(name): Report(release, sha256, calibration, tuple(json.loads(refused)))
             for name, release, sha256, calibration, refused in rows
@@ -170,7 +175,7 @@ class Rollouts:
                     self._set(newest, FLEET, why="", now_us=now_us)
                     current = newest
             if current is not None:
-                self._order_rest(current, but=self.ordered(newest) if newest != current else [], now_us=now_us)
+                self._order_rest(current, but=set(self.ordered(newest)) if newest != current else (), now_us=now_us)
             return self.releases()[0].state
 
     def halt(self, *, why: str, now_us: int) -> int:
@@ -246,7 +251,7 @@ class Rollouts:
         running = sum(name in reports and reports[name].runs(release) for name in ordered)
         return now_us - release.since_us >= self.settings.canary_us and 0 < len(ordered) <= 2 * running
 
-    def _order_rest(self, release: Release, *, but: list[str], now_us: int) -> None:
+    def _order_rest(self, release: Release, *, but: Collection[str], now_us: int) -> None:
         """Order a release to whoever was not, or not since: gateways enrolled later, and those of an older one."""
         held = dict(self._ledger.rows("SELECT gateway, release FROM orders"))
         rest = [name for name in self._gateways() if name not in but and held.get(name) != release.number]
@@ -268,6 +273,7 @@ class Rollouts:
         if self._ledger.run(
             "UPDATE rounds SET state = 'void', closed_us = ?, why = ? WHERE state = 'open'", now_us, why
         ):
+            self._ledger.run("DELETE FROM private")  # of a round that is over: masked steps and shares are of no use
             self._ledger.count("void")
 
     def _set(self, release: Release, state: str, *, why: str, now_us: int) -> None:

@@ -337,7 +337,7 @@ class Rounds:
             ledger.count(f"refused: {error.reason}")
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
             ledger.count(what := f"logged refusals of round {last[0]}")
-            if ledger.counters()[what] <= MAX_LOGGED:
+            if ledger.counted(what) <= MAX_LOGGED:
                 ledger.log("refused", at_us=now_us, sender=sender[:64], reason=error.reason, text=str(error)[:300])
 
     def _settle_fleet(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contracts.bundle import load_bundle, write_manifest
 from contracts.masks import KeysHeader, MemberHeader, pack_keys, pack_masked, pack_shares
 from contracts.signed import MessageRefused
 from contracts.unmasking import pack_unmask, read_unmask
@@ -19,10 +21,11 @@ from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
 from federation.aggregator.masked_sum import found_in
+from federation.aggregator.rollout import Rollouts, RolloutSettings
 from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
 from tests.federation.conftest import NewFolder
-from tests.federation.homes import FLEET, NOW_US, PARAMETERS, hold_out, rounds_at, store_of
+from tests.federation.homes import FLEET, NOW_US, PARAMETERS, bundle, hold_out, rounds_at, store_of
 from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
 
 
@@ -128,6 +131,41 @@ def test_more_than_the_largest_cohort_waits_for_another_round(folder: Path, monk
     fleet.stage(NAMES)
 
     assert [name for name, _ in fleet.masked.outgoing()] == list(NAMES[:4])
+
+
+def test_who_comes_when_a_cohort_is_full_is_not_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("federation.aggregator.masked_rounds.MAX_COHORT", 4)
+    fleet = PrivateFleet(folder)
+    fleet.keys(NAMES[:4])
+    fleet.rounds.revoke(NAMES[0], now_us=LATER_US)
+    assert fleet.masked.advance(now_us=LATER_US) == "keys"
+
+    fleet.keys([NAMES[4]])
+
+    assert fleet.masked.advance(now_us=LATER_US) == "shares"
+    assert [name for name, _ in fleet.masked.outgoing()] == list(NAMES[1:5])
+    with pytest.raises(MessageRefused, match="waits for shares"):
+        fleet.keys([NAMES[5]])
+
+
+@pytest.mark.parametrize("state", ["keys", "shares", "masked", "consent", "unmask"])
+def test_of_a_round_that_a_way_back_ends_nothing_that_members_sent_is_kept(folder: Path, state: str):
+    fleet = PrivateFleet(folder)
+    rollouts = Rollouts(fleet.ledger, bundle(), fleet=FLEET, key=KEY, settings=RolloutSettings())
+    newer = folder / "newer"
+    shutil.copytree(bundle().path, newer)
+    write_manifest(newer, bundle().manifest.model_copy(update={"release": bundle().manifest.release + 1}))
+    rollouts.begin(load_bundle(newer), head_sha256="c" * 64, now_us=NOW_US)
+    to_state(fleet, state)
+    (fleet.keys if state == "keys" else fleet.answer)(NAMES[:3])
+
+    rollouts.roll_back(why="harm", now_us=LATER_US)
+
+    assert fleet.rounds.opened() is None
+    assert fleet.ledger.rows("SELECT kind FROM private") == []
+    assert fleet.masked.advance(now_us=LATER_US) is None
+    with pytest.raises(MessageRefused, match="expired round"):
+        fleet.submit(NAMES[0], fleet.sent[NAMES[0]][-1])
 
 
 # -- who lies ---------------------------------------------------------------------------------------------------------

@@ -293,6 +293,21 @@ def test_half_a_letter_or_none_in_a_status_stops_no_worker(folder: Path, what: s
     fleet.rollouts.step(now_us=NOW_US)
 
 
+def test_what_one_gateway_says_is_taken_without_reading_what_all_others_said(fleet: Fleet, monkeypatch):
+    for name in NAMES:
+        fleet.say(name, release=3)
+    read = []
+    rows = fleet.ledger.rows
+    monkeypatch.setattr(fleet.ledger, "rows", lambda *asked: read.append(found := rows(*asked)) or found)
+
+    assert fleet.say(NAMES[0], release=4)
+    assert fleet.say(NAMES[0], release=4)
+
+    assert max(map(len, read)) == 1
+    assert fleet.rollouts.reports()[NAMES[0]].release == 4
+    assert len(fleet.rollouts.reports()) == len(NAMES)
+
+
 def test_a_gateway_that_refused_many_bundles_is_still_heard_on_the_newest(folder: Path):
     fleet = Fleet(folder)
     fleet.begin(7)

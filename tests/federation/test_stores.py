@@ -74,8 +74,8 @@ def test_what_is_no_file_is_refused_and_nothing_is_made(tmp_path: Path, make: Ca
 
 
 def test_workers_that_find_no_file_at_the_same_time_all_open_it(tmp_path: Path):
-    script = "import sys; from pathlib import Path; from federation.aggregator.ledger import Ledger; sys.stdin.read(1)\n"
-    script += "Ledger(Path(sys.argv[1])).close()"
+    script = "import sys; from pathlib import Path; from federation.aggregator.ledger import Ledger\n"
+    script += "sys.stdin.read(1); Ledger(Path(sys.argv[1])).close()"
     command = [sys.executable, "-c", script, str(tmp_path / "aggregator.db")]
     workers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=ENVIRONMENT)
