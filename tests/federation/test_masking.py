@@ -111,6 +111,41 @@ def test_wrong_shares_do_no_harm_whosever_they_are(members: int, wrong: set[int]
     assert set(misfits(shares, found[1], SECRET)) == places
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(3, 64), st.data())
+def test_half_of_what_is_beyond_the_threshold_may_be_wrong_whatever_and_whosever_it_is(
+    members: int, data: st.DataObject
+):
+    wanted = threshold(members)
+    right = dict(enumerate(split(SECRET, count=members, threshold=wanted, key=b"k" * 32)))
+    given = sorted(data.draw(st.sets(st.integers(0, members - 1), min_size=wanted)))
+    liars = data.draw(st.sets(st.sampled_from(given), max_size=(len(given) - wanted) // 2))
+    above = [share for share in right.values() if int.from_bytes(share, "big") + PRIME < 1 << 136]
+    lies = st.one_of(st.binary(min_size=17, max_size=17), st.sampled_from([bytes(17), *right.values()]))
+    past = st.sampled_from(above).map(lambda share: (int.from_bytes(share, "big") + PRIME).to_bytes(17, "big"))
+    shares = {place: right[place] for place in given} | {place: data.draw(lies | past) for place in liars}
+
+    found = recovered(shares, threshold=wanted, is_it=lambda seed: seed == SECRET)
+
+    assert found is not None
+    assert found[0] == SECRET
+    assert set(misfits(shares, found[1], SECRET)) == {place for place in liars if shares[place] != right[place]}
+
+
+@pytest.mark.parametrize("first", [0, 2, 10, 41])
+def test_three_of_64_that_lie_spoil_nothing_wherever_they_stand(first: int):
+    """They voided every round of 64, which may lack 21: of subsets in order, no 2,000 lack three of them."""
+    right = dict(enumerate(split(SECRET, count=64, threshold=threshold(64), key=b"k" * 32)))
+    liars = range(first, first + 3)
+
+    found = recovered(
+        right | dict.fromkeys(liars, bytes(17)), threshold=threshold(64), is_it=lambda seed: seed == SECRET
+    )
+
+    assert found is not None
+    assert set(found[1]).isdisjoint(liars)
+
+
 @pytest.mark.parametrize(("count", "wanted"), [(2, 3), (2, 0)])
 def test_sharing_that_cannot_be_is_refused(count: int, wanted: int):
     with pytest.raises(ValueError, match="are wanted"):
