@@ -3,7 +3,8 @@
 Learning happens once, when the call comes; its steps wait here while the aggregator's messages (`in/N.down`, a later
 one in place of an earlier) are answered one by one, which takes no learning: any run of `penstock-finetune` does it.
 What is answered stands on disk before the answer goes out, so after a power cut the same octets go out, and never two
-answers of one kind. After the last answer, or the round's end, the file is taken away: nobody finds the seeds later.
+answers of one kind. After the last answer, the round's end, or the end of trust in who called it, the file is taken
+away: nobody finds the seeds later.
 """
 
 from __future__ import annotations
@@ -101,7 +102,10 @@ class PrivateDesk:
         try:
             call = read_call(_octets(state.call), self._aggregators)
         except MessageRefused as exc:
-            raise StateRefused(f"{self._path}: its call: {exc}") from exc
+            if exc.reason != "signature":
+                raise StateRefused(f"{self._path}: its call: {exc}") from exc
+            self._give_up(exc)
+            return
         if now_us >= call.header.deadline_us:
             self._path.unlink(missing_ok=True)
             return
@@ -110,12 +114,22 @@ class PrivateDesk:
         participant = self._participant(state, call)
         for kind in [KEYS, *state.taken]:
             if kind not in state.handed:  # the power kept it from being handed over
-                self._hand(state, participant, kind)
+                try:
+                    self._hand(state, participant, kind)
+                except MessageRefused as exc:
+                    self._give_up(exc)
+                    return
                 state = self._read() or state
         for message in self._came(call.header.round):
             state = self._answered(state, participant, message)
         if "consents" in state.handed:
             self._path.unlink(missing_ok=True)
+
+    def _give_up(self, exc: MessageRefused) -> None:
+        """Take no part any more: an operator trusts others now than when the round began, or knows other peers."""
+        self._desk.counts[exc.reason] += 1
+        self.refused.append(f"a private round that was begun is given up: {exc}")
+        self._path.unlink(missing_ok=True)
 
     def _answered(self, state: Private, participant: Participant, message: bytes) -> Private:
         before = set(participant.taken)

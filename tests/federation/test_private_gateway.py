@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from contracts.agent_card import AgentCard, write_card
@@ -35,7 +36,7 @@ from tests.federation.homes import (
     shipped_thresholds,
     trust,
 )
-from tests.federation.private_fleet import HOUR_US, KEY
+from tests.federation.private_fleet import HOUR_US, KEY, PrivateFleet, key_of
 
 NAMES = ("attic", "barn", "cellar", "dairy")
 
@@ -273,6 +274,56 @@ def test_what_is_no_message_of_the_round_is_told_and_not_answered(desk: Desk):
     assert len(private.refused) == 1
     assert "message refused" in private.refused[0]
     assert (desk.folder / PRIVATE_FILE).read_bytes() == before
+
+
+def test_a_round_whose_aggregator_is_no_longer_trusted_is_given_up_and_the_next_one_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The file stayed, and every run of the trainer ended at it, also after the round's end."""
+    monkeypatch.setattr("time.time_ns", lambda: NOW_US * 1000)
+    home = Home(tmp_path, "attic", trust(tmp_path / "aggregators", KEY))
+    home.lay("1.call", call_of(KEY, mode="private")[0])
+    assert home.run() == 0
+    newer = Ed25519PrivateKey.generate()
+    trust(home.aggregators, newer)
+    home.sent()
+
+    assert home.run("--json") == 0
+
+    report = json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))
+    assert report["refused"] == {"signature": 2}
+    assert "is given up: message refused (signature)" in report["refused_calls"][-1]
+    assert not (home.federation / PRIVATE_FILE).exists()
+    home.lay("2.call", call_of(newer, mode="private", round=2)[0])
+    assert home.run() == 0
+    assert [read_header(message)[0] for message in home.sent()] == ["keys"]
+
+
+def test_an_answer_that_the_power_kept_back_is_not_given_to_who_is_no_peer_any_more(
+    tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "fleet").mkdir()
+    fleet = PrivateFleet(tmp_path / "fleet")
+    member = fleet.members["attic"]
+    peers = {name: key_of(name).public_key() for name in fleet.names}
+    told = {"key": member.key, "aggregators": [KEY.public_key()]}
+    private = PrivateDesk(desk, peers=peers, **told)
+    private.begin(fleet.call, fleet.message, member.steps, Learnt(round=1), gateway="attic")
+    fleet.submit("attic", (desk.outbox / "0000000001.up").read_bytes())
+    fleet.stage(fleet.names[1:])
+    (desk.inbox / "0000000001.down").write_bytes(fleet.told()["attic"])
+    with monkeypatch.context() as patched:
+        patched.setattr(PrivateDesk, "_hand", lambda self, state, participant, kind: 0)
+        private.go_on(now_us=NOW_US)
+    (desk.outbox / "0000000001.up").unlink()
+    del peers["barn"]
+
+    again = PrivateDesk(desk, peers=peers, **told)
+    again.go_on(now_us=NOW_US)
+
+    assert "barn is in the roster and not among the known peers" in again.refused[0]
+    assert [*desk.outbox.iterdir()] == []
+    assert not (desk.folder / PRIVATE_FILE).exists()
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"format":1}', b"null"])
