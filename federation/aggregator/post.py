@@ -41,11 +41,13 @@ MAX_PACKET_BYTES: Final = 1 << 18  # of what a gateway may send us; an update ha
 RECEIVE_MAXIMUM: Final = 50  # messages not yet acknowledged; the broker waits with more
 CONNECT_TIMEOUT_S: Final = 10.0
 SLOWEST_RETRY_S: Final = 60
+PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
+PUBLISH_AT_QOS_2: Final = 0x34
 
 
 @dataclass(frozen=True)
 class Incoming:
-    """A message of somebody's. `number` is what it is acknowledged by, on the connection it came on."""
+    """A message of somebody's. `number` is what it is acknowledged by on the connection it came on; 0 at QoS 0."""
 
     topic: str
     payload: bytes
@@ -56,7 +58,8 @@ class Incoming:
 class _Client(Client):
     """paho's client, less its trust in lengths: it would set aside whatever a packet announces.
 
-    And its thread would end without a word at a packet that does not hold together.
+    And its thread would end without a word at a packet that does not hold together. At QoS 2, which we never ask for,
+    it would keep what a broker sends until that says that it may be had.
     """
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -65,6 +68,8 @@ class _Client(Client):
         return super()._sock_recv(bufsize)
 
     def _packet_handle(self) -> MQTTErrorCode:
+        if self._in_packet["command"] & PUBLISH_AND_QOS_2 == PUBLISH_AT_QOS_2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
         try:
             return super()._packet_handle()
         except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):
@@ -89,6 +94,7 @@ class Post:
         self._inbox: queue.SimpleQueue[Incoming | None] = queue.SimpleQueue()
         self._said: dict[str, bytes] = {}
         self._topics: dict[int, str] = {}
+        self._owed = 0  # acknowledgements, on this connection
         self._lock = threading.Lock()
         self._client = self._made(client_id)
         self._is_started = False
@@ -128,8 +134,11 @@ class Post:
 
     def acknowledge(self, incoming: Incoming) -> None:
         """Say that a message is safe with us; nothing where its connection is gone, it comes again then."""
-        if incoming.connection == self.connects and self.is_connected:
-            self._client.ack(incoming.number, 1)
+        if not incoming.number or incoming.connection != self.connects or not self.is_connected:
+            return  # what came at QoS 0 has no number: a broker hangs up on who acknowledges that
+        with self._lock:
+            self._owed -= 1
+        self._client.ack(incoming.number, 1)
 
     def keep_said(self, saying: Saying) -> None:
         """See to it that a topic holds what it should: say it where its name changed since it was said here."""
@@ -166,6 +175,7 @@ class Post:
         with self._lock:
             self._said.clear()
             self._topics.clear()
+            self._owed = 0
         self.connects += 1
         self.is_connected = True
         client.subscribe(
@@ -183,9 +193,12 @@ class Post:
         self.is_connected = False
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        if message.qos == 0 and self._inbox.qsize() >= RECEIVE_MAXIMUM:
-            self.left_out += 1  # ours say everything at QoS 1; nothing else bounds what is said at 0
-            return
+        with self._lock:
+            # Ours say everything at QoS 1; nothing else bounds what is said at 0, or by a broker that heeds no maximum.
+            if self._owed >= RECEIVE_MAXIMUM if message.qos else self._inbox.qsize() >= RECEIVE_MAXIMUM:
+                self.left_out += 1
+                return
+            self._owed += int(message.qos > 0)
         self._inbox.put(Incoming(message.topic, bytes(message.payload), message.mid, self.connects))
 
     def _on_publish(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.errors import ConfigError, ListenError
@@ -23,15 +24,16 @@ from federation.aggregator import office as offices
 from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
 from federation.aggregator.notify import ALIVE, notify
-from federation.aggregator.office import Office
+from federation.aggregator.office import UPDATES, Office
 from federation.aggregator.post import RECEIVE_MAXIMUM, Incoming, Post
 from federation.aggregator.program import main
 from federation.aggregator.releasing import _named
 from federation.aggregator.settings import BrokerSection, load_config
 from federation.aggregator.windows import ServerWindows, server_windows
 from federation.aggregator.worker import Worker, client_id, filters
-from tests.broker import free_port
+from tests.broker import PATIENCE_S, Broker, NoMosquitto, free_port
 from tests.federation.homes import DEMO, bundle, engine, hold_out
+from tests.federation.house import until
 from tests.federation.postgres import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -303,16 +305,57 @@ def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, 
     broken.close()
 
 
-def test_what_is_said_at_qos_0_while_we_are_busy_fills_no_memory():
+def test_what_is_said_while_we_are_busy_fills_no_memory_though_a_broker_heeds_no_maximum():
     post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
     for qos in (0, 1):
-        said = MQTTMessage(topic=b"penstock/v1/attic/status")
+        said = MQTTMessage(mid=qos, topic=b"penstock/v1/attic/status")
         said.payload, said.qos = b"{}", qos
-        for _ in range(RECEIVE_MAXIMUM + 10 * (1 - qos)):
+        for _ in range(RECEIVE_MAXIMUM + 10):
             post._on_message(None, None, said)
 
-    assert post.left_out == 10
+    assert post.left_out == 20
     assert post._inbox.qsize() == 2 * RECEIVE_MAXIMUM
+
+
+def test_who_says_something_at_qos_0_does_not_have_the_broker_hang_up_on_us(tmp_path: Path):
+    """It was acknowledged by number 0, at which a broker ends the connection; anybody could have it do so for ever."""
+    try:
+        broker = Broker(tmp_path, "allow_anonymous true").start()
+    except NoMosquitto as exc:
+        pytest.skip(str(exc))
+    settings = BrokerSection(url=f"mqtt://127.0.0.1:{broker.port}")
+    post = Post(settings, client_id="aggregator", filters={UPDATES: False})
+    gateway = Client(CallbackAPIVersion.VERSION2, client_id="attic", protocol=MQTTProtocolVersion.MQTTv5)
+    is_heard = threading.Event()
+    post._client.on_subscribe = lambda *_: is_heard.set()
+    try:
+        assert post.open()
+        gateway.connect("127.0.0.1", broker.port)
+        gateway.loop_start()
+        until(lambda: is_heard.is_set() and gateway.is_connected(), what="both at the broker")
+        seen = []
+        for qos in (0, 1) * 20:
+            gateway.publish("penstock/v1/attic/update/1", str(qos).encode(), qos=qos)
+            incoming = post.next(PATIENCE_S)
+            assert incoming is not None
+            post.acknowledge(incoming)
+            seen.append((incoming.payload, incoming.connection))
+
+        assert seen == [(b"0", 1), (b"1", 1)] * 20
+        assert (post.connects, post._owed) == (1, 0)
+    finally:
+        gateway.disconnect()
+        gateway.loop_stop()
+        post.close()
+        broker.stop()
+
+
+def test_what_comes_at_qos_2_which_nobody_asked_for_ends_the_connection():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    post._client._in_packet.update(command=0x34, packet=bytearray(b"\x00\x01a\x00\x01\x00x"), remaining_length=7)
+
+    assert post._client._packet_handle() == MQTTErrorCode.MQTT_ERR_PROTOCOL
+    assert not post._client._in_messages
 
 
 def test_a_packet_that_does_not_hold_together_ends_a_connection_and_not_us():
