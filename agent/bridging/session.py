@@ -29,6 +29,8 @@ from contracts.eve import MAX_LINE_BYTES
 
 MOST_UNACKNOWLEDGED: Final = 256  # messages that may wait for the disk
 MAX_PACKET_BYTES: Final = 1 << 16  # beyond it a broker must not send us a message, and is hung up on if it does
+PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
+PUBLISH_AT_QOS_2: Final = 0x34
 MAX_KEPT_BYTES: Final = MAX_LINE_BYTES + 1  # of a message: enough to see that it is too long
 
 
@@ -68,7 +70,7 @@ class _Client(Client):
     """paho's client, less its trust in a broker.
 
     It would set aside whatever a packet announces, up to 256 MiB, and its thread would end without a word at a packet
-    that does not hold together.
+    that does not hold together. At QoS 2, which we never ask for, it would keep what comes until a broker says more.
     """
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -77,6 +79,8 @@ class _Client(Client):
         return super()._sock_recv(bufsize)
 
     def _packet_handle(self) -> MQTTErrorCode:
+        if self._in_packet["command"] & PUBLISH_AND_QOS_2 == PUBLISH_AT_QOS_2:
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
         try:
             return super()._packet_handle()
         except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):

@@ -34,6 +34,8 @@ UNSUPPORTED_VERSION: Final = 0x84
 UNSYNCHRONISED: Final = ("clock", "unsynchronised")  # user property: we did not know the time of day
 # What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
 FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
+PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
+PUBLISH_AT_QOS_2: Final = 0x34
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ Event: TypeAlias = Accepted | Acknowledged | Ended
 class _Client(Client):
     """paho's client, less its trust in a broker: it would set aside whatever a packet announces, up to 256 MiB.
 
-    And its thread would end without a word at a packet that does not hold together.
+    And its thread would end without a word at a packet that does not hold together. At QoS 2, which we never ask for,
+    it would keep what a broker sends until that says that it may be had.
     """
 
     inbox: Inbox
@@ -81,6 +84,9 @@ class _Client(Client):
         return super()._sock_recv(bufsize)
 
     def _packet_handle(self) -> MQTTErrorCode:
+        if self._in_packet["command"] & PUBLISH_AND_QOS_2 == PUBLISH_AT_QOS_2:
+            self.inbox.refuse("malformed")
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
         try:
             return super()._packet_handle()
         except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):

@@ -95,7 +95,8 @@ class Post:
         self._said: dict[str, bytes] = {}
         self._topics: dict[int, str] = {}
         self._owed = 0  # acknowledgements, on this connection
-        self._lock = threading.Lock()
+        self._is_closing = False
+        self._lock = threading.Condition()
         self._client = self._made(client_id)
         self._is_started = False
 
@@ -110,12 +111,16 @@ class Post:
         except (OSError, ValueError) as exc:
             complain(f"broker {self._host}: {getattr(exc, 'strerror', None) or exc}; trying again")
             return False
+        self._is_closing = False
         self._client.loop_start()
         self._is_started = True
         return True
 
     def close(self) -> None:
         """Take leave; the session stays at the broker."""
+        with self._lock:
+            self._is_closing = True
+            self._lock.notify()
         if self._is_started:
             self._client.disconnect()
             self._client.loop_stop()
@@ -138,6 +143,7 @@ class Post:
             return  # what came at QoS 0 has no number: a broker hangs up on who acknowledges that
         with self._lock:
             self._owed -= 1
+            self._lock.notify()
         self._client.ack(incoming.number, 1)
 
     def keep_said(self, saying: Saying) -> None:
@@ -193,11 +199,12 @@ class Post:
         self.is_connected = False
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.qos == 0 and self._inbox.qsize() >= RECEIVE_MAXIMUM:
+            self.left_out += 1  # ours say everything at QoS 1; nothing else bounds what is said at 0
+            return
         with self._lock:
-            # Ours say everything at QoS 1; nothing else bounds what is said at 0, or by a broker that heeds no maximum.
-            if self._owed >= RECEIVE_MAXIMUM if message.qos else self._inbox.qsize() >= RECEIVE_MAXIMUM:
-                self.left_out += 1
-                return
+            # What a session held comes all at once, whatever maximum we told: paho's thread waits, the broker with it.
+            self._lock.wait_for(lambda: not message.qos or self._owed < RECEIVE_MAXIMUM or self._is_closing)
             self._owed += int(message.qos > 0)
         self._inbox.put(Incoming(message.topic, bytes(message.payload), message.mid, self.connects))
 

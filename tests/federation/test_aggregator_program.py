@@ -305,16 +305,72 @@ def test_a_file_that_cannot_be_read_just_now_is_tried_again_too(office: Office, 
     broken.close()
 
 
-def test_what_is_said_while_we_are_busy_fills_no_memory_though_a_broker_heeds_no_maximum():
+def test_what_is_said_at_qos_0_while_we_are_busy_fills_no_memory():
     post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
     for qos in (0, 1):
-        said = MQTTMessage(mid=qos, topic=b"penstock/v1/attic/status")
+        said = MQTTMessage(topic=b"penstock/v1/attic/status")
         said.payload, said.qos = b"{}", qos
-        for _ in range(RECEIVE_MAXIMUM + 10):
+        for _ in range(RECEIVE_MAXIMUM + 10 * (1 - qos)):
             post._on_message(None, None, said)
 
-    assert post.left_out == 20
+    assert post.left_out == 10
     assert post._inbox.qsize() == 2 * RECEIVE_MAXIMUM
+
+
+def test_what_a_session_held_comes_whole_and_in_order_and_no_more_of_it_waits_than_we_told(tmp_path: Path):
+    """A broker sends what a session held all at once, whatever maximum it was told."""
+    try:
+        broker = Broker(tmp_path, "allow_anonymous true", "max_queued_messages 1000").start()
+    except NoMosquitto as exc:
+        pytest.skip(str(exc))
+    settings = BrokerSection(url=f"mqtt://127.0.0.1:{broker.port}")
+    gateway = Client(CallbackAPIVersion.VERSION2, client_id="attic", protocol=MQTTProtocolVersion.MQTTv5)
+    try:
+        is_heard = threading.Event()
+        before = Post(settings, client_id="aggregator", filters={UPDATES: False})
+        before._client.on_subscribe = lambda *_: is_heard.set()
+        assert before.open()
+        until(is_heard.is_set, what="a session")
+        before.close()
+        gateway.connect("127.0.0.1", broker.port)
+        gateway.loop_start()
+        wanted = [str(number).encode() for number in range(6 * RECEIVE_MAXIMUM)]
+        for payload in wanted:
+            gateway.publish("penstock/v1/attic/update/1", payload, qos=1).wait_for_publish(PATIENCE_S)
+
+        post = Post(settings, client_id="aggregator", filters={UPDATES: False})
+        assert post.open()
+        until(lambda: post._inbox.qsize() == RECEIVE_MAXIMUM, what="as many as we told")
+        seen, most = [], 0
+        while len(seen) < len(wanted):
+            most = max(most, post._inbox.qsize())
+            incoming = post.next(PATIENCE_S)
+            assert incoming is not None
+            seen.append(incoming.payload)
+            post.acknowledge(incoming)
+
+        assert seen == wanted
+        assert (most, post.connects, post.left_out) == (RECEIVE_MAXIMUM, 1, 0)
+        post.close()
+    finally:
+        gateway.disconnect()
+        gateway.loop_stop()
+        broker.stop()
+
+
+def test_who_takes_leave_while_more_comes_than_we_told_does_not_hang():
+    post = Post(BrokerSection(url="mqtt://127.0.0.1"), client_id="x", filters={})
+    said = MQTTMessage(mid=1, topic=b"penstock/v1/attic/status")
+    said.payload, said.qos = b"{}", 1
+    paho = threading.Thread(target=lambda: [post._on_message(None, None, said) for _ in range(RECEIVE_MAXIMUM + 1)])
+    paho.start()
+    until(lambda: post._owed == RECEIVE_MAXIMUM, what="as many as we told")
+    assert paho.is_alive()
+
+    post.close()
+
+    paho.join(PATIENCE_S)
+    assert not paho.is_alive()
 
 
 def test_who_says_something_at_qos_0_does_not_have_the_broker_hang_up_on_us(tmp_path: Path):
