@@ -17,15 +17,14 @@ from contracts.bundle import Bundle
 from contracts.classes import BENIGN, CLASSES
 from contracts.errors import BundleError
 from detection.calibration import Calibrator
-from detection.decide import Detection, Thresholds
+from detection.decide import Thresholds
 from detection.engine import Engine, Scores
-from detection.evidence import Evidence, find_evidence, sightings
 from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
+from detection.judge import Found, Judge
 from detection.rules import MacOf, Rules, Suppressor
 from detection.snapshot import Snapshot
-from detection.sustained import Sustained, score_alone
-from detection.usual import Usual
+from detection.usual import Usual, UsualRange
 from flowfeatures import DEFAULT_HOME_NETS, HomeNets, WindowBatch
 
 UNIFORM: Final = "uniform"
@@ -79,7 +78,8 @@ class Detector:
         self._usual = usual
         self._rule = SeverityRule(home=HomeNets(home_nets), never_ban=HomeNets(never_ban))
         self._incidents = Incidents(rule=self._rule, quiet_s=incident_quiet_s, salt=id_salt)
-        self._suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
+        suppressor = Suppressor(rules or Rules(), manifest_sha256=bundle.manifest_sha256, mac_of=mac_of)
+        self._judge = Judge(bundle, engine, suppressor=suppressor)
         self._calibrator: Calibrator | None = None
         self._observer = observer
         self.judged = Scores(*[np.zeros(0, np.float32)] * 4)
@@ -108,12 +108,12 @@ class Detector:
     @property
     def muted(self) -> int:
         """Return how many sightings a mute kept from incidents."""
-        return self._suppressor.muted
+        return self._judge.suppressor.muted
 
     @property
     def known_benign(self) -> int:
         """Return how many sightings looked like what was marked benign."""
-        return self._suppressor.known_benign
+        return self._judge.suppressor.known_benign
 
     @property
     def thresholds(self) -> Thresholds:
@@ -127,10 +127,8 @@ class Detector:
         """
         shipped = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         explainer = Explainer(engine, bundle.manifest.benign_medians, score=bundle.manifest.score)
-        self._engine, self._shipped, self._explainer = engine, shipped, explainer
-        self._sustained = Sustained(bundle.manifest.sustained, shipped)
-        self._manifest = bundle.manifest
-        self._suppressor.use(bundle.manifest_sha256)
+        self._shipped, self._explainer, self._manifest = shipped, explainer, bundle.manifest
+        self._judge.use(bundle, engine)
         self._calibrator = None
 
     def change(
@@ -150,51 +148,39 @@ class Detector:
             rule=self._rule, quiet_s=None if isinstance(incident_quiet_s, _Unchanged) else incident_quiet_s
         )
         if not isinstance(rules, _Unchanged):
-            for _, device in rules.answered - self._suppressor.rules.answered:
-                self._sustained.calm(device)
-            self._suppressor.change(rules)
+            self._judge.change(rules)
         if not isinstance(calibrator, _Unchanged):
             self._calibrator = calibrator
         if self._calibrator is not None:
-            self._calibrator.judge(self._suppressor.rules.verdicts)
+            self._calibrator.judge(self._judge.suppressor.rules.verdicts)
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep its incidents and what is held of it."""
         self._incidents.moved(old, new)
-        for each in (self._sustained, self._usual, self._calibrator, self._observer):
+        for each in (self._judge, self._usual, self._calibrator, self._observer):
             if each is not None:
                 each.moved(old, new)
 
     def add(self, batch: WindowBatch) -> list[IncidentUpdate]:
         """Score a batch and return the messages due, in order of time. Windows must come in order of their ticks."""
-        alone = self._engine.score(batch.values, batch.mask)
-        scores = self._sustained.told(batch, alone)
+        scores, found = self._judge.judged(batch, thresholds=self.thresholds, home=self._rule.home)
         self.judged = scores
-        detections = self.thresholds.detections(scores)
-        found = find_evidence(self._engine, batch, detections)
         self.windows += len(batch.due_us)
-        self.detections += len(detections)
+        self.detections += len(found)
         if self._calibrator is not None:
             self._calibrator.observe(batch, scores)
         if self._observer is not None:
-            self._show(self._observer, batch, scores, detections)
-        if self._usual is not None:
-            self._usual.observe(batch, left_out={detection.row for detection in detections})
+            self._show(self._observer, batch, scores, found)
+        usual = _UsualSoFar(self._usual, batch, found=found)
         updates = []
-        for detection, evidence in zip(detections, found, strict=True):
-            updates += self._told(self._incidents.advance(int(batch.due_us[detection.row])))
-            own = None if scores is alone else score_alone(alone, detection)
-            is_told, known = False, self._suppressor.known_benign
-            for whole in sightings(batch, detection, evidence, home=self._rule.home, own_score=own):
-                sighting = self._suppressor.left_of(whole)
-                if sighting is not None:
-                    is_told = True
-                    explain = self._explanation(batch, scores, detection, evidence)
-                    updates += self._told(self._incidents.add(sighting, explain))
+        for each in found:
+            updates += self._told(self._incidents.advance(int(batch.due_us[each.detection.row])))
+            for whole, left in each.sightings:
+                if left is not None:
+                    updates += self._told(self._incidents.add(left, self._explanation(batch, scores, each, usual)))
                 elif self._calibrator is not None:
                     self._calibrator.set_aside(whole.device, whole.due_us)
-            if not is_told and self._suppressor.known_benign > known:
-                self._sustained.calm(batch.device[detection.row].tobytes())
+        usual.observe(len(batch))
         return updates + self.advance(int(batch.due_us[-1]))
 
     def advance(self, now_us: int) -> list[IncidentUpdate]:
@@ -217,33 +203,33 @@ class Detector:
                     each.incident(update)
         return updates
 
-    def _show(self, observer: Observer, batch: WindowBatch, scores: Scores, detections: list[Detection]) -> None:
+    def _show(self, observer: Observer, batch: WindowBatch, scores: Scores, found: list[Found]) -> None:
         margins = self._shipped.margins(scores)
         class_index = np.full(len(batch), BENIGN, np.int64)
-        class_index[[each.row for each in detections]] = [each.class_index for each in detections]
+        class_index[[each.detection.row for each in found]] = [each.detection.class_index for each in found]
         observer.observe(batch, np.maximum(margins.known, margins.unknown), class_index)
 
-    def _explanation(self, batch: WindowBatch, scores: Scores, detection: Detection, evidence: Evidence) -> Explain:
+    def _explanation(self, batch: WindowBatch, scores: Scores, found: Found, usual: _UsualSoFar) -> Explain:
         """Return what explains a detection, if anyone asks: it costs as much as a hundred windows."""
-        row = detection.row
+        row, class_index = found.detection.row, found.detection.class_index
         explainer = self._explainer
 
         def explain() -> Explained:
-            snapshot = self._snapshot(batch, scores, row, evidence)
+            snapshot = self._snapshot(batch, scores, found, usual.of(row))
             try:
-                columns = explainer.top_columns(batch.values[row], batch.mask[row], class_index=detection.class_index)
+                columns = explainer.top_columns(batch.values[row], batch.mask[row], class_index=class_index)
             except BundleError:  # half of the batch is counted by now; the next one will say it again
                 columns = ()
             return Explained(columns, snapshot)
 
         return explain
 
-    def _snapshot(self, batch: WindowBatch, scores: Scores, row: int, evidence: Evidence) -> Snapshot:
+    def _snapshot(self, batch: WindowBatch, scores: Scores, found: Found, usual: UsualRange | None) -> Snapshot:
         """Return copies: a view would keep the whole batch alive."""
-        held, manifest = batch.mask[row] > 0, self._manifest
-        device = batch.device[row].tobytes()
+        row, evidence, manifest = found.detection.row, found.evidence, self._manifest
+        held = batch.mask[row] > 0
         return Snapshot(
-            device=device,
+            device=batch.device[row].tobytes(),
             due_us=int(batch.due_us[row]),
             bundle=f"{manifest.name} release {manifest.release}",
             values=batch.values[row][held],
@@ -254,5 +240,25 @@ class Detector:
             repeats=batch.repeats[row][held],
             flows=batch.flows[row][held],
             medians=np.asarray(manifest.benign_medians, np.float32),
-            usual=None if self._usual is None else self._usual.of(device),
+            usual=usual,
         )
+
+
+class _UsualSoFar:
+    """What is usual as a batch goes by: an explanation knows of no window that came after it."""
+
+    def __init__(self, usual: Usual | None, batch: WindowBatch, *, found: list[Found]) -> None:
+        self._usual, self._batch, self._at = usual, batch, 0
+        self._left_out = {each.detection.row for each in found}
+
+    def of(self, row: int) -> UsualRange | None:
+        """Return the usual range of a window's device, with all windows up to this one."""
+        self.observe(row + 1)
+        return None if self._usual is None else self._usual.of(self._batch.device[row].tobytes())
+
+    def observe(self, end: int) -> None:
+        """Take the windows before a row that were not taken yet."""
+        if self._usual is not None and end > self._at:
+            rows = slice(self._at, end)
+            self._usual.observe(self._batch.rows(rows), left_out={row - self._at for row in self._left_out})
+            self._at = end

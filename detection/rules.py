@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
@@ -225,6 +226,14 @@ class Suppressor:
         self._manifest_sha256 = manifest_sha256
         self._mac_of: MacOf = mac_of or (lambda _: None)
         self._flows: dict[str, tuple[int, set[int]]] = {}  # of a rule: the hour, and the flows it answered for
+
+    def copy(self) -> Suppressor:
+        """Return one that may be asked without this one's counting it."""
+        if not len(self.rules):
+            return self  # nothing will be counted
+        other = copy(self)
+        other._flows = dict(self._flows)
+        return other
 
     def change(self, rules: Rules) -> None:
         """Go by other rules; what the old ones have in common with them keeps its count of the hour."""

@@ -52,6 +52,12 @@ class Averages:
         self._new: dict[bytes, None] = {}  # whom one window alone may have brought where they are: those leave first
         self._once = rule.start + rule.weight * (rule.most - rule.start)
 
+    def copy(self) -> Averages:
+        """Return the same averages, to go on with apart from these."""
+        other = Averages(self._rule)
+        other._held, other._new = self._held.copy(), self._new.copy()
+        return other
+
     def add(self, batch: WindowBatch, odds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Take the log-odds float64[B] of windows in order of time; return the averages, each with its window in it."""
         rule, held = self._rule, self._held
@@ -98,6 +104,19 @@ class Sustained:
     def __init__(self, rule: SustainedRule | None, thresholds: Thresholds) -> None:
         self._rule, self._open = rule, thresholds.open
         self._averages = None if rule is None else Averages(rule)
+
+    @property
+    def adds_up(self) -> bool:
+        """Return whether a window's score may owe something to the windows before."""
+        return self._averages is not None
+
+    def copy(self) -> Sustained:
+        """Return the same, to go on with apart from this."""
+        if self._averages is None:
+            return self
+        other = Sustained.__new__(Sustained)
+        other._rule, other._open, other._averages = self._rule, self._open, self._averages.copy()
+        return other
 
     def told(self, batch: WindowBatch, scores: Scores) -> Scores:
         """Return the scores to judge a batch by. Windows must come in order of their ticks."""

@@ -39,3 +39,7 @@ class WindowBatch:
 
     def __len__(self) -> int:
         return len(self.due_us)
+
+    def rows(self, which: slice | NDArray[np.intp]) -> WindowBatch:
+        """Return some of the windows; of a slice they are views."""
+        return WindowBatch(**{name: getattr(self, name)[which] for name in self.__slots__})

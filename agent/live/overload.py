@@ -88,14 +88,14 @@ class WaitingWindows:
         while self._parts and room:
             came_s, part = self._parts.pop(0)
             if len(part) > room:
-                self._parts.insert(0, (came_s, _rows(part, slice(room, None))))
-                part = _rows(part, slice(room))
+                self._parts.insert(0, (came_s, part.rows(slice(room, None))))
+                part = part.rows(slice(room))
             taken.append(part)
             room -= len(part)
         batch = _joined(taken)
         self.given += len(batch)
         if (np.diff(batch.due_us) < 0).any():
-            batch = _rows(batch, np.argsort(batch.due_us, kind="stable"))
+            batch = batch.rows(np.argsort(batch.due_us, kind="stable"))
         return batch
 
     def _shed(self) -> None:
@@ -147,15 +147,11 @@ def _picked(parts: list[WindowBatch], rows: NDArray[np.intp]) -> WindowBatch:
     part_of = np.searchsorted(ends, rows, side="right")
     order = np.argsort(part_of, kind="stable")
     picked = [
-        _rows(part, rows[part_of == number] - (ends[number] - len(part)))
+        part.rows(rows[part_of == number] - (ends[number] - len(part)))
         for number, part in enumerate(parts)
         if (part_of == number).any()
     ]
-    return _rows(_joined(picked), np.argsort(order, kind="stable"))
-
-
-def _rows(batch: WindowBatch, rows: slice | NDArray[np.intp]) -> WindowBatch:
-    return WindowBatch(**{name: getattr(batch, name)[rows] for name in WindowBatch.__slots__})
+    return _joined(picked).rows(np.argsort(order, kind="stable"))
 
 
 def _joined(parts: list[WindowBatch]) -> WindowBatch:
