@@ -1,7 +1,7 @@
 """`penstock-aggregator doctor`: what on this server keeps an aggregator from working, and what to do about each.
 
-It changes nothing, but that opening a store makes the tables it lacks; works beside a running service and without one,
-and makes every check whatever the others found. Asked by root it looks as the user whom the state folder belongs to.
+It changes nothing, and opens the store to read alone; works beside a running service and without one, and makes every
+check whatever the others found. Asked by root it looks as the user whom the state folder belongs to.
 What it does not do is read the captures: that takes minutes, and `run` does it before it says that it is ready.
 """
 
@@ -28,7 +28,7 @@ from contracts.trust import read_public_key
 from detection.onnx_engine import OnnxEngine
 from exporter.sign import fingerprint, load_key, public_path
 from federation.aggregator import flower
-from federation.aggregator.ledger import Ledger
+from federation.aggregator.ledger import ADDED_TABLES, TABLES, Ledger
 from federation.aggregator.office import first_bundle, store_of
 from federation.aggregator.owner import become_owner_of, name_of
 from federation.aggregator.probe import ask
@@ -38,6 +38,8 @@ from federation.aggregator.windows import check_apart
 
 USER: Final = "penstock-aggregator"
 RESTARTED: Final = f"systemctl restart {USER}"
+NOT_YET: Final = "not there yet, the first command makes it"
+BROKEN_STORE: Final = f"its owner ({USER}), room on the disk, or a copy from before"
 SAMPLE: Final = "/opt/penstock/current/share/penstock/aggregator.toml"
 ACL: Final = "the broker's ACL, as deploy/mosquitto/penstock.acl has it for this certificate's name"
 OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -83,25 +85,36 @@ def state(config: AggregatorConfig) -> Iterator[Finding]:
 
 
 def store(config: AggregatorConfig) -> Iterator[Finding]:
-    """Open what holds rounds and gateways, and follow the audit log's chain."""
+    """Look into what holds rounds and gateways, as it is, and follow the audit log's chain."""
     where = store_of(config)
     try:
         is_missing = "://" not in str(where) and not Path(where).exists()
     except OSError:  # the folder's line says why
         is_missing = True
     if is_missing:
-        yield ok("store", f"{where}: not there yet, the first command makes it")
+        yield ok("store", f"{where}: {NOT_YET}")
         return
     try:
-        ledger = Ledger(where)
+        ledger = Ledger(where, as_it_is=True)
         try:
-            entries = len(ledger.audit())
+            yield _store_as_seen(ledger)
         finally:
             ledger.close()
     except PenstockError as exc:
-        yield fail("store", str(exc), f"its owner ({USER}), room on the disk, or a copy from before")
-    else:
-        yield ok("store", f"{where}: opens, audit log whole ({entries} entries)")
+        yield fail("store", str(exc), BROKEN_STORE)
+
+
+def _store_as_seen(ledger: Ledger) -> Finding:
+    lacking = ledger.lacking
+    if set(lacking) == set(TABLES):
+        return ok("store", f"{ledger.name}: empty: {NOT_YET}")
+    if lost := [each for each in lacking if each not in ADDED_TABLES]:
+        return fail("store", f"{ledger.name}: lacks {', '.join(lost)}", BROKEN_STORE)
+    entries = len(ledger.audit())
+    if lacking:
+        seen = f"{ledger.name}: of an older version, lacks {', '.join(lacking)}; audit log whole ({entries} entries)"
+        return warn("store", seen, f"the service adds them when it starts: sudo {RESTARTED}")
+    return ok("store", f"{ledger.name}: opens, audit log whole ({entries} entries)")
 
 
 def keys(config: AggregatorConfig) -> Iterator[Finding]:

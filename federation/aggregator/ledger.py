@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +62,10 @@ CREATE TABLE IF NOT EXISTS reports (gateway TEXT PRIMARY KEY, release INTEGER NO
 """
 
 
+ADDED_TABLES: Final = frozenset(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", _ADDED))
+"""Those that a store of an older version may lack; whoever opens it to write makes them."""
+
+
 class LedgerError(PenstockError):
     """The aggregator's store cannot be opened, or is not one, or another fleet's."""
 
@@ -68,13 +73,22 @@ class LedgerError(PenstockError):
 
 
 class Ledger:
-    """The store, open. Raises LedgerError; for a URL ConfigError and MissingExtra besides."""
+    """The store, open. Raises LedgerError; for a URL ConfigError and MissingExtra besides.
 
-    def __init__(self, where: Path | str) -> None:
+    With `as_it_is` it is opened to read alone: nothing is made, and `lacking` says what would be.
+    """
+
+    def __init__(self, where: Path | str, *, as_it_is: bool = False) -> None:
         self.name = masked(str(where))
+        self.lacking: list[str] = []
+        """Tables that are not there, in order; all of them where the store was not made yet."""
         self._store = store_at(where)
         try:
-            self._store.open(_statements(_SCHEMA), _statements(_ADDED))
+            if as_it_is:
+                seen = self._store.open_as_it_is()
+                self.lacking = [each for each in TABLES if each not in seen]
+            else:
+                self._store.open(_statements(_SCHEMA), _statements(_ADDED))
         except self._store.errors + (OSError,) as exc:  # noqa: RUF005 - mypy follows this one alone
             self._store.close()
             raise LedgerError(f"{self.name}: cannot be used: {brief_error(exc)}") from exc

@@ -63,11 +63,19 @@ class PostgresStore:
             for statement in (mark, *schema):
                 self._db.execute(_spelt(statement))
             self.execute("INSERT INTO penstock_ledger VALUES (?, ?)", (APPLICATION_ID, FORMAT))
-        if self._db.execute("SELECT * FROM penstock_ledger").fetchall() != [(APPLICATION_ID, FORMAT)]:
-            raise self._driver.DatabaseError("not an aggregator's database of this format")
+        self._check_mark()
         for statement in added:
             self._db.execute(_spelt(statement))
         self.commit()
+
+    def open_as_it_is(self) -> set[str]:
+        """Open it in one transaction that only reads, and ends with it; return the names of the tables there."""
+        self._db = self._connected()
+        self.look()
+        if self._db.execute("SELECT to_regclass('penstock_ledger')").fetchone()[0] is not None:
+            self._check_mark()
+        names = self.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND pg_table_is_visible(oid)")
+        return {str(name) for (name,) in names.fetchall()}
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Answer:
         """Run one statement; once more on a new connection where the old one was lost and nothing begun on it."""
@@ -110,6 +118,10 @@ class PostgresStore:
         """Close the connection, where there is one."""
         if self._db is not None:
             self._db.close()
+
+    def _check_mark(self) -> None:
+        if self._db.execute("SELECT * FROM penstock_ledger").fetchall() != [(APPLICATION_ID, FORMAT)]:
+            raise self._driver.DatabaseError("not an aggregator's database of this format")
 
     def _connected(self) -> Any:
         # Statements prepared on a server would trouble whatever pools connections in between.

@@ -51,6 +51,9 @@ class Store(Protocol):
     def open(self, schema: Sequence[str], added: Sequence[str]) -> None:
         """Open it; make the tables where there are none, and those added later where they lack."""
 
+    def open_as_it_is(self) -> set[str]:
+        """Open it to read alone, and change nothing; return the names of its tables, none where it was not made yet."""
+
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Answer:
         """Run one statement."""
 
@@ -133,6 +136,20 @@ class SqliteStore:
         for statement in added:
             self._db.execute(statement)
         self.commit()
+
+    def open_as_it_is(self) -> set[str]:
+        """Open it to read alone, and leave no file beside it; return the names of its tables. Raises OSError too.
+
+        Without a WAL beside it no worker has it open, and all of it is in the file; SQLite would make a WAL to look.
+        """
+        os.close(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+        is_at_rest = not self._path.with_name(self._path.name + "-wal").exists()
+        name = f"{self._path.absolute().as_uri()}?mode=ro{'&immutable=1' if is_at_rest else ''}"
+        self._db = sqlite3.connect(name, timeout=PATIENCE_S, isolation_level=None, uri=True)
+        tables = {str(each) for (each,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables:
+            self._check_kind()
+        return tables
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> Answer:
         """Run one statement."""

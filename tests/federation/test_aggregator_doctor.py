@@ -7,6 +7,7 @@ import os
 import queue
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,11 +22,12 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from exporter.sign import make_key
 from federation.aggregator import flower
 from federation.aggregator.doctor import examine
-from federation.aggregator.ledger import Ledger
+from federation.aggregator.ledger import ADDED_TABLES, Ledger, LedgerError
 from federation.aggregator.probe import Answer, _Trial
 from federation.aggregator.program import main
 from tests.broker import Broker, Subscriber, free_port
 from tests.delivery.certificates import Authority
+from tests.federation.postgres import Cluster
 from tests.mosquitto_sample import as_sample
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +144,127 @@ def test_a_store_that_is_another_programs_and_an_audit_log_that_was_changed(sett
     assert (state, "the audit log was changed at entry 1" in said) == ("fail", True)
     path.write_bytes(b"something else" * 100)
     assert [state for state, _ in told(settle(), "store")] == ["fail"]
+
+
+def as_found(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Return each file of a folder: when it was written, and what is in it."""
+    return {each.name: (each.stat().st_mtime_ns, each.read_bytes()) for each in folder.iterdir()}
+
+
+def old_store(path: Path) -> None:
+    """Make a store as the first version did: the tables that came later are not there."""
+    Ledger(path).close()
+    db = sqlite3.connect(path, isolation_level=None)
+    for each in ADDED_TABLES:
+        db.execute(f"DROP TABLE {each}")
+    db.close()
+
+
+def test_a_store_of_an_older_version_is_told_and_left_as_it_is(settle: Settle, tmp_path: Path):
+    path = tmp_path / "state" / "aggregator.db"
+    old_store(path)
+    before = as_found(tmp_path / "state")
+
+    found = [each for each in examine(settle(), is_offline=True, timeout_s=1.0) if each.check == "store"]
+
+    assert [each.state for each in found] == ["warn"]
+    assert "of an older version, lacks memory, releases, orders, private_rounds, private, reports" in found[0].seen
+    assert "systemctl restart penstock-aggregator" in found[0].remedy
+    assert as_found(tmp_path / "state") == before
+    assert main(["doctor", "--offline", "--config", str(settle())]) == 0  # an upgrade asks it first
+
+
+@pytest.mark.parametrize("is_served", [False, True], ids=["at rest", "beside a worker"])
+def test_a_store_is_looked_at_and_not_changed(settle: Settle, tmp_path: Path, is_served: bool):
+    path = tmp_path / "state" / "aggregator.db"
+    worker = Ledger(path)
+    with worker.change():
+        worker.log("enrolled", at_us=1)
+    if not is_served:
+        worker.close()
+    before = as_found(tmp_path / "state")
+
+    found = told(settle(), "store")
+
+    after = as_found(tmp_path / "state")
+    assert found == [("ok", f"{path}: opens, audit log whole (1 entries)")]
+    assert len(after) == (3 if is_served else 1)
+    assert {name: each for name, each in after.items() if not name.endswith("-shm")} == {
+        name: each for name, each in before.items() if not name.endswith("-shm")
+    }  # in the -shm SQLite notes who reads
+    worker.close()
+
+
+def test_what_a_killed_worker_left_beside_its_store_is_read_and_stays(settle: Settle, tmp_path: Path):
+    path = tmp_path / "state" / "aggregator.db"
+    script = (
+        "import os, sys\nfrom pathlib import Path\nfrom federation.aggregator.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\nwith ledger.change():\n    ledger.log('enrolled', at_us=1)\nos._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=True, timeout=60)
+    wal = path.with_name("aggregator.db-wal").read_bytes()
+    assert wal
+
+    assert told(settle(), "store") == [("ok", f"{path}: opens, audit log whole (1 entries)")]
+    assert path.with_name("aggregator.db-wal").read_bytes() == wal
+
+
+def test_an_empty_file_is_a_store_that_is_not_made_yet(settle: Settle, tmp_path: Path):
+    path = tmp_path / "state" / "aggregator.db"
+    path.touch(0o600)
+
+    assert told(settle(), "store") == [("ok", f"{path}: empty: not there yet, the first command makes it")]
+    assert path.stat().st_size == 0
+
+
+def test_a_store_that_lost_what_even_the_first_version_had_fails(settle: Settle, tmp_path: Path):
+    path = tmp_path / "state" / "aggregator.db"
+    Ledger(path).close()
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("DROP TABLE gateways")
+    db.close()
+
+    assert told(settle(), "store") == [("fail", f"{path}: lacks gateways")]
+
+
+def tables_of(cluster: Cluster, url: str) -> set[str]:
+    with cluster.connect(url) as db:
+        asked = db.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+        return {name for (name,) in asked.fetchall()}
+
+
+def test_an_empty_database_stays_empty_and_an_older_one_as_old(settle: Settle, cluster: Cluster):
+    url = cluster.new_store()
+    file = settle(("[worker]\n", f'[worker]\nstore = "{url}"\n'))
+
+    ((state, said),) = told(file, "store")
+    assert (state, said.endswith("empty: not there yet, the first command makes it")) == ("ok", True)
+    assert tables_of(cluster, url) == set()
+
+    Ledger(url).close()
+    assert told(file, "store")[0][0] == "ok"
+    with cluster.connect(url) as db:
+        db.execute("DROP TABLE reports")
+    before = tables_of(cluster, url)
+
+    ((state, said),) = told(file, "store")
+    assert (state, "of an older version, lacks reports" in said) == ("warn", True)
+    assert tables_of(cluster, url) == before
+
+
+def test_a_database_looked_at_takes_no_change_and_a_strangers_is_no_store(settle: Settle, cluster: Cluster):
+    url, foreign = cluster.new_store(), cluster.new_store()
+    Ledger(url).close()
+    with cluster.connect(foreign) as db:
+        db.execute("CREATE TABLE rounds (who TEXT)")
+
+    ledger = Ledger(url, as_it_is=True)
+    with pytest.raises(LedgerError, match="read-only transaction"):
+        ledger.row("INSERT INTO counters VALUES (?, 1) RETURNING what", "x")
+    ledger.close()
+    ((state, said),) = told(settle(("[worker]\n", f'[worker]\nstore = "{foreign}"\n')), "store")
+
+    assert (state, "lacks fleet, gateways" in said) == ("fail", True)
 
 
 def test_keys_that_others_may_read_that_are_gone_or_whose_public_half_is_anothers(settle: Settle, tmp_path: Path):
