@@ -188,10 +188,25 @@ chmod 0755 "$share/uninstall.sh"
 
 # --- user, folders, units, configuration -----------------------------------------------------------------------------
 
+held=''
+hold() { # what stands at a path, or that nothing does, to bring it back where the one before goes on
+    held="$held $1"
+    [ -e "$1" ] || [ -L "$1" ] || return 0
+    mkdir -p "$scratch/held$(dirname -- "$1")"
+    cp -a -- "$1" "$scratch/held$1"
+}
+bring_back() {
+    for each in $held; do
+        rm -rf -- "$each"
+        if [ -e "$scratch/held$each" ] || [ -L "$scratch/held$each" ]; then cp -a -- "$scratch/held$each" "$each"; fi
+    done
+}
 put() { # a file under a name, its folder made
     mkdir -p "$(dirname -- "$2")"
     install -m 0644 -- "$1" "$2"
 }
+hold "$SYSUSERS"
+hold "$TMPFILES"
 put "$source/systemd/sysusers.d/$user.conf" "$SYSUSERS"
 put "$source/systemd/tmpfiles.d/$user.conf" "$TMPFILES"
 if has systemd-sysusers; then
@@ -265,15 +280,17 @@ aggregator) # by itself it goes on to the user whom the state belongs to: what r
     "$environment/bin/penstock-aggregator" doctor --offline --config "$CONFIG" || code=$BAD_CONFIG ;;
 esac
 if [ $code != 0 ] && [ $serves = yes ]; then
+    bring_back
     end $code "the new version cannot work with $CONFIG (see above): the one before stays"
 fi
 
 units="penstock.service penstock-tensorrt.service penstock-offloads@.service penstock-finetune.service
     penstock-finetune.timer penstock-finetune.path"
 [ "$role" = gateway ] || units=$unit
-mkdir -p "$scratch/units"
+hold "$UNITS/penstock.service.d"
+hold "$COMMAND"
 for each in $units; do
-    [ ! -e "$UNITS/$each" ] || cp -p "$UNITS/$each" "$scratch/units/"
+    hold "$UNITS/$each"
     put "$source/systemd/$each" "$UNITS/$each"
 done
 drop_in() { put "$source/systemd/penstock.service.d/$1.conf" "$UNITS/penstock.service.d/10-$1.conf"; }
@@ -336,31 +353,36 @@ learns() { # federation is on: what learns on this gateway is started once a day
         'import json, sys; sys.exit(not json.load(sys.stdin).get("config", {}).get("federation", {}).get("enabled"))'
 }
 
+enable_units() { # not before it is known which version serves: what is enabled is not taken back
+    [ $has_tensorrt = no ] || systemctl enable --quiet penstock-tensorrt.service
+    systemctl enable --quiet $unit
+    learns || return 0
+    systemctl enable --quiet penstock-finetune.timer penstock-finetune.path
+    [ $is_booted = no ] || systemctl start penstock-finetune.timer penstock-finetune.path || true
+}
+
 if ! has systemctl; then
     rights=' with CAP_NET_RAW'
     [ "$role" = gateway ] || rights=''
     say "no systemd here: start it as $user$rights: $COMMAND run --config $CONFIG"
 elif [ $starts = yes ] && [ $code = 0 ]; then
     [ $is_booted = no ] || systemctl daemon-reload
-    [ $has_tensorrt = no ] || systemctl enable --quiet penstock-tensorrt.service
-    systemctl enable --quiet $unit
-    if learns; then
-        systemctl enable --quiet penstock-finetune.timer penstock-finetune.path
-        [ $is_booted = no ] || systemctl start penstock-finetune.timer penstock-finetune.path || true
-    fi
     if [ $is_booted = no ]; then
+        enable_units
         say "enabled; systemd is not running here, so it starts with the machine"
     elif systemctl restart $unit; then
+        enable_units
         say "the service is active: systemctl status $user, $user status, $user doctor"
     elif [ -n "$before" ] && [ $was_active = yes ]; then
         point "$before"
         new=$HOME_DIR/$before
-        cp -p "$scratch"/units/* "$UNITS/"
+        bring_back
         systemctl daemon-reload
         systemctl restart $unit || true
         forget_others
         end $FAILED "the new version does not start (journalctl -u $user); the one before serves again"
     else
+        enable_units
         end $FAILED "the service does not start: journalctl -u $user; $user doctor"
     fi
 elif [ $is_booted = yes ]; then
