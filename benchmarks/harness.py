@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
@@ -114,6 +115,16 @@ def fingerprint(packages: Sequence[str]) -> dict[str, object]:
         "commit": commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def command_line(module: str, arguments: Sequence[str]) -> str:
+    """Return the line that runs a module, as a shell takes it, without the folders of this machine.
+
+    >>> print(command_line("benchmarks.nsl_kdd", ["--train", "/data/KDDTrain+.txt", "--model", "random forest"]))
+    python -m benchmarks.nsl_kdd --train KDDTrain+.txt --model 'random forest'
+    """
+    shown = [Path(each).name if "/" in each else each for each in arguments]
+    return shlex.join(["python", "-m", module, *shown])
 
 
 def interleave(sides: Mapping[str, Callable[[], Sample]], *, runs: int) -> dict[str, list[Sample]]:

@@ -156,7 +156,12 @@ def study(table: Table, groups: Sequence[Sequence[str]], *, by_kind: bool) -> di
             sides = dividing.without_kinds(table, kinds, seed=seed)
             benign = [int((~side.attack).sum()) for side in (sides.validation, sides.test)]
             figures = judge(sides, kinds=kinds, by_kind=by_kind, seed=seed)
-            told.append({"kinds": kinds, "benign_chose": benign[0], "benign_judged": benign[1], "figures": figures})
+            told.append(
+                {
+                    "kinds": kinds, "seed": seed, "benign_chose": benign[0], "benign_judged": benign[1],
+                    "figures": figures,
+                }
+            )  # fmt: skip
             progress.step(note=", ".join(kinds))
     return {"groups": told}
 
@@ -200,7 +205,12 @@ is no better; hold lines against each other at one rate.
 
 def _table(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     chose, judged = (round(np.mean([each[key] for each in groups])) for key in ("benign_chose", "benign_judged"))
-    lines = [f"{len(groups)} groups; benign rows: {chose:,d} choose the threshold, {judged:,d} judge.", ""]
+    seeds = ", ".join(str(each["seed"]) for each in groups)
+    first = (
+        f"{len(groups)} groups, each divided and taught once, in the order of the kinds by seeds {seeds}; benign rows: "
+        f"{chose:,d} choose the threshold, {judged:,d} judge."
+    )
+    lines = [wrapped(first), ""]
     lines.append("| measure | TPR | FPR had | " + " | ".join(f"TPR at {level:g}" for level in LEVELS) + " |")
     lines.append("|---|--:|--:|" + "--:|" * len(LEVELS))
     for name in COMBINED:
@@ -291,9 +301,9 @@ def _run(argv: Sequence[str] | None) -> int:
     usable = dividing.with_known_labels(table)
     there = [group for group in groups if set(group) & set(usable.kind.tolist())]
     told = study(usable, there, by_kind=arguments.table == "cicids2017")
-    words = [f"python -m {PROGRAM} --table {arguments.table} --train", *(path.name for path in arguments.train)]
+    words = ["--table", arguments.table, "--train", *map(str, arguments.train)]
     told |= {
-        "command": " ".join([*words, *(["--keep"] if arguments.keep else [])]),
+        "command": harness.command_line(PROGRAM, [*words, *(["--keep"] if arguments.keep else [])]),
         "machine": harness.fingerprint(["torch", "scikit-learn", "numpy"]),
     }
     if arguments.keep:

@@ -81,7 +81,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     runs = {name: _one(name, inputs, label, args) for name in args.only}
     return {
         "benchmark": "paper_a",
-        "command": "python -m benchmarks.paper_a " + " ".join(Path(w).name if "/" in w else w for w in sys.argv[1:]),
+        "command": harness.command_line("benchmarks.paper_a", sys.argv[1:]),
         "split": split.told,
         "rows": {name: {"benign": int((each == 0).sum()), "attack": int(each.sum())} for name, each in label.items()},
         "rounds": args.rounds,

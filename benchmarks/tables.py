@@ -150,7 +150,7 @@ def run(study: Study, names: Sequence[str], *, seeds: int | None) -> Result:
         "benchmark": study.benchmark,
         "protocol": study.protocol,
         "split": _split(told),
-        "command": "python -m " + " ".join([f"benchmarks.{study.benchmark}", *map(_shown, sys.argv[1:])]),
+        "command": harness.command_line(f"benchmarks.{study.benchmark}", sys.argv[1:]),
         "seeds": list(study.folds),
         "cleaned": dict(study.cleaned),
         "left_out": dict(study.left_out),
@@ -276,11 +276,6 @@ def _without_long(figures: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in figures.items()
         if key not in LONG
     }
-
-
-def _shown(argument: str) -> str:
-    """Return an argument of the command line without the folders of this machine."""
-    return Path(argument).name if "/" in argument else argument
 
 
 def _summaries(result: Result) -> list[Mapping[str, Any]]:

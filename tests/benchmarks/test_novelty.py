@@ -47,6 +47,7 @@ def test_tables_kept_one_after_the_other_meet_on_one_page(told, tmp_path):
     assert page.count("| **own + local** |") == 2
     assert [line for line in page.splitlines() if line.startswith("| flood")]
     assert "of cicids2017" in page
+    assert page.count("2 groups, each divided and taught once, in the order of the kinds by seeds 1, 2;") == 2
     assert "Chosen on the kinds of NSL-KDD: " in page
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -166,5 +168,28 @@ def test_the_forest_over_the_most_seeds_stands(tmp_path: Path, capsys: pytest.Ca
     assert stood == [1, 2, 2]
 
 
-def test_paths_of_this_machine_do_not_stand_in_a_result(tmp_path: Path):
-    assert tables._shown(str(tmp_path / "KDDTrain+.txt")) == "KDDTrain+.txt"
+def test_the_command_of_a_result_runs_as_it_stands_and_names_no_folder_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    train = str(written(tmp_path / "train.txt", seed=0))
+    options = ["--train", train, "--model", "naive bayes", "random forest", "--seeds", "1"]
+    monkeypatch.setattr("sys.argv", ["nsl_kdd.py", *options])
+
+    words = shlex.split(ran(capsys, *options)["command"])
+
+    assert words[:3] == ["python", "-m", "benchmarks.nsl_kdd"]
+    assert words[3:] == ["--train", "train.txt", *options[2:]]
+
+
+def test_the_commands_on_the_pages_name_models_that_there_are():
+    folder = Path(__file__).resolve().parents[2] / "docs" / "results"
+    for name in ("nsl-kdd", "cicids2017"):
+        lines = [each for each in (folder / f"{name}.md").read_text().splitlines() if " --model " in each]
+        named = [itertools.takewhile(_is_value, shlex.split(each.partition(" --model ")[2])) for each in lines]
+
+        assert lines
+        assert {model for models in named for model in models} <= set(tables.MODELS)
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("--")

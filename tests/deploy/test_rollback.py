@@ -42,7 +42,9 @@ END
 chmod 0755 /usr/local/sbin/systemctl
 PATH=/usr/local/sbin:$PATH; export PATH
 units=/usr/local/lib/systemd/system
-install() { sh /src/deploy/install.sh --interface lo --extra none --offloads keep --python PYTHON --wheelhouse /wheels; }
+install() {
+    sh /src/deploy/install.sh --interface lo --extra none --offloads keep --python PYTHON --wheelhouse /wheels
+}
 seen() {
     find /usr/local/lib /usr/local/bin /etc/penstock -type d -printf '%p %m %U\\n' | sort
     find /usr/local/lib /usr/local/bin /etc/penstock /enabled ! -type d -printf '%p %y %m %U %T@ %l\\n' | sort
