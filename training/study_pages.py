@@ -19,12 +19,12 @@ from training.figures.rates import mean_and_spread
 
 HOW_TO_READ: Final = (
     "Rates are over every window of the captures, none left out, each model under thresholds of its own, of one "
-    "window and of lasting suspicion, chosen as a bundle's are on benign validation windows. An incident is what an operator sees; a false one overlaps no labelled attack "
-    "of its device. `test` is the lab's recordings of other seeds and one maker's devices; `evaluation` is other "
-    "networks, tools and makers, {days:.1f} days and {attacks} pairs of capture and attack class, none of which taught "
-    "or chose anything. `TPR at FPR 1e-3` sets the thresholds on the judged windows themselves: it says how well a "
-    "model ranks, not what an operator would get. `±` is the standard deviation over seeds; without it one seed was "
-    "run, and seeds differ."
+    "window and of lasting suspicion, chosen as a bundle's are on benign validation windows. An incident is what an "
+    "operator sees; a false one overlaps no labelled attack of its device. `test` is the lab's recordings of other "
+    "seeds and one maker's devices; `evaluation` is other networks, tools and makers, {days:.1f} days and {attacks} "
+    "pairs of capture and attack class, none of which taught or chose anything. `TPR at FPR 1e-3` sets the thresholds "
+    "on the judged windows themselves: it says how well a model ranks, not what an operator would get. `±` is the "
+    "standard deviation over seeds; without it one seed was run, and seeds differ."
 )
 LESS: Final = (
     "Models here are taught on few windows and for few batches, all alike, so that all of them could be taught; the "
