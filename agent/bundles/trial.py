@@ -30,6 +30,8 @@ BLIND_SHARE: Final = 0.5
 SLOWER: Final = 5.0
 SLOW_S: Final = 0.002
 """A window. Below this, slower does not matter."""
+SLOW_LEAST_S: Final = 1.0
+"""Of all windows: in a short trial less than this may be a moment in which others had the processor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class Trial:
         if self.reference_hits >= BLIND_FROM and self.both < BLIND_SHARE * self.reference_hits:
             return f"sees {self.both:,} of the {self.reference_hits:,} attacks {seen} that the one before sees"
         spent_s = self.spent_s["subject"]
-        if spent_s > SLOWER * self.spent_s["reference"] and spent_s > SLOW_S * self.windows:
+        if spent_s > SLOWER * self.spent_s["reference"] and spent_s > max(SLOW_LEAST_S, SLOW_S * self.windows):
             each_ms = 1000 * spent_s / max(1, self.windows)
             return (
                 f"takes {each_ms:.1f} ms a window, {spent_s / max(1e-9, self.spent_s['reference']):.0f} times as long"

@@ -95,17 +95,19 @@ def test_one_device_that_only_the_new_one_calls_attacked_is_no_storm():
 
 
 @pytest.mark.parametrize(
-    ("subject_s", "complaint"),
+    ("of", "subject_s", "complaint"),
     [
-        (2.0, None),  # 2 ms a window: slow enough to matter only above that
-        (2.1, "takes 2.1 ms a window, 21 times as long"),
+        (1000, 2.0, None),  # 2 ms a window: slow enough to matter only above that
+        (1000, 2.1, "takes 2.1 ms a window, 21 times as long"),
+        (5, 1.0, None),  # five windows: others may have had the processor
+        (5, 1.1, "takes 220.0 ms a window, 11 times as long"),
     ],
 )
-def test_one_that_is_too_slow_for_this_machine_is_refused(subject_s: float, complaint: str | None):
+def test_one_that_is_too_slow_for_this_machine_is_refused(of: int, subject_s: float, complaint: str | None):
     now_s = iter([0.0, subject_s, 0.0, 0.1])
     bundle = make_bundle()
-    trial = Trial(Served(bundle, Says()), Served(bundle, Says()), wanted=1000, now_s=lambda: next(now_s))
+    trial = Trial(Served(bundle, Says()), Served(bundle, Says()), wanted=of, now_s=lambda: next(now_s))
 
-    trial.see(windows(1000))
+    trial.see(windows(of))
 
     assert trial.complaint() == complaint
