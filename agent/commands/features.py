@@ -126,7 +126,7 @@ def _from_interface(args: argparse.Namespace, settings: FlowSettings) -> int:
 
     meter = FlowMeter(settings, flow_id_key=secrets.token_bytes(16))
     line, warnings = LiveLine(args.interface, stream=sys.stderr), Warnings()
-    with open_live(CaptureSettings(interface=args.interface, filter=args.filter)) as source, StopRequest() as stop:
+    with StopRequest() as stop, open_live(CaptureSettings(interface=args.interface, filter=args.filter)) as source:
         capture = LiveCapture(source, stop=stop, duration_s=args.duration, show=line.show)
         warnings.say(source.report())
         with WholeFile(args.output) as file:
