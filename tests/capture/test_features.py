@@ -108,7 +108,7 @@ def test_ctrl_c_ends_it_in_order_with_every_record_written(wire: Wire, features,
 @pytest.mark.needs_root
 def test_the_filter_and_the_duration_are_kept(wire: Wire, features, tmp_path: Path):
     pytest.importorskip("scapy")
-    running = features("-o", str(tmp_path / "flows.csv"), "--filter", "port 53", "--duration", "1")
+    running = features("-o", str(tmp_path / "flows.csv"), "--filter", "port 53", "--duration", "5")
     wire.send(datagrams(50, flows=5, port=53) + datagrams(50, flows=5, port=54))
 
     running.process.communicate(timeout=GUARD_S)

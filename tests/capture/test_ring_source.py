@@ -26,6 +26,7 @@ from flowfeatures import FlowMeter, UnknownLinkType, open_capture
 from flowfeatures.frames import FrameBlock
 from lab.network import entered
 from tests.capture.wire import GUARD_S, Heard, Wire, datagrams, ip
+from tests.faults.figures import IS_TIMED
 from tests.oracle.reader import read_frames
 
 pytestmark = pytest.mark.needs_root
@@ -266,7 +267,8 @@ def test_an_interface_deleted_and_made_again_is_taken_up_again_within_two_second
         heard.listen(source, 800).to_the_end(source)
 
         assert even(source, heard.meter)
-    assert took_s < 2.0
+    if IS_TIMED:
+        assert took_s < 2.0
     assert (heard.packets, source.counts().seen, source.rebinds) == (800, 800, 1)
 
 
@@ -366,21 +368,30 @@ def test_raw_ip_of_a_tunnel_is_read(wire: Wire):
 
 
 def test_the_accounts_come_out_even_in_the_middle_of_traffic(wire: Wire):
-    frames = datagrams(2000) * 15
-    sender = multiprocessing.get_context("fork").Process(target=wire.send, args=(frames,))  # truly beside us
+    frames, bursts = datagrams(1000), 30
+    beside = multiprocessing.get_context("fork")  # truly beside us
+    may_send = beside.Semaphore(2)  # bursts ahead of what we read, so that it does not end before we began
+
+    def send() -> None:
+        for _ in range(bursts):
+            may_send.acquire()
+            wire.send(frames)
+
+    sender = beside.Process(target=send)
     with ring() as source:
         heard, checks = Heard(block=FrameBlock(256)), 0
         sender.start()
         until_s = time.monotonic() + GUARD_S
-        while source.counts().seen < len(frames) and time.monotonic() < until_s:
+        while source.counts().seen < bursts * len(frames) and time.monotonic() < until_s:
             heard.listen(source, heard.packets + 1)
             assert Accounting.of(source.counts(), heard.meter.counters).check() == []
             checks += 1
+            may_send.release()
         sender.join()
         heard.to_the_end(source)
 
         assert even(source, heard.meter)
-    assert source.counts().seen == len(frames)
+    assert source.counts().seen == bursts * len(frames)
     assert checks > 10
 
 

@@ -237,6 +237,7 @@ def test_a_link_that_goes_down_and_up_is_counted_and_does_not_spin(wire: Wire):
             list(interfaces.round(0.05))
             rounds += 1
         downs = interfaces.points[0].source.report().link_downs
+        wire.wait_for_carrier()
         wire.send(datagrams(10))
         until_s = time.monotonic() + GUARD_S
         while interfaces.points[0].meter.counters["packets"] < 10 and time.monotonic() < until_s:

@@ -59,6 +59,13 @@ class Wire:
         """Delete the cable, and so the interface at both ends."""
         ip("-n", self.near, "link", "del", "eth0")
 
+    def wait_for_carrier(self) -> None:
+        """Return when the far end sends: after an end went down, the kernel may drop silently for a second."""
+        until_s = time.monotonic() + GUARD_S
+        while " state UP " not in ip("-n", self.far, "link", "show", "dev", "eth0"):
+            assert time.monotonic() < until_s, "the cable has no carrier"
+            time.sleep(0.02)
+
     def sender(self) -> socket.socket:
         """Return a raw socket at the far end."""
         with entered(self.far):
