@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,17 @@ def penstock(command: list[str], tmp_path: Path) -> Run:
         )
 
     return run
+
+
+def until_at_work(process: subprocess.Popen[Any]) -> None:
+    """Return when a program does what it is for, or has ended: a signal before is for the interpreter.
+
+    Nothing loads numpy but a command that runs.
+    """
+    until_s = time.monotonic() + TIMEOUT_S
+    while process.poll() is None and "/numpy/" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
 
 
 def environment() -> dict[str, str]:

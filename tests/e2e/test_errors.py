@@ -16,7 +16,7 @@ import pytest
 
 from contracts.bundle import MANIFEST, MODEL
 from tests.bundles import write_refusal_bundle, write_wild_bundle
-from tests.e2e.conftest import TIMEOUT_S, Run, environment
+from tests.e2e.conftest import TIMEOUT_S, Run, environment, until_at_work
 from tests.flowfeatures.packets import RAW, pcap_bytes
 
 
@@ -283,6 +283,7 @@ def test_a_pipe_nobody_reads_ends_at_the_first_ctrl_c(
         env=environment(),
         stderr=subprocess.PIPE,
     )
+    until_at_work(process)
     time.sleep(2.0)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)

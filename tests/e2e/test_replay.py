@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from contracts.eve import MAX_LINE_BYTES, EveLine
-from tests.e2e.conftest import TIMEOUT_S, Run, environment
+from tests.e2e.conftest import TIMEOUT_S, Run, environment, until_at_work
 from tests.e2e.scan import CAMERA, SCANNER, chat_frames, scan_frames, write_scan
 from tests.flowfeatures.packets import write_pcap
 
@@ -99,7 +99,9 @@ def test_its_own_pace_takes_as_long_as_the_packets_did(penstock: Run, bundle: Pa
     done = penstock("replay", capture, "--bundle", bundle, "--speed", "10", "--json")
 
     seconds = json.loads(done.stdout)["seconds"]
-    assert 1.5 < seconds["waiting"] <= seconds["total"], "some 20 s of packets, ten times as fast"
+    total_s = seconds.pop("total")
+    assert 0 < seconds["waiting"] <= total_s
+    assert sum(seconds.values()) > 1.5, "some 20 s of packets, ten times as fast; on a busy machine it waits for less"
 
 
 def test_ctrl_c_reports_what_was_read_and_ends_with_130(command: list[str], capture: Path, bundle: Path):
@@ -107,6 +109,7 @@ def test_ctrl_c_reports_what_was_read_and_ends_with_130(command: list[str], capt
     process = subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), text=True
     )
+    until_at_work(process)
     time.sleep(2.0)  # into the middle of the replay; where it is still starting, the signal ends it all the same
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=TIMEOUT_S)
