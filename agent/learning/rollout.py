@@ -99,7 +99,7 @@ class Rollout:
         except MessageRefused as exc:
             self.counts[f"refused {exc.reason}"] += 1
         except (PenstockError, OSError, ValueError) as exc:  # others may write keys, a full disk, too large a bundle
-            self._fail(exc)
+            self._fail(exc, is_order=message.topic == self._order_topic)
 
     def turn(self) -> None:
         """Try once more what a disk would not take, and wait no longer for a change than PATIENCE_TURNS."""
@@ -113,9 +113,11 @@ class Rollout:
                 self._again = order
                 self._fail(exc)
 
-    def _fail(self, exc: Exception) -> None:
+    def _fail(self, exc: Exception, *, is_order: bool = True) -> None:
+        """Count it. An archive says nothing of an order that ended, or that order would be followed once more."""
         self.counts["failed"] += 1
-        self.outcome = _told(f"failed: {exc}")
+        if is_order or self._waiting is not None:
+            self.outcome = _told(f"failed: {exc}")
 
     # -- orders -------------------------------------------------------------------------------------------------
 
@@ -169,7 +171,8 @@ class Rollout:
                 self.counts["changes to another bundle"] += 1
                 return
             payload = changed(payload, base=base)
-        write_whole(path, payload)
+        if not _holds(path, payload):  # what is retained comes on every connection, and disks wear
+            write_whole(path, payload)
         self.counts["archives"] += 1
         found = sorted(self._folder.glob("*.archive"), key=lambda each: each.lstat().st_mtime_ns, reverse=True)
         for old in found[MOST_ARCHIVES:]:
@@ -232,6 +235,13 @@ class Rollout:
 def _name(order: Order) -> str:
     """Return the name an ordered bundle has in the store (`store.name_of`)."""
     return f"{order.header.release:019d}-{order.header.bundle_sha256[:16]}"
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return read_bounded(path, most_bytes=len(content)) == content
+    except OSError:
+        return False
 
 
 def _told(text: str) -> str:

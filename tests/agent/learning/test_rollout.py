@@ -324,6 +324,36 @@ def test_a_change_that_is_none_is_counted_and_nothing_is_kept(gateway: Gateway, 
     assert not list((gateway.state / "federation").glob("bundles/*.archive"))
 
 
+@pytest.mark.parametrize("content", [b"PSD1", b"PSD1" + bytes(32) + b"\x28\xb5\x2f\xfd" + b"\xff" * 90])
+def test_what_came_of_an_order_is_not_for_an_archive_of_noise_to_say(gateway: Gateway, content: bytes):
+    """An order that had ended was followed once more when it was heard again, whatever an operator chose meanwhile."""
+    new = gateway.bundle(6)
+    gateway.send(new)
+    gateway.order(new)
+    gateway.store.want(Wish(PACKAGE, rollback=True))
+    sha256 = bytes.fromhex(gateway.serving.manifest_sha256)
+
+    gateway.send(gateway.bundle(7), content[:4] + sha256 + content[36:] if len(content) > 36 else content)
+    gateway.order(new)
+
+    assert gateway.rollout.outcome == "staged"
+    assert gateway.store.wish() == Wish(PACKAGE, rollback=True)
+    assert gateway.rollout.counts["failed"] == 1
+
+
+def test_an_archive_that_comes_on_every_connection_is_written_once(gateway: Gateway):
+    new = gateway.bundle(6)
+    gateway.send(new)
+    (path,) = (gateway.state / "federation" / "bundles").glob("*.archive")
+    before = path.stat()
+
+    gateway.send(new)
+    assert path.stat().st_ino == before.st_ino
+    gateway.send(new, b"noise")
+
+    assert path.read_bytes() == b"noise"
+
+
 def test_a_change_that_makes_another_bundle_is_not_what_an_order_names(gateway: Gateway):
     base, new, other = gateway.serving, gateway.bundle(6), gateway.bundle(7)
     gateway.order(new)
