@@ -4,7 +4,9 @@ One window of a busy sensor may score as high as one of a patient attacker; the 
 sensor's do not. So the log-odds of each window are averaged, the newest counting most (an EWMA chart), and the average
 has a threshold of its own, far below that of one window. Where it is passed, the window is told as if it alone lay as
 far above the threshold of its class as the average lies above its own: whatever judges scores needs to know nothing of
-this, and a gateway that raises its thresholds raises both.
+this, and a gateway that raises its thresholds raises both. One that lowers them lowers those of single windows alone:
+what may be lowered is the distance to the benign windows of the bundle's hold-out, and the average's threshold was
+chosen next to the highest of their averages already.
 The trap: an average outlives the attack. A window that itself looks benign is never told as an attack.
 """
 

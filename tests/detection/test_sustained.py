@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from contracts.bundle import SustainedRule, Threshold
+from contracts.bundle import SustainedRule, Threshold, default_bundle
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES
-from detection.decide import Thresholds
+from detection.decide import Thresholds, log_odds
 from detection.engine import Scores
 from detection.sustained import MAX_DEVICES, Averages, Sustained, quiet_below
 from flowfeatures import WindowBatch, address_bytes
@@ -89,6 +89,28 @@ def test_moved_thresholds_move_both_alike():
     stricter = THRESHOLDS.moved(np.full(len(NAMES), 0.9999))
 
     assert stricter.detections(scores) == []
+
+
+def test_lowered_thresholds_are_those_of_single_windows_alone():
+    lower = THRESHOLDS.moved(np.full(len(NAMES), 0.9))
+    just_below, one_high = told([0.79] * 40), told([0.01] * 8 + [0.95] + [0.01] * 8)
+
+    assert lower.detections(just_below) == []  # its average comes within a hair of .8, and no nearer
+    assert [each.row for each in lower.detections(one_high)] == [8]
+    assert [each.row for each in lower.detections(told([0.89] * 40))] == detected(told([0.89] * 40)) != []
+
+
+def test_the_shipped_thresholds_of_single_windows_may_fall_and_by_as_much_the_averages_would_tell_of_benign_ones():
+    manifest = default_bundle().manifest
+    assert manifest.sustained is not None
+    assert manifest.benign_scores is not None
+    named = [name for name in HEAD_NAMES if name != "benign"]
+    highest = max(manifest.benign_scores.quantiles[name][-1] for name in named)
+
+    room = log_odds(highest) - log_odds(manifest.thresholds["scan"].open)
+
+    assert room < -2
+    assert log_odds(manifest.sustained.open) + room < 0  # where windows look benign themselves
 
 
 def test_suspicion_fades_in_silence():

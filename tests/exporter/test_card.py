@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from exporter.card import CardInputs, better_baselines, card
+from contracts.bundle import Bundle, default_bundle
+from exporter.card import CardInputs, _baselines, _figures, better_baselines, card
 from exporter.gate import Benign, Step
 from tests.detection.windows import make_manifest
 
@@ -32,6 +36,55 @@ def compared(*, forest: float, seeds: tuple[float, ...] = (0.90, 0.92)) -> dict:
         model: {side: {"tpr": 0.5, "fpr": 0.0, "auc": auc} for side in ("test", "evaluation")}
         for model, auc in sides.items()
     }
+
+
+RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
+
+
+def result(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text())
+
+
+def shipped() -> tuple[Bundle, str]:
+    bundle = default_bundle()
+    return bundle, (bundle.path / "MODEL_CARD.md").read_text()
+
+
+def test_whole_captures_on_the_shipped_card_are_those_of_the_committed_report():
+    bundle, text = shipped()
+    report = result(f"{bundle.manifest.name}-release-{bundle.manifest.release}-report.json")
+    sides = {side: report["sides"][side] for side in ("test", "evaluation")}
+
+    lines = list(_figures(told(manifest=bundle.manifest, held_out=sides)))
+
+    assert report["bundle"]["manifest_sha256"] == bundle.manifest_sha256
+    assert [line for line in lines if line not in text.splitlines()] == []
+    assert sum(line.startswith("| evaluation |") for line in lines) > 20
+
+
+def test_baselines_and_compression_on_the_shipped_card_are_those_of_committed_files():
+    bundle, text = shipped()
+    int8 = bundle.manifest.figures["int8_storage"].values
+
+    lines = list(_baselines(told(manifest=bundle.manifest, baselines=result("networks.json")["models"])))
+
+    assert [line for line in lines if line not in text.splitlines()] == []
+    assert f"| {int8['bytes_before']:,} to {int8['bytes_after']:,} | {int8['accuracy_before']:.4f} to" in text
+    assert f"largest difference of any output {int8['torch_to_float_graph_largest']:.1e}." in text
+
+
+def test_benign_captures_on_the_shipped_card_follow_from_the_committed_report():
+    bundle, text = shipped()
+    report = result(f"{bundle.manifest.name}-release-{bundle.manifest.release}-report.json")
+    quiet = [each for each in report["sides"]["evaluation"]["sources"].values() if not each["windows_attack"]]
+    windows = sum(each["windows_benign"] for each in quiet)
+    above = sum(round((each["fpr"] or 0) * each["windows_benign"]) for each in quiet)
+
+    (line,) = [each for each in text.splitlines() if each.startswith("| evaluation | this one |")]
+
+    assert f"| {sum(each['false_incidents'] for each in quiet)} in 28.7 days" in line
+    assert f"{above / windows:.2g} " in line
+    assert line.endswith(f"of {windows} windows |")
 
 
 def test_a_forest_that_is_better_than_every_seed_is_called_better():
