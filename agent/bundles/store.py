@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,10 @@ class Standing:
     rolled_back: bool = False
     """Whether the operator went back on purpose: then the package's newer release does not take over by itself."""
     refused: dict[str, str] = field(default_factory=dict)
+    taken: dict[str, Any] | None = None
+    """The wish that was taken up and has come to no end yet: an agent that is killed meanwhile takes it up again."""
+    taken_starts: int = 0
+    """Starts of the agent since it was taken up."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Store:
         self.trust = trust
         self._file = StateFile(None if path is None else path / "state.json")
         self.standing = _standing(self._file.read())
+        self._left_over = self.standing.taken
 
     def stage(self, folder: Path, *, newest: int, rollback: bool = False) -> Bundle:
         """Return the bundle of a folder, checked, and kept here if anything is.
@@ -125,7 +130,9 @@ class Store:
         previous = self.standing.previous if name == self.standing.active else self.standing.active
         refused = {each: reason for each, reason in self.standing.refused.items() if each != name}
         trial_starts = 0 if trial else None
-        self._set(active=name, previous=previous, trial_starts=trial_starts, rolled_back=rollback, refused=refused)
+        self._set(
+            active=name, previous=previous, trial_starts=trial_starts, rolled_back=rollback, refused=refused, taken=None
+        )
         self._prune()
 
     def confirmed(self) -> None:
@@ -140,7 +147,9 @@ class Store:
     def refuse(self, name: str, reason: str) -> None:
         """Remember why a bundle was turned away."""
         kept = list(self.standing.refused.items())[-(MAX_REFUSED - 1) :]
-        self._set(refused=dict(kept) | {name: reason})
+        taken = self.standing.taken
+        is_wish = taken is not None and taken["name"] == name
+        self._set(refused=dict(kept) | {name: reason}, taken=None if is_wish else taken)
 
     def names(self) -> list[str]:
         """Return the bundles kept, oldest release first."""
@@ -149,26 +158,50 @@ class Store:
         return sorted(each.name for each in self.path.iterdir() if each.is_dir() and not each.name.startswith("."))
 
     def wish(self) -> Wish | None:
-        """Return what the operator asked for, once."""
-        if self.path is None or not (self.path / WANTED).exists():
+        """Return what the operator asked for, once; or what an agent before this one took up and came to no end with.
+
+        Until `activated`, `refuse` or `settled` it is the store's to remember.
+        """
+        left_over, self._left_over = self._left_over, None
+        if self.path is None:
             return None
-        content = StateFile(self.path / WANTED).read()
+        if not (self.path / WANTED).exists():
+            return None if left_over is None else self._again(_wish(left_over))
+        wish = _wish(StateFile(self.path / WANTED).read())
+        if wish is not None:
+            self._set(taken=asdict(wish), taken_starts=0)
         (self.path / WANTED).unlink(missing_ok=True)
-        if content is None or not isinstance(content.get("name"), str):
-            return None
-        return Wish(content["name"], bool(content.get("rollback")), bool(content.get("at_once")))
+        return wish
+
+    def settled(self) -> None:
+        """Remember that the wish that was taken up came to an end."""
+        if self.standing.taken is not None:
+            self._set(taken=None)
 
     def want(self, wish: Wish) -> None:
         """Ask the agent, running or not, to take a bundle that is kept here. Raises OutputError."""
         assert self.path is not None
-        content = {"format": 1, "name": wish.name, "rollback": wish.rollback, "at_once": wish.at_once}
-        save_state(self.path / WANTED, content)
+        save_state(self.path / WANTED, {"format": 1, **asdict(wish)})
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _again(self, wish: Wish | None) -> Wish | None:
+        """Return a wish of before this start, None where one start too many met its end under it."""
+        if wish is None:
+            self._set(taken=None)
+        elif self.standing.taken_starts >= MAX_TRIAL_STARTS:
+            self.refuse(wish.name, f"the agent was started {self.standing.taken_starts} times while it was tried")
+        else:
+            self._set(taken_starts=self.standing.taken_starts + 1)
+            return wish
+        return None
+
     def _set(self, **changes: Any) -> None:
         self.standing = Standing(**(self.standing.__dict__ | changes))
-        self._file.write(self.standing.__dict__)
+        content = dict(self.standing.__dict__)
+        if self.standing.taken is None:  # as a version before this one knows it
+            del content["taken"], content["taken_starts"]
+        self._file.write(content)
 
     def _copy(self, bundle: Bundle, target: Path) -> None:
         """Copy a bundle's files under a name of its own first, so that the target is there whole or not at all."""
@@ -203,6 +236,12 @@ def name_of(bundle: Bundle) -> str:
     return f"{bundle.manifest.release:019d}-{bundle.manifest_sha256[:16]}"
 
 
+def _wish(content: dict[str, Any] | None) -> Wish | None:
+    if content is None or not isinstance(content.get("name"), str):
+        return None
+    return Wish(content["name"], bool(content.get("rollback")), bool(content.get("at_once")))
+
+
 def _write(path: Path, octets: bytes) -> None:
     with open(path, "xb") as file:
         file.write(octets)
@@ -229,4 +268,6 @@ def _standing(content: dict[str, Any] | None) -> Standing:
     is_good = all(isinstance(each, str) and "/" not in each and each not in ("", ".", "..") for each in names)
     is_good &= isinstance(standing.refused, dict)
     is_good &= standing.trial_starts is None or isinstance(standing.trial_starts, int)
+    is_good &= isinstance(standing.taken_starts, int)
+    is_good &= standing.taken is None or _wish(standing.taken) is not None
     return standing if is_good else Standing()

@@ -3,7 +3,8 @@
     offered -> shadow (scores the same windows, decides nothing) -> serves on trial -> serves
                   \\-> refused                                         \\-> taken back: the one before serves again
 
-What goes wrong is told, counted and remembered; at every moment one bundle serves.
+What goes wrong is told, counted and remembered; at every moment one bundle serves. An agent that ends meanwhile, however
+that is, begins the trial anew at its next start.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class BundleSwap:
         self._is_busy = is_busy
         self._now_us = now_us
         self._is_rollback = False
+        self._go_on_trial()
 
     def made(self, bundle: Bundle) -> Served:
         """Return a bundle ready to serve here. Raises BundleError where it cannot, and then nothing has changed."""
@@ -67,6 +69,7 @@ class BundleSwap:
         """Try a bundle, then let it serve; `at_once`, or by an operator who goes back, without a trial."""
         if served.bundle.manifest_sha256 == self.serving.bundle.manifest_sha256:
             self.shadow = None
+            self._store.settled()
             return
         if self.shadow is not None and not (at_once or rollback) and self.shadow.subject.bundle == served.bundle:
             return
@@ -106,7 +109,7 @@ class BundleSwap:
         complain(f"{what} is refused: {reason}; {_told(self.serving.bundle)} serves on")
 
     def look(self) -> None:
-        """Take what the operator asked for in the store, if anything."""
+        """Take what the operator asked for in the store, if anything; also what an agent before this one had taken."""
         wish = self._store.wish()
         if wish is None:
             return
@@ -120,6 +123,7 @@ class BundleSwap:
                 self._store.refuse(name_of(self.serving.bundle), "an operator went back from it")
             self.offer(made, at_once=wish.at_once, rollback=wish.rollback)
         except PenstockError as exc:
+            self._store.settled()
             self.refuse(f"bundle {wish.name}", str(exc))
 
     def _served_before(self) -> Served | None:
@@ -134,6 +138,17 @@ class BundleSwap:
         return None
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _go_on_trial(self) -> None:
+        """Let the bundle that serves go on with a trial that an end of the agent broke off: it begins anew."""
+        standing = self._store.standing
+        if standing.trial_starts is None or standing.active != name_of(self.serving.bundle):
+            return
+        before = self._served_before()
+        if before is None:
+            self._store.confirmed()
+        else:
+            self.probation = Trial(before, self.serving, self.shadow_windows)
 
     def _end(self, trial: Trial, complaint: str | None) -> None:
         is_shadow = trial is self.shadow

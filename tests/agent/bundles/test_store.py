@@ -171,12 +171,58 @@ def test_a_wish_is_granted_once(store: Store, tmp_path: Path):
     (bundle,) = serving(store, tmp_path, 10**6)
     store.want(Wish(name_of(bundle), rollback=True))
 
-    assert again(store).wish() == Wish(name_of(bundle), rollback=True)
+    agent = again(store)
+    assert agent.wish() == Wish(name_of(bundle), rollback=True)
+    assert agent.wish() is None
+    agent.activated(bundle, trial=False, rollback=True)
     assert again(store).wish() is None
 
 
+def test_a_wish_that_came_to_no_end_is_taken_up_by_the_next_start_and_not_for_ever(store: Store, tmp_path: Path):
+    (deadly,) = serving(store, tmp_path, 10**6)
+    wish = Wish(name_of(deadly), at_once=True)
+    store.want(wish)
+
+    taken = [again(store).wish() for _ in range(MAX_TRIAL_STARTS + 3)]
+
+    assert taken == [wish] * (1 + MAX_TRIAL_STARTS) + [None, None]
+    assert (
+        again(store).standing.refused[wish.name] == f"the agent was started {MAX_TRIAL_STARTS} times while it was tried"
+    )
+
+
+def test_a_newer_wish_takes_the_place_of_one_that_came_to_no_end(store: Store, tmp_path: Path):
+    first, second = serving(store, tmp_path, 10**6, 10**6 + 1)
+    store.want(Wish(name_of(first), rollback=True))
+    again(store).wish()
+    store.want(Wish(name_of(second)))
+
+    assert again(store).wish() == Wish(name_of(second))
+    assert again(store).wish() == Wish(name_of(second))
+
+
+def test_of_a_wish_that_came_to_an_end_nothing_is_left_in_the_memory(store: Store, tmp_path: Path):
+    (bundle,) = serving(store, tmp_path, 10**6)
+    before = (store.path / "state.json").read_text()
+    store.want(Wish(name_of(bundle)))
+    agent = again(store)
+    agent.wish()
+    while_taken = (store.path / "state.json").read_text()
+
+    agent.settled()
+
+    assert while_taken != before
+    assert (store.path / "state.json").read_text() == before
+
+
 @pytest.mark.parametrize(
-    "content", ['{"format": 1, "active": "../../etc"}', '{"format": 1, "active": 3}', '{"format": 1, "other": 1}']
+    "content",
+    [
+        '{"format": 1, "active": "../../etc"}',
+        '{"format": 1, "active": 3}',
+        '{"format": 1, "other": 1}',
+        '{"format": 1, "taken": {"name": 3}}',
+    ],
 )
 def test_a_memory_of_another_shape_counts_as_none(store: Store, content: str):
     store.path.mkdir(parents=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.bundles.store import PACKAGE, Store, Wish, name_of
+from agent.bundles.store import MAX_TRIAL_STARTS, PACKAGE, Store, Wish, name_of
 from agent.bundles.swap import BundleSwap
 from agent.bundles.trial import Served
 from contracts.bundle import Bundle, default_bundle
@@ -31,6 +31,12 @@ class World:
         first = self.staged(write_refusal_bundle(tmp_path / "first", release=1000))
         self.store.activated(first, trial=False)
         self.is_busy = False
+        self.start()
+
+    def start(self) -> None:
+        """Be an agent that has just begun, whatever became of the one before."""
+        self.store = Store(self.store.path, trust=self.trust)
+        first = self.store.last_good()
         self.swap = BundleSwap(
             Served(first, OnnxEngine(first)),
             store=self.store,
@@ -148,6 +154,68 @@ def test_where_the_package_itself_fails_the_error_is_ours(world: World):
 
     with pytest.raises(BundleCorrupt, match="gave 8"):
         world.swap.failed(BundleCorrupt("gave 8"))
+
+
+def test_killed_in_the_shadow_and_on_trial_it_goes_through_both_all_the_same(world: World):
+    newer = world.staged(write_refusal_bundle(world.tmp_path / "next", release=1001))
+    world.store.want(Wish(name_of(newer)))
+    world.swap.look()
+    world.swap.judged(quiet())
+
+    world.start()  # killed in the shadow
+    world.swap.look()
+    shadow = world.swap.shadow
+    for _ in range(2):
+        world.swap.judged(quiet())
+    world.start()  # killed on trial
+    starts, probation = world.store.standing.trial_starts, world.swap.probation
+    for _ in range(2):
+        world.swap.judged(quiet())
+    for _ in range(MAX_TRIAL_STARTS + 1):
+        world.start()
+        world.swap.look()
+
+    assert (shadow.subject.bundle.manifest.release, shadow.windows) == (1001, SHADOW)
+    assert world.used == [1001]
+    assert (starts, probation.reference.bundle.manifest.release) == (1, 1000)
+    assert world.swap.serving.bundle.manifest.release == 1001
+    assert (world.swap.shadow, world.swap.probation, world.store.standing.refused) == (None, None, {})
+
+
+def test_one_that_cries_wolf_after_a_start_on_trial_is_taken_back(world: World):
+    world.offered(write_nervous_bundle(world.tmp_path / "next", release=1001))
+    world.swap.shadow.wanted = 0
+    world.swap.judged(quiet(1))
+    world.start()
+    for _ in range(2):
+        world.swap.judged(quiet())
+
+    assert world.used == [1001, 1000]
+    assert "1001" in next(iter(world.store.standing.refused))
+
+
+def test_on_trial_with_nothing_left_to_compare_with_it_has_passed(world: World):
+    world.store.activated(default_bundle(), trial=True)
+    world.store.standing.previous = PACKAGE
+    world.swap = BundleSwap(
+        Served(default_bundle(), OnnxEngine(default_bundle())), store=world.store, engine_of=OnnxEngine,
+        use=lambda _: None, shadow_windows=SHADOW,
+    )  # fmt: skip
+
+    assert (world.swap.probation, world.store.standing.trial_starts) == (None, None)
+
+
+def test_a_wish_refused_in_the_shadow_is_not_tried_again_by_the_next_start(world: World):
+    wolf = world.staged(write_nervous_bundle(world.tmp_path / "next", release=1001))
+    world.store.want(Wish(name_of(wolf)))
+    world.swap.look()
+    for _ in range(2):
+        world.swap.judged(quiet())
+
+    world.start()
+    world.swap.look()
+
+    assert (world.swap.shadow, world.store.standing.taken) == (None, None)
 
 
 def test_nothing_is_scored_twice_while_scoring_is_behind(world: World):

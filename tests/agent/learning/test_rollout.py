@@ -120,7 +120,9 @@ def test_the_same_order_again_is_harmless(gateway: Gateway):
     new = gateway.bundle(6)
     gateway.send(new)
     gateway.order(new)
-    gateway.store.wish()
+    taken = gateway.store
+    taken.wish()
+    taken.settled()
 
     gateway.order(new)
     gateway.restart()
