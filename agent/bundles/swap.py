@@ -3,8 +3,8 @@
     offered -> shadow (scores the same windows, decides nothing) -> serves on trial -> serves
                   \\-> refused                                         \\-> taken back: the one before serves again
 
-What goes wrong is told, counted and remembered; at every moment one bundle serves. An agent that ends meanwhile, however
-that is, begins the trial anew at its next start.
+What goes wrong is told, counted and remembered; at every moment one bundle serves. An agent that ends meanwhile,
+however that is, begins the trial anew at its next start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from agent.bundles.store import PACKAGE, Store, name_of
-from agent.bundles.trial import Served, Trial
+from agent.bundles.trial import Answering, Served, Trial
 from contracts.bundle import Bundle
 from contracts.errors import BundleError, PenstockError, SchemaMismatch
 from contracts.terminal import complain
@@ -25,7 +25,8 @@ class BundleSwap:
     """The bundle that serves, and the one that may. `use` is called with the one that serves from now on.
 
     `engine_of` makes an engine of a bundle; `shadow_windows` are compared before a swap and once more after it, 0 being
-    none. `is_busy` tells whether scoring is behind: then nothing is scored twice.
+    none. `is_busy` tells whether scoring is behind: then nothing is scored twice. `answering` gives, of a bundle, which
+    of its detections the operator has answered.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class BundleSwap:
         use: Callable[[Served], None],
         shadow_windows: int,
         is_busy: Callable[[], bool] = lambda: False,
+        answering: Callable[[Served], Answering] | None = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.serving = serving
@@ -52,6 +54,7 @@ class BundleSwap:
         self._engine_of = engine_of
         self._use = use
         self._is_busy = is_busy
+        self._answering = answering
         self._now_us = now_us
         self._is_rollback = False
         self._go_on_trial()
@@ -74,7 +77,7 @@ class BundleSwap:
         if self.shadow is not None and not (at_once or rollback) and self.shadow.subject.bundle == served.bundle:
             return
         self._is_rollback = rollback
-        trial = Trial(self.serving, served, self.shadow_windows)
+        trial = self._trial(self.serving, served)
         if at_once or rollback or trial.is_over:
             self.shadow = None
             self._take_over(served, on_trial=False)
@@ -139,6 +142,12 @@ class BundleSwap:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _trial(self, reference: Served, subject: Served) -> Trial:
+        made = Trial(reference, subject, self.shadow_windows)
+        if self._answering is not None:
+            made.answered = self._answering(reference)
+        return made
+
     def _go_on_trial(self) -> None:
         """Let the bundle that serves go on with a trial that an end of the agent broke off: it begins anew."""
         standing = self._store.standing
@@ -148,7 +157,7 @@ class BundleSwap:
         if before is None:
             self._store.confirmed()
         else:
-            self.probation = Trial(before, self.serving, self.shadow_windows)
+            self.probation = self._trial(before, self.serving)
 
     def _end(self, trial: Trial, complaint: str | None) -> None:
         is_shadow = trial is self.shadow
@@ -172,7 +181,7 @@ class BundleSwap:
         self._use(served)
         self.since_us = self._now_us()
         self.swaps += 1
-        self.probation = Trial(before, served, self.shadow_windows) if on_trial else None
+        self.probation = self._trial(before, served) if on_trial else None
         self._store.activated(served.bundle, trial=on_trial, rollback=self._is_rollback)
         complain(f"bundle {_told(served.bundle)} serves in the place of {_told(before.bundle)}")
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.bundles.store import Store, name_of
 from agent.bundles.swap import BundleSwap
-from agent.bundles.trial import Served
+from agent.bundles.trial import Answering, Served
 from agent.config import AgentConfig
 from agent.live.reload import Commit
 from agent.monitoring.histogram import Histogram
@@ -23,12 +23,14 @@ from agent.stopwatch import Stopwatch, TimedEngine
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import BundleError, BundleOutdated, BundleUntrusted, OutputError
 from contracts.terminal import complain
+from detection.answered import Answered
 from detection.calibration import Calibrator
 from detection.detector import Detector, Observer
 from detection.engine import Engine
 from detection.rules import Rules
 from detection.state import StateRefused
 from detection.usual import Usual
+from flowfeatures import HomeNets
 
 CALIBRATION: Final = "calibration.json"
 
@@ -58,6 +60,7 @@ class Judging:
         self.rules = Rules() if self.rules_file is None else self.rules_file.current()
         self.batches = 0
         self.inference = Histogram()
+        self._home, self._mac_of = HomeNets(home_nets), mac_of
         self._stopwatch = stopwatch
         self._renamed = renamed
         self._calibration = StateFile(None if state_dir is None else state_dir / CALIBRATION)
@@ -72,6 +75,7 @@ class Judging:
             use=self._use,
             shadow_windows=config.scoring.shadow_windows,
             is_busy=is_busy,
+            answering=self._answering,
         )
         self.detector = Detector(
             bundle,
@@ -187,6 +191,14 @@ class Judging:
             return lambda: None
         state = calibrator.state()
         return lambda: self._calibration.write(state)
+
+    def _answering(self, served: Served) -> Answering:
+        """Return what tells which detections of a bundle the operator has answered."""
+        sha256 = served.bundle.manifest_sha256
+        asked = Answered(
+            served.engine, manifest_sha256=sha256, rules=lambda: self.rules, home=self._home, mac_of=self._mac_of
+        )
+        return asked.rows
 
     def _use(self, served: Served) -> None:
         self.detector.use(served.bundle, self._timed(served))

@@ -115,7 +115,7 @@ def test_one_that_fails_after_the_swap_is_taken_back(world: World):
 
 def test_one_that_cries_wolf_after_the_swap_is_taken_back(world: World):
     world.offered(write_nervous_bundle(world.tmp_path / "next", release=1001), at_once=False)
-    world.swap.shadow.wanted = 0
+    world.swap.shadow.wanted, world.swap.shadow.now_s = 0, lambda: 0.0  # a first call may take its time
     world.swap.judged(quiet(1))
     for _ in range(2):
         world.swap.judged(quiet())
@@ -184,7 +184,7 @@ def test_killed_in_the_shadow_and_on_trial_it_goes_through_both_all_the_same(wor
 
 def test_one_that_cries_wolf_after_a_start_on_trial_is_taken_back(world: World):
     world.offered(write_nervous_bundle(world.tmp_path / "next", release=1001))
-    world.swap.shadow.wanted = 0
+    world.swap.shadow.wanted, world.swap.shadow.now_s = 0, lambda: 0.0  # a first call may take its time
     world.swap.judged(quiet(1))
     world.start()
     for _ in range(2):
@@ -203,6 +203,16 @@ def test_on_trial_with_nothing_left_to_compare_with_it_has_passed(world: World):
     )  # fmt: skip
 
     assert (world.swap.probation, world.store.standing.trial_starts) == (None, None)
+
+
+def test_a_trial_asks_what_the_operator_answered_of_the_one_before(world: World):
+    asked: list[int] = []
+    world.swap._answering = lambda served: lambda batch, *_: asked.append(served.bundle.manifest.release) or set()
+    world.offered(write_refusal_bundle(world.tmp_path / "next", release=1001))
+    for _ in range(4):
+        world.swap.judged(quiet())
+
+    assert asked == [1000] * 4
 
 
 def test_a_wish_refused_in_the_shadow_is_not_tried_again_by_the_next_start(world: World):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from agent.bundles.trial import BLIND_FROM, Served, Trial
+from agent.bundles.trial import BLIND_FROM, Answering, Served, Trial
+from detection.decide import Detection
 from detection.engine import Scores
 from flowfeatures import WindowBatch
 from tests.detection.windows import C, Row, Window, batch_of, make_bundle
 
 W = 16
+NOTHING: Answering = lambda _batch, _alone, _detections: set()  # noqa: E731
 
 
 class Says:
@@ -31,18 +35,28 @@ class Says:
         return Scores(probabilities, np.zeros((count, 4), np.float32), nothing, np.zeros((count, W), np.float32))
 
 
-def windows(count: int) -> WindowBatch:
-    return batch_of(*[Window("192.168.1.1", [Row("192.168.1.1", "203.0.113.1")])] * count)
+def windows(count: int, *, devices: int = 2) -> WindowBatch:
+    names = [f"192.168.1.{1 + each % devices}" for each in range(count)]
+    return batch_of(*[Window(name, [Row(name, "203.0.113.1")]) for name in names])
 
 
-def trial_of(*, reference: int = 0, subject: int = 0, both: int = 0, of: int = 1000) -> Trial:
+def trial_of(
+    *,
+    reference: int = 0,
+    subject: int = 0,
+    both: int = 0,
+    of: int = 1000,
+    devices: int = 2,
+    answered: Answering = NOTHING,
+) -> Trial:
     """Return a finished trial in which each said so of so many windows, `both` of them the same."""
     before = [True] * reference + [False] * (of - reference)
     after = [True] * both + [False] * (reference - both) + [True] * (subject - both)
     after += [False] * (of - len(after))
     bundle = make_bundle()
-    trial = Trial(Served(bundle, Says(*before)), Served(bundle, Says(*after)), wanted=of, now_s=lambda: 0.0)
-    trial.see(windows(of))
+    old, new = Served(bundle, Says(*before)), Served(bundle, Says(*after))
+    trial = Trial(old, new, wanted=of, answered=answered, now_s=lambda: 0.0)
+    trial.see(windows(of, devices=devices))
     return trial
 
 
@@ -71,15 +85,38 @@ def test_one_that_cries_wolf_is_refused(reference: int, most: int):
 
 
 def test_one_that_goes_blind_is_refused():
-    half = trial_of(reference=BLIND_FROM, subject=10, both=10)
-    less = trial_of(reference=BLIND_FROM, subject=9, both=9)
+    """Of two devices, attacked alike; what is missed most is of one of them, and the other one counts."""
+    half = trial_of(reference=2 * BLIND_FROM, subject=20, both=20)
+    less = trial_of(reference=2 * BLIND_FROM, subject=18, both=18)
 
     assert half.complaint() is None
-    assert less.complaint() == "sees 9 of the 20 attacks of 1,000 windows that the one before sees"
+    assert (
+        less.complaint() == "sees 9 of the 20 attacks of 1,000 windows that the one before sees on all devices but one"
+    )
 
 
-def test_a_few_attacks_missed_prove_nothing():
-    assert trial_of(reference=BLIND_FROM - 1, subject=0).complaint() is None
+def test_one_that_no_longer_sees_a_single_device_attacked_is_not_blind():
+    """The false alarm that the old one raises there may be why there is a new one."""
+    trial = trial_of(reference=500, subject=0, devices=1)
+
+    assert trial.complaint() is None
+
+
+def test_a_few_attacks_missed_elsewhere_prove_nothing():
+    few = 2 * (BLIND_FROM - 1)
+
+    assert trial_of(reference=few, subject=0).complaint() is None
+
+
+def test_what_an_operator_has_answered_is_no_attack_that_one_could_miss():
+    def answered(_batch: WindowBatch, _alone: Scores, found: Sequence[Detection]) -> set[int]:
+        return {each.row for each in found[2:]}
+
+    trial = trial_of(reference=200, subject=0, answered=answered)
+    unanswered = trial_of(reference=200, subject=0)
+
+    assert (trial.reference_hits, trial.complaint()) == (2, None)
+    assert unanswered.complaint() is not None
 
 
 def test_one_device_that_only_the_new_one_calls_attacked_is_no_storm():
