@@ -149,6 +149,7 @@ class Detector:
         )
         if not isinstance(rules, _Unchanged):
             self._judge.change(rules)
+            self._incidents.dismiss(rules.dismissed_us)
         if not isinstance(calibrator, _Unchanged):
             self._calibrator = calibrator
         if self._calibrator is not None:

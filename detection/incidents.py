@@ -1,15 +1,16 @@
 """Detections to incidents: one device and one class until it has been quiet for some time (docs/architecture.md).
 
 An incident speaks when it opens, 10 s, 1 min and 10 min later, when its severity rises and when it closes; never
-once per detection. Time is the time of the windows, so that a replay says the same at any speed. Memory is bounded:
-beyond MAX_OPEN incidents the one quiet for longest closes, beyond MAX_CLOSED the oldest closed one is forgotten.
+once per detection. It closes when it was quiet for long enough, or called benign: what comes after that opens another.
+Time is the time of the windows, so that a replay says the same at any speed. Memory is bounded: beyond MAX_OPEN
+incidents the one quiet for longest closes, beyond MAX_CLOSED the oldest closed one is forgotten.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -134,6 +135,7 @@ class _Incident:
         self.detections = 0
         self.columns = columns
         self.messages = 0
+        self.dismissed_us: int | None = None
         self.updates_due_us = [self.opened_us + after_s * SECOND_US for after_s in UPDATES_AFTER_S]
         self.tally = Tally()
         self.prints = Prints()
@@ -227,6 +229,16 @@ class Incidents:
             for key in self._open:
                 self._schedule(key)
 
+    def dismiss(self, said_us: Mapping[str, int]) -> None:
+        """Close the incidents of these ids: they were called benign, at these times, and say no more than that.
+
+        What was seen before that time and comes only now is still theirs; no rule answers for it.
+        """
+        for key, incident in self._open.items():
+            if incident.name in said_us and incident.dismissed_us is None:
+                incident.dismissed_us = max(self._now_us, incident.last_detection_us, said_us[incident.name])
+                self._schedule(key)
+
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address keep its incidents, but one of a class that it has there already."""
         self._suspicions.moved(old, new)
@@ -314,6 +326,8 @@ class Incidents:
 
     def _due_us(self, incident: _Incident) -> int:
         """Return when an incident speaks next if nothing more is seen of it."""
+        if incident.dismissed_us is not None:
+            return incident.dismissed_us
         return min([*incident.updates_due_us, incident.last_detection_us + self._quiet_us])
 
     def _schedule(self, key: _Key) -> None:
@@ -328,6 +342,8 @@ class Incidents:
 
     def _speak_as_due(self, key: _Key, due_us: int) -> IncidentUpdate:
         incident = self._open[key]
+        if incident.dismissed_us is not None:
+            return self._close(key, "called benign", at_us=due_us)
         if due_us not in incident.updates_due_us:
             return self._close(key, "quiet", at_us=due_us)
         incident.updates_due_us.remove(due_us)

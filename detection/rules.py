@@ -207,6 +207,12 @@ class Rules:
         return frozenset((each.rule.id, address) for each, addresses in seen for address in addresses)
 
     @property
+    def dismissed_us(self) -> Mapping[str, int]:
+        """Return the incidents that were called benign, by their ids, and when; 0 where no rule of it is left."""
+        known = {each.rule.incident_id: each.rule.created_us for each in self.benign}
+        return {name: known.get(name, 0) for name, verdict in self.verdicts.items() if verdict == "benign"}
+
+    @property
     def verdicts(self) -> Mapping[str, Verdict]:
         """Return what was said of incidents, by their ids."""
         return self.state.verdicts

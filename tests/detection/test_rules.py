@@ -97,6 +97,56 @@ def marked():
     return Rules(RulesState(benign=[benign_rule(update)]))
 
 
+def called_benign(update, *, at_us=None, rule=True):
+    """Return the rules in which an incident is called benign, with the rule of it unless that was revoked."""
+    rules = [benign_rule(update, created_us=at_us or update.at_us)] if rule else []
+    return Rules(RulesState(benign=rules, verdicts={update.incident_id: "benign"}))
+
+
+@pytest.mark.parametrize("has_rule", [True, False])
+def test_an_incident_called_benign_closes_at_once_and_says_nothing_more(has_rule):
+    made = detector()
+    (update,) = opened(made, window())
+    made.change(rules=called_benign(update, rule=has_rule))
+
+    said = made.advance(update.at_us + S) + made.advance(update.at_us + 700 * S)
+
+    assert [(each.incident_id, each.reason) for each in said] == [(update.incident_id, "closed: called benign")]
+    assert made.open_incidents == 0
+
+
+def test_what_no_rule_answers_for_after_a_verdict_is_an_incident_of_its_own():
+    """Or an attack would hide in an incident that an operator has done with, and be learnt as benign."""
+    made = detector()
+    (update,) = opened(made, window())
+    made.change(rules=called_benign(update))
+
+    (other,) = opened(made, window(like=TURNED, flow_id=2, at_s=5.0), window(flow_id=3, at_s=6.0))
+
+    assert other.incident_id != update.incident_id
+
+
+def test_what_was_seen_before_the_verdict_and_is_judged_after_it_opens_nothing():
+    made = detector()
+    (update,) = opened(made, window())
+    made.change(rules=called_benign(update, at_us=T0_US + 3 * S))
+
+    late = opened(made, window(flow_id=2, at_s=2.0), window(flow_id=3, at_s=4.0))
+
+    assert late == []
+    assert [each.reason for each in made.incidents] == ["closed: called benign"]
+
+
+def test_other_incidents_stay_open():
+    made = detector()
+    first, second = opened(made, window(), window(device=PHONE, flow_id=2))
+    made.change(rules=called_benign(first))
+
+    made.advance(second.at_us + S)
+
+    assert made.open_incidents == 1
+
+
 @pytest.mark.parametrize(
     ("what", "is_quiet"),
     [
