@@ -84,8 +84,10 @@ case $interface in *[!A-Za-z0-9_.:@-]*) end $USAGE "--interface $interface: no n
 
 source=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 [ -f "$source/systemd/penstock.service" ] || end $USAGE "$source: not the folder of Penstock's sources"
-[ ! -e /usr/lib/systemd/system/penstock.service ] ||
-    end $FAILED "the package penstock is installed here: first apt-get remove penstock (configuration and state stay)"
+for each in penstock penstock-aggregator; do
+    [ ! -e /usr/lib/systemd/system/$each.service ] ||
+        end $FAILED "the package $each is installed here: first apt-get remove $each (configuration and state stay)"
+done
 case $role in gateway) others=penstock-aggregator.service ;; *) others=penstock.service ;; esac
 [ ! -e "$UNITS/$others" ] ||
     end $FAILED "this machine is installed as $other, and one machine is one or the other: first deploy/uninstall.sh"

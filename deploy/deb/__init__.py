@@ -1,1 +1,1 @@
-"""The Debian package: `python -m deploy.deb` writes build/penstock_VERSION_ARCH.deb. Begin with __main__.py."""
+"""The Debian packages of gateway and aggregator: `python -m deploy.deb` writes build/*.deb. Begin with __main__.py."""

@@ -1,4 +1,4 @@
-"""What stands in the package: its files below the root, and its control files.
+"""What stands in a package: its files below the root, and its control files; role.py says in which what.
 
 The environment stands in /opt/penstock, as deploy/install.sh makes it, so that units, pages and habits are the same; it
 is no file of the package, since it is made on the target. Units stand where packages have them, in /usr/lib.
@@ -16,48 +16,45 @@ from pathlib import Path
 from typing import Final
 
 from deploy.deb.cross import MINOR
+from deploy.deb.role import GATEWAY, Role
 
 SCRIPTS: Final = Path(__file__).with_name("scripts")
-UNIT_FOLDER: Final = "usr/lib/systemd/system"
-SHARE: Final = "usr/share/penstock"
-DOC: Final = "usr/share/doc/penstock"
-WHEELS: Final = "usr/lib/penstock/wheels"
-AGGREGATOR: Final = "penstock-aggregator.service"  # of a server, which no gateway is
-CONFFILE: Final = "etc/penstock/agent.toml"
+CARRIES: Final = (
+    " .\n The package carries its Python packages as wheels and makes an environment of\n"
+    " its own of them in /opt/penstock."
+)
 INTERFACES: Final = re.compile(r"^interfaces = (.*)$", re.MULTILINE)
 NEXT_MINOR: Final = f"{MINOR.split('.')[0]}.{int(MINOR.split('.')[1]) + 1}"
 
 
-def plant(root: Path, *, source: Path, wheels: Path, changelog: str) -> None:
-    """Write the package's files below a folder that stands for the root of the target."""
-    put(wheels, root / WHEELS)
-    for unit in sorted((source / "systemd").glob("penstock*.*")):
-        if unit.suffix in {".service", ".timer", ".path"} and unit.name != AGGREGATOR:
-            put(unit, root / UNIT_FOLDER / unit.name)
-    put(source / "systemd/sysusers.d/penstock.conf", root / "usr/lib/sysusers.d/penstock.conf")
-    put(source / "systemd/tmpfiles.d/penstock.conf", root / "usr/lib/tmpfiles.d/penstock.conf")
-    put(source / "systemd/penstock.service.d", root / SHARE / "drop-ins")
-    for name in ("tensorrt_worker.py", "tensorrt_build.py"):
-        put(source / "detection" / name, root / SHARE / "tensorrt" / name)
-    for page in ("service.md", "tensorrt.md", "federation.md"):
-        put(source / "docs" / page, root / SHARE / page)
-    (root / CONFFILE).parent.mkdir(parents=True)
-    (root / CONFFILE).write_text(configuration((source / "deploy/agent.toml").read_text()))
+def plant(root: Path, role: Role, *, source: Path, wheels: Path, changelog: str) -> None:
+    """Write a package's files below a folder that stands for the root of the target."""
+    put(wheels, root / role.wheels)
+    for unit in role.units(source):
+        put(unit, root / role.unit_folder / unit.name)
+    for folder in ("sysusers.d", "tmpfiles.d"):
+        put(source / "systemd" / folder / f"{role.package}.conf", root / "usr/lib" / folder / f"{role.package}.conf")
+    for line in role.shared:
+        this, _, there = line.partition(" -> ")
+        put(source / this, root / role.share / there)
+    settings = (source / "deploy" / role.settings).read_text()
+    (root / role.conffile).parent.mkdir(parents=True)
+    (root / role.conffile).write_text(configuration(settings) if role is GATEWAY else settings)
     (root / "usr/bin").mkdir(parents=True)
-    (root / "usr/bin/penstock").symlink_to("/opt/penstock/current/bin/penstock")
-    put(source / "LICENSE", root / DOC / "copyright")
-    put(source / "CHANGELOG.md", root / DOC / "CHANGELOG.md")
-    (root / DOC / "changelog.gz").write_bytes(gzip.compress(changelog.encode(), mtime=0))
+    (root / "usr/bin" / role.package).symlink_to(f"/opt/penstock/current/bin/{role.package}")
+    put(source / "LICENSE", root / role.doc / "copyright")
+    put(source / "CHANGELOG.md", root / role.doc / "CHANGELOG.md")
+    (root / role.doc / "changelog.gz").write_bytes(gzip.compress(changelog.encode(), mtime=0))
     for path in root.rglob("*"):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
-def changelog(*, version: str, maintainer: str, epoch_s: int) -> str:
+def changelog(role: Role, *, version: str, maintainer: str, epoch_s: int) -> str:
     """Return the one entry that dpkg's tools want to read; what changed stands in CHANGELOG.md."""
     date = email.utils.formatdate(epoch_s)
     return (
-        f"penstock ({version}) unstable; urgency=medium\n\n  * What changed stands in CHANGELOG.md.\n\n"
+        f"{role.package} ({version}) unstable; urgency=medium\n\n  * What changed stands in CHANGELOG.md.\n\n"
         f" -- {maintainer}  {date}\n"
     )
 
@@ -84,33 +81,28 @@ def configuration(sample: str) -> str:
     return changed
 
 
-def control(root: Path, *, version: str, arch: str, glibc: str, maintainer: str) -> None:
+def control(root: Path, role: Role, *, version: str, arch: str, glibc: str, maintainer: str) -> None:
     """Write the control files of the package whose files stand below a folder."""
     folder = root / "DEBIAN"
     folder.mkdir()
     size_kib = sum(-(-path.stat().st_size // 1024) for path in files_of(root))
     fields = {
-        "Package": "penstock",
+        "Package": role.package,
         "Version": version,
         "Architecture": arch,
         "Maintainer": maintainer,
         "Installed-Size": str(size_kib),
         "Depends": f"python3 (>= {MINOR}~), python3 (<< {NEXT_MINOR}), libc6 (>= {glibc}), libstdc++6, libgcc-s1",
-        "Recommends": "ethtool",
+        **dict(role.relations),
+        "Conflicts": role.other,
         "Section": "net",
         "Priority": "optional",
-        "Description": "intrusion detection for IoT gateways\n"
-        " Watches the flows through a gateway and says, within a second, which device is\n"
-        " under attack or has been taken over. Alerts leave as EVE, ECS, OCSF or CEF, by\n"
-        " MQTT, syslog or file; no packet leaves the box.\n"
-        " .\n"
-        " The package carries its Python packages as wheels and makes an environment of\n"
-        " its own of them in /opt/penstock.",
+        "Description": role.description + CARRIES,
     }
     (folder / "control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
-    (folder / "conffiles").write_text(f"/{CONFFILE}\n")
+    (folder / "conffiles").write_text(f"/{role.conffile}\n")
     sums = [f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(root)}\n"
-            for path in files_of(root) if path.relative_to(root) != Path(CONFFILE)]  # fmt: skip
+            for path in files_of(root) if path.relative_to(root) != Path(role.conffile)]  # fmt: skip
     (folder / "md5sums").write_text("".join(sums))
     for name in ("preinst", "postinst", "prerm", "postrm"):
         shutil.copyfile(SCRIPTS / name, folder / name)

@@ -1,4 +1,4 @@
-"""The wheelhouse inside the package: our own wheel, what it depends on, and the pip that installs them on the target.
+"""The wheelhouse inside a package: our own wheel, what it depends on, and the pip that installs them on the target.
 
 Versions are pinned in constraints.txt, so that the same sources make the same package next year. The environment is
 made on the target from this folder alone: nothing is fetched there.
@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from deploy.deb.cross import MINOR, CannotBuild, own_wheel
+from deploy.deb.cross import MINOR, CannotBuild
 from deploy.tags import MACHINES, Target, glibc_minor_wanted
 
 CONSTRAINTS: Final = Path(__file__).with_name("constraints.txt")
@@ -21,16 +21,14 @@ GLIBC: Final = "2.36"  # Debian 12's
 SYMBOL: Final = re.compile(rb"GLIBC_2\.(\d{1,3})\b")
 
 
-def wheelhouse(source: Path, *, arch: str, work: Path, into: Path) -> Path:
-    """Fill a folder with every wheel the target needs, and return our own among them."""
-    own = own_wheel(source, arch=arch, work=work, into=into)
+def wheelhouse(own: Path, *, extra: str, arch: str, into: Path) -> None:
+    """Fill a folder with every wheel the target needs: our own, its extras', and pip's."""
     target = Target(python=MINOR, glibc=GLIBC, machine=MACHINES[arch])
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-input", "--disable-pip-version-check"]
-    command += [f"--dest={into}", f"--constraint={CONSTRAINTS}", *target.pip_options(), f"{own}[cpu]", "pip"]
+    command += [f"--dest={into}", f"--constraint={CONSTRAINTS}", *target.pip_options(), f"{own}[{extra}]", "pip"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:
         raise CannotBuild(f"the dependencies do not resolve for {arch}:\n{(run.stdout + run.stderr)[-2000:]}")
-    return own
 
 
 def oldest_glibc(wheels: Path) -> str:

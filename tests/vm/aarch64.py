@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from tests.vm.machine import SUITE, CannotRun, call, need
-from tests.vm.page import faults, page, rows_of, table
+from tests.vm.page import faults, page, rows_of, section, table
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).parent
@@ -79,7 +79,7 @@ def results(said: str, *, package: Path) -> str:
         "package": f"`{package.name}`, {package.stat().st_size / 1e6:.1f} MB",
         "not in it": "a board, systemd, how long anything takes",
     }
-    return page({"The arm64 package": said}, facts=facts, title="On aarch64, without a board", written=WRITTEN)
+    return page({"The arm64 package": section(said, facts=facts)}, title="On aarch64, without a board", written=WRITTEN)
 
 
 def unpacked(work: Path) -> Path:

@@ -1,4 +1,4 @@
-# What both lives have in common; sourced by life_install.sh and life_deb.sh, which run in the guest as root.
+# What all lives have in common; sourced by each, which run in the guest as root.
 # Each check prints one line: ROW, its name, ok or BAD, and what was seen, between tabs.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
 began=$(date +%s) UNIT=penstock.service
@@ -58,10 +58,11 @@ judged() { # FOLDER of the units
 }
 
 examined() {
-    penstock doctor --json >/tmp/doctor.json && code=0 || code=$?
-    same "penstock doctor" "0 failed, exit code 0" \
+    program=${UNIT%.service}
+    "$program" doctor --json >/tmp/doctor.json && code=0 || code=$?
+    same "$program doctor" "0 failed, exit code 0" \
         "$(python3 -c 'import json; print(json.load(open("/tmp/doctor.json"))["fail"])') failed, exit code $code"
-    penstock doctor | sed 's/^/DOCTOR\t/' || true
+    "$program" doctor | sed 's/^/DOCTOR\t/' || true
 }
 
 reloaded() {

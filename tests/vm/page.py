@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,20 +51,30 @@ WRITTEN = "Written by `python -m tests.vm --page`: a Debian made by debootstrap 
 WRITTEN += " each way of installing goes through its life there ([how](../install.md), `tests/vm/`)."
 
 
-def page(lives: Mapping[str, str], *, facts: Mapping[str, str], title: str = TITLE, written: str = WRITTEN) -> str:
-    """Return the page of results for what each life printed."""
-    parts = [f"# {title}\n", f"{written}\n"]
-    parts.append("\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n")
-    for name, said in lives.items():
-        rows = rows_of(said)
-        held = sum(row.state == OK for row in rows)
-        asked = sum(row.state in (OK, BAD) for row in rows)
-        parts.append(f"## {name}\n\n{held} of {asked} checks hold.\n")
-        cells = [f"| {row.name} | {row.state} | {escaped(row.seen)} |" for row in rows]
-        parts.append("\n".join(["| check | | seen |", "| --- | --- | --- |", *cells]) + "\n")
-        if doctor := doctor_of(said):
-            parts.append("The doctor there:\n\n```\n" + "\n".join(doctor) + "\n```\n")
+def section(said: str, *, facts: Mapping[str, str]) -> str:
+    """Return what a page says of one life: where it was seen, each check, and what the doctor said."""
+    rows = rows_of(said)
+    held = sum(row.state == OK for row in rows)
+    asked = sum(row.state in (OK, BAD) for row in rows)
+    parts = ["\n".join(f"- {name}: {value}" for name, value in facts.items()) + "\n"] if facts else []
+    parts.append(f"{held} of {asked} checks hold.\n")
+    cells = [f"| {row.name} | {row.state} | {escaped(row.seen)} |" for row in rows]
+    parts.append("\n".join(["| check | | seen |", "| --- | --- | --- |", *cells]) + "\n")
+    if doctor := doctor_of(said):
+        parts.append("The doctor there:\n\n```\n" + "\n".join(doctor) + "\n```\n")
     return "\n".join(parts)
+
+
+def page(sections: Mapping[str, str], *, title: str = TITLE, written: str = WRITTEN) -> str:
+    """Return the page of results of these sections, by their headings."""
+    return "\n".join([f"# {title}\n", f"{written}\n", *(f"## {name}\n\n{text}" for name, text in sections.items())])
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Return the sections of such a page, so that a life that was not run again keeps its own."""
+    parts = re.split(r"^## (.*)\n\n", text, flags=re.MULTILINE)[1:]
+    names, bodies = parts[::2], parts[1::2]
+    return {name: body.rstrip("\n") + "\n" for name, body in zip(names, bodies, strict=True)}
 
 
 def escaped(text: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.steps import steps
-from tests.vm.page import Row, doctor_of, faults, page, rows_of, table
+from tests.vm.__main__ import LIVES, PACKAGE_OF
+from tests.vm.page import Row, doctor_of, faults, page, rows_of, section, sections_of, table
 
 HERE = Path(__file__).parent
 SAID = (
@@ -34,8 +35,8 @@ def test_what_was_not_asked_is_shown_and_neither_held_nor_failed():
     said = SAID.replace("BAD", "-")
 
     assert faults(rows_of(said), said=said) == []
-    assert "1 of 1 checks hold." in page({"A": said}, facts={})
-    assert "| exposure | - |" in page({"A": said}, facts={})
+    assert "1 of 1 checks hold." in section(said, facts={})
+    assert "| exposure | - |" in section(said, facts={})
 
 
 def test_a_guest_that_said_nothing_did_not_succeed():
@@ -43,11 +44,23 @@ def test_a_guest_that_said_nothing_did_not_succeed():
 
 
 def test_the_table_and_the_page_show_every_row_and_how_many_held():
-    shown = page({"The package": SAID}, facts={"guest": "Debian"})
+    shown = section(SAID, facts={"guest": "Debian"})
 
     assert list(table(rows_of(SAID)))[1] == "BAD exposure        9.6 | bad"
     assert "1 of 2 checks hold." in shown
     assert "| exposure | BAD | 9.6 \\| bad |" in shown
+    assert "- guest: Debian\n" in shown
+
+
+def test_what_a_page_says_of_one_life_stays_when_another_is_run_again():
+    written = page({"The script": section(SAID, facts={"commit": "abc"}), "The package": section("", facts={})})
+
+    kept = sections_of(written)
+
+    assert [*kept] == ["The script", "The package"]
+    assert "- commit: abc\n" in kept["The script"]
+    assert page(kept) == written
+    assert sections_of("") == {}
 
 
 @pytest.mark.parametrize("script", sorted(HERE.glob("*.sh")), ids=lambda path: path.name)
@@ -72,9 +85,24 @@ def test_each_life_goes_through_every_part_and_says_its_end(life: str):
     assert [part for part in parts if f"\n{part}" not in text] == []
 
 
-def test_the_aggregators_life_runs_every_step_that_is_not_a_gateways():
-    text = (HERE / "life_aggregator.sh").read_text()
-    parts = ("for number in 0 1 2 3 4;", "/mnt/steps/6.sh", "judged ", "restarted ", "note upgrade", "note end")
+@pytest.mark.parametrize("life", ["life_aggregator.sh", "life_aggregator_deb.sh"])
+def test_each_life_of_an_aggregator_goes_through_every_part_and_says_its_end(life: str):
+    parts = ("incomplete", "completed", "judged ", "examined", "struck", "note upgrade", "nothing_left", "note end")
+
+    text = (HERE / life).read_text()
+
+    assert [part for part in parts if f"\n{part}" not in text] == []
+
+
+def test_both_run_every_step_that_is_not_a_gateways():
+    text = (HERE / "aggregator.sh").read_text()
 
     assert [place for place, _ in steps()] == ["authority", *["server"] * 4, "gateway", "server"]
-    assert [part for part in parts if part not in text] == []
+    assert [part for part in ("for number in 0 1 2 3 4;", "/mnt/steps/6.sh") if part not in text] == []
+
+
+def test_every_life_has_its_script_and_its_place_on_the_page():
+    scripts = {path.stem.removeprefix("life_") for path in HERE.glob("life_*.sh")}
+
+    assert scripts == {*LIVES, "aarch64"}
+    assert {*PACKAGE_OF} == {*LIVES}
