@@ -50,8 +50,8 @@ help:
 	@echo "make fuzz       octets of all kinds against flowfeatures, under sanitizers (clang; 10 minutes)"
 	@echo "make soak       every fault in its long form, and the page of what was measured (root; half an hour)"
 	@echo "make matrix     whether each JetPack can have what a gateway needs as wheels (asks the package index)"
-	@echo "make deb        build/penstock_VERSION_ARCH.deb for amd64 and arm64 (a cross-compiler for the other one)"
-	@echo "make vm         gateway by script and .deb, aggregator by script, on a booted Debian (root, QEMU, half an hour)"
+	@echo "make deb        packages of gateway and aggregator, below build/, for amd64 and arm64 (a cross-compiler for the other)"
+	@echo "make vm         gateway and aggregator, by script and by .deb, on a booted Debian (root, QEMU, an hour)"
 	@echo "make lab-data   record training captures in the lab (root)"
 	@echo "make train      teach the network, pack it as the shipped bundle, pin it"
 
