@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "861f9957c20a6bd522fc49b1a5e3dd8cac5d5bbc3300e4fff42f16da24570005"
+DEFAULT_MANIFEST_SHA256: Final[str] = "91d4406d5ba61ddba370f7796cb4fd0d8f973d483c5cc89eac667edf4e1d7ba5"
