@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "91d4406d5ba61ddba370f7796cb4fd0d8f973d483c5cc89eac667edf4e1d7ba5"
+DEFAULT_MANIFEST_SHA256: Final[str] = "a3f881a67434aec78c61cf3baceb19a3a2a779383a74ca3e19fc1f321c5082ba"
