@@ -32,6 +32,16 @@ settings.register_profile("still", settings.get_profile("search"), derandomize=T
 settings.load_profile("still")
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """Take back what a program that ran in this process does on signals: it would end by them, the tests with it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
     """Give the path of a file in the optional data folder; the test is skipped where the folder lacks it."""
