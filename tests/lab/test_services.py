@@ -69,7 +69,7 @@ def test_the_toy_site_lets_in_who_knows_the_password_and_nobody_else(serve):
         ("/items?id=1%27%20OR%201=1", 500, "SQL syntax"),
         ("/search?q=%3Cscript%3E", 200, "&lt;script&gt;"),
         ("/.env", 404, "not here"),
-        ("/search?" + "&".join(f"a{n}=1" for n in range(12_000)), 400, "bad request"),
+        ("/search?" + "&".join(f"a{n}=1" for n in range(200)), 400, "bad request"),
     ],
 )
 def test_the_toy_site_answers_attacks_without_interpreting_them(serve, path, status, text):
