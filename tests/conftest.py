@@ -32,6 +32,12 @@ settings.register_profile("still", settings.get_profile("search"), derandomize=T
 settings.load_profile("still")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what only root can do, whichever fixture would have said so."""
+    if item.get_closest_marker("needs_root") is not None and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """Take back what a program that ran in this process does on signals: it would end by them, the tests with it."""
