@@ -32,23 +32,32 @@ def ids(path: Path) -> list[str]:
     return [json.loads(line)["alert"]["context"]["penstock"]["alert_id"] for line in lines]
 
 
-def settings_of(port: int, **options: object) -> MqttSettings:
+def settings_of(port: int, *, connect_timeout_s: float = 30.0, **options: object) -> MqttSettings:
     """Return how the bridge under test reaches a broker on the loopback."""
     client_id = "siem-1"
     made = MqttSettings.from_url(
         f"mqtt://127.0.0.1:{port}", gateway=client_id, client_id=client_id, max_backoff_s=0.3, **options
     )
-    return replace(made, connect_timeout_s=2.0)
+    return replace(made, connect_timeout_s=connect_timeout_s)
 
 
 class Crank:
     """A bridge in this process, stepped by hand."""
 
-    def __init__(self, port: int, target: Target | Path, *, gateways: tuple[str, ...] = (), **sizes: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        target: Target | Path,
+        *,
+        gateways: tuple[str, ...] = (),
+        connect_timeout_s: float = 30.0,
+        **sizes: int,
+    ) -> None:
         seen = Seen()
         if isinstance(target, Path):
             target = FileTarget(target, **{"rotate_bytes": 0, "keep_files": 5, **sizes}, seen=seen)
-        self.bridge = Bridge(settings_of(port), target, gateways=gateways, seen=seen, expiry_s=3600)
+        settings = settings_of(port, connect_timeout_s=connect_timeout_s)
+        self.bridge = Bridge(settings, target, gateways=gateways, seen=seen, expiry_s=3600)
 
     def until(self, is_done: Callable[[], bool]) -> None:
         """Step until this holds."""

@@ -371,7 +371,7 @@ CONNACK, SUBACK = b"\x20\x03\x00\x00\x00", b"\x90\x04\x00\x01\x00\x01"
 )
 def test_a_hostile_broker_costs_neither_memory_nor_the_bridge(octets, tmp_path):
     with a_hostile_broker(octets) as server:
-        crank = Crank(server.getsockname()[1], tmp_path / "siem.json")
+        crank = Crank(server.getsockname()[1], tmp_path / "siem.json", connect_timeout_s=2.0)
         crank.until(lambda: "not reached yet" not in crank.bridge.reason and ": connected" not in crank.bridge.reason)
         server.shutdown(socket.SHUT_RDWR)
 
