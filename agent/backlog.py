@@ -79,8 +79,9 @@ class Backlog(Generic[Item]):
         with self.changed:
             was_closed, self.is_closing = self.is_closing, True
             self.changed.notify_all()
-        if self._has_begun and not was_closed:
-            self._thread.join(self._end_s)
+        if not was_closed:
+            if self._has_begun:
+                self._thread.join(self._end_s)
             with self.changed:
                 self.lost += len(self._waiting) + self.done()
                 self._waiting.clear()

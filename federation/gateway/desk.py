@@ -86,18 +86,20 @@ class Desk:
         *,
         fleet: str,
         bundle_sha256: str,
+        parameters: int,
         learnt: Learnt,
         now_us: int,
         is_private_only: bool = False,
     ) -> Calls:
-        """Return the open call of the highest round that this gateway may answer."""
+        """Return the open call of the highest round that this gateway may answer; its head has so many parameters."""
         trusted, refused, found = list(keys), [], Calls()
         for path in sorted(self.inbox.glob("*.call"))[-MAX_CALLS:]:
             try:
                 message = read_bounded(path, most_bytes=MAX_CALL_BYTES)
                 call = read_call(message, trusted)
                 _check_mode(call, is_private_only=is_private_only)
-                _check(call, fleet=fleet, bundle_sha256=bundle_sha256, learnt=learnt, now_us=now_us)
+                _check(call, fleet=fleet, learnt=learnt, now_us=now_us)
+                _check_head(call, bundle_sha256=bundle_sha256, parameters=parameters)
             except MessageRefused as exc:
                 self.counts[exc.reason] += 1
                 refused.append(f"{path.name}: {exc}")
@@ -180,12 +182,17 @@ def residual_of(learnt: Learnt, call: Call) -> NDArray[np.float32] | None:
     return values if values.shape == (call.header.parameters,) and np.isfinite(values).all() else None
 
 
-def _check(call: Call, *, fleet: str, bundle_sha256: str, learnt: Learnt, now_us: int) -> None:
+def _check_head(call: Call, *, bundle_sha256: str, parameters: int) -> None:
+    if call.header.bundle_sha256 != bundle_sha256:
+        raise MessageRefused("base", "for another bundle than the one in use here")
+    if call.header.parameters != parameters:
+        raise MessageRefused("base", f"a head of {call.header.parameters} numbers, the bundle's has {parameters}")
+
+
+def _check(call: Call, *, fleet: str, learnt: Learnt, now_us: int) -> None:
     header = call.header
     if header.fleet != fleet:
         raise MessageRefused("fleet", f"of fleet {header.fleet}, wanted {fleet}")
-    if header.bundle_sha256 != bundle_sha256:
-        raise MessageRefused("base", "for another bundle than the one in use here")
     if header.round < learnt.round or (header.round == learnt.round and call.sha256 != learnt.call_sha256):
         raise MessageRefused("expired round", f"round {header.round}, answered {learnt.round} already")
     if now_us >= header.deadline_us:

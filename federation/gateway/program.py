@@ -158,6 +158,7 @@ def _run(
     peers: Mapping[str, Ed25519PublicKey] | None, root: Path, now_us: int,
 ) -> Report:  # fmt: skip
     bundle = _bundle(args)
+    head = read_head(bundle.model)
     keys = [key for _, key in trusted_keys(args.aggregators)]
     private = None
     if not args.dry_run:
@@ -166,7 +167,7 @@ def _run(
         learnt = desk.learnt()  # where the power went when a private round began, it knows of that now
     calls = desk.newest_call(
         keys,
-        fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, learnt=learnt, now_us=now_us,
+        fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, parameters=head.flat.size, learnt=learnt, now_us=now_us,
         is_private_only=args.private_only,
     )  # fmt: skip
     verdicts = _verdicts(args.state_dir / RULES_FILE)
@@ -191,7 +192,7 @@ def _run(
         if known is None and not args.now and not args.dry_run:
             return _told(Report(why="nothing new since it last learnt", refused_calls=calls.refused), private)
         anchors, refused = desk.anchors(
-            keys, fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, embedding=read_head(bundle.model).embedding
+            keys, fleet=args.fleet, bundle_sha256=bundle.manifest_sha256, embedding=head.embedding
         )
         sender = None if args.dry_run else (args.gateway, own_key(desk.folder))
         report = finetune(

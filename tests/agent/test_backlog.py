@@ -146,3 +146,13 @@ def test_an_error_in_the_thread_is_told_and_ends_it_and_what_comes_then_fills_th
 
     assert (told, offered) == (["test: broken"], [True, True, False])
     assert backlog.lost == 3
+
+
+def test_what_waits_for_a_thread_that_never_began_is_lost_at_the_end_and_counted():
+    backlog: Backlog[int] = Backlog("test", lambda: None, most=3, end_s=GUARD_S)
+    offered = [backlog.offer(number) for number in range(4)]
+
+    had_thread = [backlog.close(), backlog.close()]
+
+    assert (offered, had_thread) == ([True, True, True, False], [False, False])
+    assert (backlog.lost, len(backlog)) == (3, 0)

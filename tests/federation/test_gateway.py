@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from contracts.agent_card import AgentCard, want_run, wanted, write_card
 from contracts.anchors import Anchors, pack_anchors
-from contracts.classes import BENIGN, NAMES
+from contracts.classes import BENIGN, HEAD_NAMES, NAMES
 from contracts.errors import ConfigError, OutputError
-from contracts.head import read_head
+from contracts.head import head_of, read_head
 from contracts.samples import SAMPLES_FILE, SampleBook
 from contracts.signed import verify
 from contracts.update import MAX_UPDATE_BYTES, check_answers, read_update
@@ -47,6 +47,7 @@ from tests.federation.homes import (
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 ROOT = Path(__file__).resolve().parents[2]
+OURS = {"fleet": FLEET, "bundle_sha256": bundle().manifest_sha256, "parameters": PARAMETERS}
 
 
 def gathered(state_dir: Path, verdicts: dict, anchors: Anchors | None = None) -> Examples:
@@ -240,9 +241,7 @@ def test_calls_that_are_old_or_for_others_are_refused(tmp_path: Path, changes: d
     desk.inbox.mkdir(parents=True)
     (desk.inbox / "1.call").write_bytes(call_of(KEY, **changes)[0])
 
-    found = desk.newest_call(
-        [KEY.public_key()], fleet=FLEET, bundle_sha256=bundle().manifest_sha256, learnt=Learnt(**known), now_us=NOW_US
-    )
+    found = desk.newest_call([KEY.public_key()], learnt=Learnt(**known), now_us=NOW_US, **OURS)
 
     assert found.call is None
     assert f"({why})" in found.refused[0]
@@ -257,9 +256,7 @@ def test_of_several_calls_the_newest_that_is_signed_counts(tmp_path: Path):
     (desk.inbox / "8.call").write_bytes(b"x" * 100_000)
     (desk.inbox / "7.call").symlink_to("/dev/zero")
 
-    found = desk.newest_call(
-        [KEY.public_key()], fleet=FLEET, bundle_sha256=bundle().manifest_sha256, learnt=Learnt(), now_us=NOW_US
-    )
+    found = desk.newest_call([KEY.public_key()], learnt=Learnt(), now_us=NOW_US, **OURS)
 
     assert found.call.header.round == 2
     assert len(found.refused) == 3
@@ -274,14 +271,28 @@ def test_where_peers_are_known_no_round_is_answered_that_shows_what_one_gateway_
 
     def newest(*, is_private_only: bool) -> Calls:
         return desk.newest_call(
-            [KEY.public_key()], fleet=FLEET, bundle_sha256=bundle().manifest_sha256, learnt=Learnt(), now_us=NOW_US,
-            is_private_only=is_private_only,
-        )  # fmt: skip
+            [KEY.public_key()], learnt=Learnt(), now_us=NOW_US, is_private_only=is_private_only, **OURS
+        )
 
     assert newest(is_private_only=False).call.header.round == 2
     found = newest(is_private_only=True)
     assert found.call.header.round == 1
     assert "(mode): of mode robust" in found.refused[0]
+
+
+@pytest.mark.parametrize("embedding", [1, 47, 49, 92])
+def test_a_call_with_a_head_of_another_size_is_refused_and_an_older_one_answered(tmp_path: Path, embedding: int):
+    desk = Desk(tmp_path)
+    desk.inbox.mkdir(parents=True)
+    head = head_of(np.zeros(len(HEAD_NAMES) * (embedding + 1), np.float32))
+    size = {"parameters": head.flat.size, "kept": head.flat.size}
+    (desk.inbox / "1.call").write_bytes(call_of(KEY, round=1)[0])
+    (desk.inbox / "2.call").write_bytes(call_of(KEY, head, round=2, **size)[0])
+
+    found = desk.newest_call([KEY.public_key()], learnt=Learnt(), now_us=NOW_US, **OURS)
+
+    assert found.call.header.round == 1
+    assert f"(base): a head of {head.flat.size} numbers, the bundle's has {PARAMETERS}" in found.refused[0]
 
 
 def test_a_broken_learnt_file_is_refused_in_one_line(tmp_path: Path):
