@@ -18,6 +18,7 @@ from typing import Any, Final
 from contracts.anchors import pack_anchors
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.bundle_change import pack_change
+from contracts.errors import OutputError
 from contracts.head import read_head
 from contracts.rollout import pack_archive
 from contracts.signed import MessageRefused
@@ -38,6 +39,7 @@ from training.errors import GateRefused
 LEDGER: Final = "aggregator.db"
 HOUR_US: Final = 3_600_000_000
 AGAIN_US: Final = 180_000_000  # what is not retained is said again that often: a gateway may have been away
+RELEASE_AGAIN_US: Final = 600_000_000  # after a disk did not take one: building it takes long
 TOPICS: Final = "penstock/v1"
 UPDATES: Final = f"{TOPICS}/+/update/+"
 UPS: Final = f"{TOPICS}/+/federation/up/+"
@@ -76,6 +78,7 @@ class Office:
             ),
         )  # fmt: skip
         self._refused_head = ""
+        self._release_again_us = 0
         self.bundle = self._held()
         self.rounds = self._rounds()
 
@@ -270,11 +273,14 @@ class Office:
     def _release_if_due(self, *, now_us: int) -> None:
         head = self.rounds.head.sha256
         is_new = head not in {self._refused_head, *self._released()}
-        if not is_new or not self.rollouts.is_due(now_us=now_us):
+        if not is_new or now_us < self._release_again_us or not self.rollouts.is_due(now_us=now_us):
             return
         try:
             released = self.release(now_us=now_us)
             complain(f"release {released.number} goes to canaries")
+        except (OutputError, OSError) as exc:  # a full disk, say: rounds go on meanwhile
+            self._release_again_us = now_us + RELEASE_AGAIN_US
+            complain(exc)
         except (GateRefused, ValueError) as exc:
             self._refused_head = head
             complain(exc)

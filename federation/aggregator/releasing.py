@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from contracts.bundle import Bundle, Figures, Source, load_bundle
+from contracts.errors import BundleError
 from contracts.head import Head, read_head, with_head
 from contracts.rollout import unpack_archive
+from contracts.terminal import complain
 from exporter.gate import Measured
 from exporter.rehead import NewHead, rehead
 from federation.aggregator.release import ATTACKS, HoldOut, refusals
@@ -71,16 +73,20 @@ class Press:
 
 
 def kept(state_dir: Path, base: Bundle, rollouts: Rollouts, release: Release | None) -> Bundle:
-    """Return a release's bundle, unpacked from the ledger where it is not at hand; of None the base."""
+    """Return a release's bundle, unpacked from the ledger where it is not at hand or damaged; of None the base."""
     if release is None:
         return base
     folder = state_dir / BUNDLES / release.bundle_sha256
-    if not folder.is_dir():
-        draft = state_dir / BUNDLES / f"draft-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        unpack_archive(rollouts.archive(release.number), draft)
-        _named(draft, release.bundle_sha256)
-    return load_bundle(folder)
+    if folder.is_dir():
+        try:
+            return load_bundle(folder)
+        except BundleError as exc:  # a power cut may leave a folder of empty files
+            complain(f"{exc}; unpacked once more")
+            shutil.rmtree(folder)
+    draft = state_dir / BUNDLES / f"draft-{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    unpack_archive(rollouts.archive(release.number), draft)
+    return load_bundle(_named(draft, release.bundle_sha256))
 
 
 def _named(draft: Path, sha256: str) -> Path:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
+from contracts.errors import OutputError
 from contracts.terminal import complain
 from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
@@ -88,10 +89,10 @@ class Worker:
             self._waiting.popleft()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work; a store that cannot be used just now is said once and tried again, and that is no progress."""
+        """Do the work; a store or disk that cannot be used now is said once and tried again, and that is no progress."""
         try:
             work()
-        except LedgerError as exc:
+        except (LedgerError, OutputError, OSError) as exc:
             if str(exc) != self._trouble:
                 complain(exc)
             self._trouble = str(exc)

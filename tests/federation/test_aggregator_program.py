@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import sqlite3
 import threading
@@ -17,17 +18,18 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from prometheus_client.parser import text_string_to_metric_families
 
-from contracts.errors import ConfigError, ListenError
+from contracts.bundle import load_bundle, write_manifest
+from contracts.errors import ConfigError, ListenError, OutputError
 from contracts.update import REASONS
 from exporter.sign import make_key
 from federation.aggregator import office as offices
 from federation.aggregator.ledger import LedgerError
 from federation.aggregator.metrics import Board
 from federation.aggregator.notify import ALIVE, notify
-from federation.aggregator.office import UPDATES, Office
+from federation.aggregator.office import RELEASE_AGAIN_US, UPDATES, Office
 from federation.aggregator.post import RECEIVE_MAXIMUM, Incoming, Post
 from federation.aggregator.program import main
-from federation.aggregator.releasing import _named
+from federation.aggregator.releasing import _named, kept
 from federation.aggregator.settings import BrokerSection, load_config
 from federation.aggregator.windows import ServerWindows, server_windows
 from federation.aggregator.worker import Worker, client_id, filters
@@ -209,6 +211,56 @@ def test_what_is_not_on_disk_is_not_acknowledged_and_tried_again(office: Office,
     worker._guarded(worker._take_waiting)
 
     assert (acknowledged, len(worker._waiting)) == ([7], 0)
+
+
+@pytest.mark.parametrize("error", [OutputError("bundles: no space left"), OSError(28, "No space left on device")])
+def test_where_a_disk_takes_no_bundle_rounds_go_on_and_it_is_tried_again_later(
+    office: Office, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    tries = []
+    monkeypatch.setattr(Office, "_released", lambda self: set())
+
+    def full(self: Office, *, now_us: int) -> None:
+        tries.append(now_us)
+        raise error
+
+    monkeypatch.setattr(Office, "release", full)
+    times = [1_000_000, 2_000_000, 1_000_000 + RELEASE_AGAIN_US]
+
+    for now_us in times:
+        office.tick(now_us=now_us)
+
+    assert tries == [times[0], times[2]]
+    assert office.ledger.rows("SELECT number, state FROM rounds") == [(1, "open")]
+
+
+def test_a_turn_that_a_full_disk_ends_is_no_end_of_the_worker(office: Office, capsys: pytest.CaptureFixture[str]):
+    worker = Worker(office)
+
+    def full() -> None:
+        raise OSError(28, "No space left on device")
+
+    for _ in range(3):
+        worker._guarded(full)
+
+    assert capsys.readouterr().err.count("No space left on device") == 1
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b""), Path.unlink])
+def test_a_bundle_that_a_power_cut_left_in_pieces_is_unpacked_once_more(office: Office, tmp_path: Path, damage):
+    newer = tmp_path / "newer"
+    shutil.copytree(bundle().path, newer)
+    write_manifest(newer, bundle().manifest.model_copy(update={"release": bundle().manifest.release + 1}))
+    office.rollouts.begin(load_bundle(newer), head_sha256="c" * 64, now_us=1)
+    release = office.rollouts.releases()[0]
+    state_dir = office.config.worker.state_dir
+    first = kept(state_dir, office.base, office.rollouts, release)
+    for path in list(first.path.iterdir()):
+        damage(path)
+
+    again = kept(state_dir, office.base, office.rollouts, release)
+
+    assert (again.path, again.manifest_sha256, again.model) == (first.path, first.manifest_sha256, first.model)
 
 
 def test_several_workers_have_a_session_each_and_share_updates(office: Office):
