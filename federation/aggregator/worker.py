@@ -89,7 +89,7 @@ class Worker:
             self._waiting.popleft()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work; a store or disk that cannot be used now is said once and tried again, and that is no progress."""
+        """Do the work; a store or disk that cannot be used is said once and tried again, and that is no progress."""
         try:
             work()
         except (LedgerError, OutputError, OSError) as exc:
