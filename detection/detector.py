@@ -22,6 +22,7 @@ from detection.engine import Engine, Scores
 from detection.explain import Explainer
 from detection.incidents import Explain, Explained, Incidents, IncidentUpdate, SeverityRule
 from detection.judge import Found, Judge
+from detection.renewal import renewed_rules
 from detection.rules import MacOf, Rules, Suppressor
 from detection.snapshot import Snapshot
 from detection.usual import Usual, UsualRange
@@ -148,8 +149,7 @@ class Detector:
             rule=self._rule, quiet_s=None if isinstance(incident_quiet_s, _Unchanged) else incident_quiet_s
         )
         if not isinstance(rules, _Unchanged):
-            self._judge.change(rules)
-            self._incidents.dismiss(rules.dismissed_us)
+            self._judge.change(renewed_rules(rules, self._incidents.dismiss(rules.dismissed_us)))
         if not isinstance(calibrator, _Unchanged):
             self._calibrator = calibrator
         if self._calibrator is not None:

@@ -32,6 +32,7 @@ MAX_FLOWS = 16_384  # whose incidents are remembered
 CLOCK_RESET_US = 60 * SECOND_US  # windows come in order; a larger step back is another capture or a clock set back
 EARNED_SEVERITY = 1
 CLOSED = "closed: "
+CALLED_BENIGN = CLOSED + "called benign"
 
 _Key = tuple[bytes, int]  # owner, class index
 
@@ -229,15 +230,19 @@ class Incidents:
             for key in self._open:
                 self._schedule(key)
 
-    def dismiss(self, said_us: Mapping[str, int]) -> None:
+    def dismiss(self, said_us: Mapping[str, int]) -> dict[str, IncidentUpdate]:
         """Close the incidents of these ids: they were called benign, at these times, and say no more than that.
 
-        What was seen before that time and comes only now is still theirs; no rule answers for it.
+        Return them as they stand. What was seen before that time and comes only now is still theirs; no rule answers
+        for it.
         """
+        found = {}
         for key, incident in self._open.items():
             if incident.name in said_us and incident.dismissed_us is None:
                 incident.dismissed_us = max(self._now_us, incident.last_detection_us, said_us[incident.name])
                 self._schedule(key)
+                found[incident.name] = incident.view("", at_us=self._now_us)
+        return found
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address keep its incidents, but one of a class that it has there already."""
@@ -343,7 +348,7 @@ class Incidents:
     def _speak_as_due(self, key: _Key, due_us: int) -> IncidentUpdate:
         incident = self._open[key]
         if incident.dismissed_us is not None:
-            return self._close(key, "called benign", at_us=due_us)
+            return self._close(key, CALLED_BENIGN.removeprefix(CLOSED), at_us=due_us)
         if due_us not in incident.updates_due_us:
             return self._close(key, "quiet", at_us=due_us)
         incident.updates_due_us.remove(due_us)

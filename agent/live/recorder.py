@@ -1,5 +1,6 @@
 """What incidents said, put on record for `penstock feedback` by a thread of its own: a slow disk must not hold packets.
 
+An incident that closed since it was called benign also lets its rule know it whole (`detection.renewal`).
 Beyond MOST_WAITING messages the newest are not recorded, and counted: the alerts themselves go their own way.
 """
 
@@ -11,7 +12,10 @@ from typing import Final
 
 from agent.backlog import Backlog
 from agent.state.incident_record import RECORD_FILE, IncidentRecord
-from detection.incidents import IncidentUpdate
+from agent.state.verdicts import renew_rule
+from contracts.errors import PenstockError
+from contracts.terminal import complain
+from detection.incidents import CALLED_BENIGN, IncidentUpdate
 
 MOST_WAITING: Final = 4096
 END_S: Final = 1.0
@@ -22,6 +26,7 @@ class Recorder:
 
     def __init__(self, state_dir: Path | None) -> None:
         self.left_out = 0
+        self._state_dir = state_dir
         self._record = None if state_dir is None else IncidentRecord(state_dir / RECORD_FILE)
         self._waiting: Backlog[tuple[IncidentUpdate, str, str | None]] = Backlog(
             "penstock-record", self._write_forever, most=MOST_WAITING, end_s=END_S
@@ -51,4 +56,13 @@ class Recorder:
         assert self._record is not None
         for update, bundle_sha256, mac in self._waiting:
             self._record.add(update, bundle_sha256=bundle_sha256, mac=mac)
+            if update.reason == CALLED_BENIGN:
+                self._renew(update)
         self._record.close()
+
+    def _renew(self, update: IncidentUpdate) -> None:
+        assert self._state_dir is not None
+        try:
+            renew_rule(self._state_dir, update, now_us=update.at_us)
+        except PenstockError as exc:  # until the next start the agent knows it all the same
+            complain(f"the rule of {update.incident_id} is kept as it was made: {exc}")

@@ -15,7 +15,10 @@ from agent.state.incident_record import DAY_US, RECORD_FILE, RecordedIncident, f
 from agent.state.rules import RULES_FILE, RulesFile, with_verdict
 from contracts.errors import PenstockError, UsageError
 from contracts.terminal import printable
+from detection.incidents import CLOSED, IncidentUpdate
+from detection.renewal import flows_an_hour, renewed
 from detection.rules import BENIGN_RULE_DAYS, MAX_BENIGN, BenignRule, RulesState, Verdict
+from detection.sample import HOUR_US
 from flowfeatures import address_text
 
 
@@ -105,11 +108,25 @@ def benign_rule(incident: RecordedIncident, *, alert_id: str, name: str, now_us:
         attack_class=incident.attack_class,
         manifest_sha256=incident.manifest_sha256,
         score=incident.score,
-        flows=max(1, incident.flows),
+        flows=_flows_an_hour(incident, now_us=now_us),
         prints=incident.prints,
         created_us=now_us,
         expires_us=now_us + BENIGN_RULE_DAYS * DAY_US,
     )
+
+
+def _flows_an_hour(incident: RecordedIncident, *, now_us: int) -> int:
+    """Return how many flows an hour an incident is worth: all it had, or where it still goes on what its pace makes."""
+    told, flows = incident.told, max(1, incident.flows)
+    if told is None or told.reason.startswith(CLOSED) or now_us - told.last_us > HOUR_US:
+        return flows
+    return flows_an_hour(flows, first_us=told.first_us, last_us=told.last_us)
+
+
+def renew_rule(state_dir: Path, incident: IncidentUpdate, *, now_us: int) -> None:
+    """Let the rule of an incident that closed for it know the incident whole. Raises PenstockError."""
+    seen = {incident.incident_id: incident}
+    RulesFile(state_dir / RULES_FILE).change(lambda state: renewed(state, seen), now_us=now_us)
 
 
 def _entry(wanted: str, verdict: Verdict, source: Source, *, now_us: int, outcome: str) -> AuditEntry:

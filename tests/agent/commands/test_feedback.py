@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import re
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from agent.commands import feedback
+from agent.live.recorder import Recorder
 from agent.state import incident_record
 from agent.state.incident_record import MAX_INCIDENTS, RECORD_FILE, TRIM_EVERY, IncidentRecord, find_incident
 from agent.state.rules import RULES_FILE, RulesFile
 from contracts.errors import DataMissing, UsageError
 from detection.detector import Detector
+from detection.incidents import CALLED_BENIGN
 from detection.state import StateRefused
 from tests.detection.test_rules import EmbeddingEngine, opened, window
 from tests.detection.windows import T0_US, S, make_bundle
@@ -62,6 +65,59 @@ def test_a_false_alarm_marked_benign_is_suppressed_at_once_and_another_attack_is
     assert "keeps its like back for 30 days" in capsys.readouterr().out
     assert incidents_after(tmp_path, window(at_s=2, flow_id=2)) == []
     assert len(incidents_after(tmp_path, window(at_s=2, flow_id=2, like=(-4.0, 3.0)))) == 1
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(("is_closed", "flows"), [(False, 60), (True, 1)])
+def test_of_an_incident_that_goes_on_its_pace_counts_and_of_one_that_closed_its_flows(tmp_path, is_closed, flows):
+    update = recorded(tmp_path)
+    if is_closed:
+        record = IncidentRecord(tmp_path / RECORD_FILE)
+        record.add(replace(update, reason="closed: quiet"), bundle_sha256=SHA)
+        record.close()
+
+    feedback_command(tmp_path, update.incident_id, "benign")
+
+    (rule,) = RulesFile(tmp_path / RULES_FILE).read().state.benign
+    assert rule.flows == flows
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_incident_that_closes_for_a_verdict_lets_its_rule_know_it_whole_on_disk(tmp_path):
+    update = recorded(tmp_path)
+    feedback_command(tmp_path, update.incident_id, "benign")
+    (before,) = RulesFile(tmp_path / RULES_FILE).read().state.benign
+    whole = replace(update, reason=CALLED_BENIGN, score=0.97, flows=500, prints=update.prints * 2)
+
+    with Recorder(tmp_path) as recorder:
+        recorder.add(replace(whole, reason="after 10 s"), bundle_sha256=SHA, mac=None)
+        recorder.add(whole, bundle_sha256=SHA, mac=None)
+
+    (after,) = RulesFile(tmp_path / RULES_FILE).read().state.benign
+    assert (after.id, after.created_us, after.expires_us) == (before.id, before.created_us, before.expires_us)
+    assert (after.score, after.flows, len(after.prints)) == (0.97, 500 * 60, 2)
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_rule_that_was_revoked_meanwhile_is_not_made_again(tmp_path):
+    update = recorded(tmp_path)
+
+    with Recorder(tmp_path) as recorder:
+        recorder.add(replace(update, reason=CALLED_BENIGN), bundle_sha256=SHA, mac=None)
+
+    assert RulesFile(tmp_path / RULES_FILE).read().state.benign == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_rules_that_cannot_be_read_cost_the_record_nothing(tmp_path, capsys):
+    update = recorded(tmp_path)
+    (tmp_path / RULES_FILE).write_text("{")
+
+    with Recorder(tmp_path) as recorder:
+        recorder.add(replace(update, reason=CALLED_BENIGN), bundle_sha256=SHA, mac=None)
+
+    assert "is kept as it was made" in capsys.readouterr().err
+    assert find_incident(tmp_path / RECORD_FILE, update.incident_id).told.reason == CALLED_BENIGN
 
 
 @pytest.mark.usefixtures("clock")
