@@ -62,6 +62,8 @@ def problems_of(report: StatusReport, *, now_us: int) -> Iterator[str]:
         yield f"drift: more incidents than the budget of {facts.calibration.budget_per_day:g} a day"
     if facts.last_reload not in ("", "applied"):
         yield f"last reload: {facts.last_reload}"
+    if facts.federation.trouble:
+        yield f"federation: {facts.federation.trouble}"
     if facts.bundle.last_refusal:
         yield f"bundle refused: {facts.bundle.last_refusal}"
 
@@ -115,6 +117,8 @@ def _lines(report: StatusReport, now_us: int) -> Iterator[tuple[str, str]]:
     spent, budget = facts.calibration.spent_today, facts.calibration.budget_per_day
     yield "budget", f"{spent:g} incidents in a day not called malicious, of {budget:g} that may be false"
     yield "broker", _broker(facts.delivery, now_us)
+    if facts.federation.is_enabled:
+        yield "federation", _federation(facts)
     for sink in facts.delivery.sinks:
         yield sink.name, f"{sink.written:,} alerts written"
     if facts.wire_to_alert.total:
@@ -139,7 +143,14 @@ def _bundle(facts: AgentFacts, now_us: int) -> str:
         text += (
             f"; release {bundle.shadow_release} tried on {bundle.shadow_windows:,} of {bundle.shadow_wanted:,} windows"
         )
-    return text
+    return f"{text}; on trial" if bundle.on_probation else text
+
+
+def _federation(facts: AgentFacts) -> str:
+    federation, messages = facts.federation, dict(facts.federation.messages)
+    text = f"{federation.samples:,} windows kept, {_mib(federation.samples_bytes)}"
+    text += f"; {messages.get('in taken', 0):,} messages taken, {messages.get('out sent', 0):,} sent"
+    return f"{text}; order {federation.order}: {federation.outcome}" if federation.order else text
 
 
 def _calibration(facts: AgentFacts) -> str:

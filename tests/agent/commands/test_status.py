@@ -136,6 +136,22 @@ def test_rates_are_those_of_the_board(path: Path):
     assert (report.packets_per_s, report.drops_per_s) == ({"a": 100.0, "b": 0.0}, {"a": 4.0, "b": 0.0})
 
 
+def test_what_a_gateway_of_a_fleet_keeps_carries_and_was_ordered_is_told_where_it_is_one():
+    alone, one_of_many = page_of(report_of(healthy())), page_of(report_of(full_facts()))
+
+    assert "\nfederation" not in alone
+    assert "federation     441 windows kept, 1 MiB; 4 messages taken, 3 sent; order 3: staged\n" in one_of_many
+
+
+def test_a_bundle_on_trial_is_told_to_be():
+    facts = full_facts()
+    trial = replace(facts, bundle=replace(facts.bundle, on_probation=True))
+
+    told = [page_of(report_of(each)).count("; on trial\n") for each in (replace(trial, bundle=facts.bundle), trial)]
+
+    assert told == [int(facts.bundle.on_probation), 1]
+
+
 def test_no_problem_is_told_of_a_healthy_agent():
     assert list(problems_of(report_of(healthy()), now_us=NOW_US)) == []
     assert "  ! " not in page_of(report_of(healthy()))
