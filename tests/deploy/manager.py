@@ -6,6 +6,7 @@ condition; a unit of type notify is started once it says so. The rest of the san
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -76,7 +77,8 @@ def _serve(name: str, command: list[str], *, environ: dict[str, str]) -> None:
 
 
 def _end(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):  # it ended by itself, or was killed
+        os.kill(pid, signal.SIGTERM)
     while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
         time.sleep(0.1)
 
