@@ -5,4 +5,4 @@ Written by the exporter (`contracts.bundle.pinned_source`), not by hand. Empty w
 
 from typing import Final
 
-DEFAULT_MANIFEST_SHA256: Final[str] = "a3f881a67434aec78c61cf3baceb19a3a2a779383a74ca3e19fc1f321c5082ba"
+DEFAULT_MANIFEST_SHA256: Final[str] = "2992e0fee1b483a72eaa4736a5ef8f28a89821e1f473eec1e678faad3a9aa98c"
