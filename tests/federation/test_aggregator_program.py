@@ -111,6 +111,18 @@ def test_gateways_are_enrolled_told_and_revoked(config: Path, tmp_path: Path, ca
     assert [json.loads(line)["what"] for line in out.splitlines()] == ["enrolled", "opened", "revoked"]
 
 
+@pytest.mark.parametrize("name", ["", "attic room", "a+b", "#", "../attic", "atti\xe7", "attic\n", "-attic", "a" * 65])
+def test_who_has_a_name_that_no_topic_and_no_order_bears_is_not_enrolled(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+):
+    """It was, and every worker ended at the next roll-out, at the order to it."""
+    code, _, told = said(capsys, "enrol", "--config", str(config), "--", name, str(key_file(tmp_path)))
+
+    assert (code, told.count("\n")) == (64, 1)
+    assert "wanted up to 64 letters" in told
+    assert '"gateways": []' in said(capsys, "status", "--json", "--config", str(config))[1]
+
+
 def test_the_store_that_settings_name_is_used_and_what_was_in_another_one_can_be_copied_there(
     cluster: Cluster, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
