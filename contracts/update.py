@@ -44,8 +44,7 @@ REASONS: Final = (
 )  # fmt: skip
 """Why a message is refused, for counters and audit."""
 
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 TimeUs = Annotated[int, Field(ge=0, le=253_402_300_799_000_000)]
 RoundNumber = Annotated[int, Field(ge=1, le=1 << 31)]

@@ -12,7 +12,6 @@ delivers twice) is `repeated`, counted once; another one by the same gateway is 
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -20,10 +19,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from contracts.alert import is_gateway_id
 from contracts.bundle import Bundle
 from contracts.head import Head, head_of, read_head
 from contracts.signed import MessageRefused, Parts, verify
-from contracts.update import NAME, Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
+from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
 from federation.aggregator import flower
 from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut
@@ -119,7 +119,7 @@ class Rounds:
 
     def enrol(self, name: str, key: Ed25519PublicKey, *, now_us: int) -> None:
         """Let a gateway take part, with its public key. Raises ValueError for no name, and where either is known."""
-        if re.fullmatch(NAME, name) is None:  # no message could be to it, and no topic of it
+        if not is_gateway_id(name):  # no message could be to it, and no topic of it
             raise ValueError(f"gateway {name[:64]!r}: wanted up to 64 letters of ASCII, digits, dots, _ and -")
         with self._ledger.change() as ledger:
             row = ledger.row(
