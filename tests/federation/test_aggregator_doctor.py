@@ -66,7 +66,7 @@ def settle(tmp_path: Path) -> Settle:
 
 def told(file: Path, check: str, *, is_offline: bool = True) -> list[tuple[str, str]]:
     """Return state and words of one check's findings."""
-    found = examine(file, is_offline=is_offline, timeout_s=10.0)
+    found = examine(file, is_offline=is_offline, timeout_s=120.0)
     return [(each.state, each.seen) for each in found if each.check == check]
 
 
@@ -487,7 +487,7 @@ def test_it_says_nothing_that_a_gateway_would_take_for_a_message(settle: Settle,
     file = at(settle(), made.port)
 
     with Subscriber(made.port).listening() as reader:
-        examine(file, is_offline=False, timeout_s=10.0)
+        examine(file, is_offline=False, timeout_s=120.0)
         heard = [reader.next() for _ in range(7)]
     made.stop()
 

@@ -351,7 +351,7 @@ def test_a_jetson_whose_worker_does_not_listen_is_told_how_to_start_it(
 
 
 def patient_of(config: AgentConfig) -> Patient:
-    return Patient(config=config, environ={}, timeout_s=10.0)
+    return Patient(config=config, environ={}, timeout_s=120.0)
 
 
 @pytest.mark.needs_broker

@@ -201,7 +201,7 @@ def test_a_broker_whose_name_has_no_address_fails(settle: Callable[..., AgentCon
     """`.invalid` is a name that no resolver may know (RFC 6761)."""
     config = settle('[mqtt]\nurl = "mqtts://broker.invalid"\n')
 
-    finding = only(delivering.broker, Patient(config=config, environ={}, timeout_s=5.0))
+    finding = only(delivering.broker, Patient(config=config, environ={}, timeout_s=120.0))
 
     assert (finding.state, "no address" in finding.seen) == ("fail", True)
 
