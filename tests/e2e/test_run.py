@@ -30,12 +30,14 @@ class Agent(NamedTuple):
     port: int
 
 
-def play(wire: Wire, frames: Sequence[TimedFrame]) -> float:
-    """Send frames at their own pace; return when the first one went out, by the monotonic clock."""
+def play(wire: Wire, frames: Sequence[TimedFrame], stop: threading.Event | None = None) -> float:
+    """Send frames at their own pace until told to stop; return when the first one went out, by the monotonic clock."""
     began_s, first_us = time.monotonic(), frames[0][0]
     with wire.sender() as sock:
         for at_us, frame in frames:
             time.sleep(max(0.0, began_s + (at_us - first_us) / 1e6 - time.monotonic()))
+            if stop is not None and stop.is_set():
+                break
             sock.send(frame)
     return began_s
 
@@ -64,13 +66,15 @@ def test_an_attack_on_a_wire_is_told_while_it_goes_on(
     wire: Wire, agent: Agent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     play(wire, chat_frames(times=3, every_s=0.3))
-    attack = threading.Thread(target=play, args=(wire, scan_frames(ports=150, begin_s=0, every_s=0.03)))
+    is_told = threading.Event()
+    attack = threading.Thread(target=play, args=(wire, scan_frames(ports=4000, begin_s=0, every_s=0.03), is_told))
 
     with Subscriber(agent.port).listening() as subscriber:
         began_s = time.monotonic()
         attack.start()
         (first,) = subscriber.next_alerts(1)
         told_s, was_going_on = time.monotonic() - began_s, attack.is_alive()
+        is_told.set()
         attack.join()
         agent.process.send_signal(signal.SIGTERM)
         _, said = agent.process.communicate(timeout=TIMEOUT_S)
