@@ -24,7 +24,7 @@ from pydantic import Field, field_validator, model_validator
 from contracts.classes import BENIGN, NAMES
 from detection.decide import log_odds
 from detection.evidence import Sighting
-from detection.prints import MAX_PRINTS, Print, is_near, prints_of
+from detection.prints import MAX_PRINTS, RADIUS, Print, is_near, prints_of
 from detection.sample import HOUR_US
 from detection.state import StrictState, TimeUs, checked
 from flowfeatures import HomeNets
@@ -39,6 +39,7 @@ FLOW_FACTOR: Final = 4
 LEAST_FLOWS: Final = 16  # an hour, whatever was marked: a single login may be two tomorrow
 MOST_FLOWS: Final = 16_384  # and no more, since their ids are remembered
 SURER: Final = 1.0  # log-odds: a window that much surer than the marked incident is another thing
+COMPANY_RADIUS: Final = 0.45  # of records beside which at least as many are within RADIUS
 MANY_PORTS: Final = 8  # evidence on so many ports is a sweep, and the next one's ports are others
 MANY_PEERS: Final = 8
 
@@ -314,6 +315,8 @@ class Suppressor:
     def _like(self, known: _Benign, sighting: Sighting, prints: Sequence[Print]) -> NDArray[np.bool_]:
         """Return which records look like the rule's, as long as they are not too many this hour."""
         like = np.array([_is_like(known, each) for each in prints])
+        if 2 * like.sum() >= len(prints):  # company: the same traffic scatters, and one straggler opens no incident
+            like = np.array([_is_like(known, each, radius=COMPANY_RADIUS) for each in prints])
         hour, seen = self._flows.get(known.rule.id, (0, set()))
         if hour != sighting.due_us // HOUR_US:
             hour, seen = sighting.due_us // HOUR_US, set()
@@ -332,7 +335,7 @@ def is_mac(text: str) -> bool:
     return len(parts) == 6 and all(len(part) == 2 and set(part) <= set("0123456789abcdef") for part in parts)
 
 
-def _is_like(known: _Benign, one: Print) -> bool:
+def _is_like(known: _Benign, one: Print, *, radius: float = RADIUS) -> bool:
     if known.peers is not None and one.peer not in known.peers:
         return False
     if len(one.embedding) != known.embeddings.shape[1]:
@@ -340,7 +343,7 @@ def _is_like(known: _Benign, one: Print) -> bool:
     same = (known.protos == one.proto) & (known.owner_attacks == one.owner_attacks)
     if known.ports is not None:
         same &= known.ports == one.port
-    return bool((same & is_near(one.embedding, known.embeddings)).any())
+    return bool((same & is_near(one.embedding, known.embeddings, radius=radius)).any())
 
 
 def _muted(rule: Mute) -> _Muted:

@@ -274,6 +274,19 @@ def test_the_neighbourhood_ends_at_its_radius(marked):
     assert len(apart(RADIUS * 1.2)) == 1
 
 
+@pytest.mark.parametrize(
+    ("shares", "is_told"),
+    [([0.0, 0.4], False), ([0.4], True), ([0.0, 0.4, 0.4], True), ([0.0, 0.0, 0.4, 0.4], False), ([0.0, 0.55], True)],
+)
+def test_a_straggler_is_kept_back_in_company_alone(marked, shares, is_told):
+    """Of records a little farther than the radius, at least as many must be within it."""
+    batch = batch_of(Window(CAMERA, [Row(OUTSIDE, CAMERA, {"scan": 0.8}, flow_id=n) for n in range(len(shares))]))
+    for place, share in enumerate(shares):
+        batch.values[0, place, MARK : MARK + 2] = (3.0 - 0.8 * 5.0 * share, 4.0 + 0.6 * 5.0 * share)
+
+    assert bool(opened(detector(marked), batch)) == is_told
+
+
 def test_the_same_in_far_greater_number_is_an_attack_again(marked):
     made = detector(marked)
     allowed = max(LEAST_FLOWS, FLOW_FACTOR)
