@@ -1,8 +1,9 @@
 """False alarms on devices of a maker that nobody taught on or chose thresholds with: each maker left out in turn.
 
-Networks are taught without the maker's captures and variants; thresholds, of the classes and of the unknown score, are
-chosen on the other makers of the validation side. A maker on no teaching side costs no network of its own. Told are the
-shares of its benign windows above a class's threshold and above the unknown score's. Needs torch.
+Networks are taught without the maker's captures and variants; thresholds are chosen on the other makers of the
+validation side, those of the classes by the rule of a bundle (`teach.ALONE`). A maker on no teaching side costs no
+network of its own. Told are the shares of its benign windows above a class's threshold and above the unknown score's,
+each window alone. Needs torch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from training.figures.rates import mean_and_spread, wilson_bounds
 from training.fit import FitSettings, Fitted, fit, predict
 from training.progress import Progress
 from training.splits import Splits, load_splits
+from training.teach import ALONE
 from training.thresholds import choose, detected
 from training.unknown import UnknownSettings, choose_threshold, fit_unknown, unknown_scores
 from training.unknown_compare import SHORT, Sides, see, sides_of
@@ -62,9 +64,8 @@ def judge_maker(fitted: Fitted, sides: Sides, splits: Splits, maker: str) -> dic
     others = validation.where((validation.label == BENIGN) & ~_of_maker(validation, splits, maker))
     source = np.array([sides.source_of.get(name, name) for name in others.groups])[others.group]
     lab = source == LAB
-    chosen = choose(
-        {"iot_sentinel": predict(fitted.network, others.where(~lab)), LAB: predict(fitted.network, others.where(lab))}
-    )
+    calls = {"iot_sentinel": others.where(~lab), LAB: others.where(lab)}
+    chosen = choose({name: predict(fitted.network, each) for name, each in calls.items()}, settings=ALONE)
     train, settings = see(fitted, sides.plain["train"], sides.source_of), UnknownSettings()
     calm = see(fitted, others, sides.source_of).outputs
     devices = {str(name): calm.where(source == name) for name in np.unique(source[~lab])}
