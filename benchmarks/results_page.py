@@ -318,8 +318,7 @@ PAGES: Final = (
     ("federation.md", "what a fleet's rounds weigh, beside FedAvg; what fine-tuning costs a gateway"),
     ("paper-a.md", "paper A's federated network as written: accuracy and bytes, centralised, without attention"),
     ("faults.md", "what broken brokers, disks, bundles and floods do to the agent"),
-    ("install.md", "script and package through their lives on a booted Debian"),
-    ("aggregator.md", "the aggregator's installation through its life on a running Debian"),
+    ("install.md", "gateway and aggregator, by script and package, through their lives on a Debian"),
     ("aarch64.md", "the arm64 package under qemu-user"),
 )
 
