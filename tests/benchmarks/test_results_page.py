@@ -11,6 +11,7 @@ import pytest
 from benchmarks import results_page
 from benchmarks.results_page import PAGES, Results, page
 from benchmarks.table_pages import FOLDER
+from training.unknown import UnknownSettings
 
 SIDE = {
     "tpr": 0.4375, "fpr": 0.00125, "auc": 0.9, "attacks_alerted": 9, "false_incidents_per_day": 0.0625,
@@ -63,6 +64,14 @@ def test_classes_left_out_count_where_captures_of_others_hold_them(folder):
 
     assert "TPR, mean over classes | 0.8 | 0.500 (2 of 4 alerted) | NOT MET |" in text
     assert "| the same: false incidents a day | at most 1 | 0.30 | met |" in text
+
+
+@pytest.mark.parametrize(("loud", "verdict"), [(0.001, "met"), (0.6, "NOT MET")])
+def test_an_unknown_score_that_calls_benign_windows_strange_finds_nothing(folder, loud, verdict):
+    at = {"tpr": {"0.001": {"mean": 0.9}}, "benign": {"0.001": {"mean": loud}}}
+    write(folder, "unknown-scores", {"means": {UnknownSettings().kind: {"evaluation": at}}})
+
+    assert f"| 0.8 | 0.900 ({loud:.4f} of benign windows above) | {verdict} |" in page(Results(folder))
 
 
 def test_models_of_several_seeds_are_one_line_and_the_shipped_bundle_stands_below(folder):
