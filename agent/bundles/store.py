@@ -269,5 +269,6 @@ def _standing(content: dict[str, Any] | None) -> Standing:
     is_good &= isinstance(standing.refused, dict)
     is_good &= standing.trial_starts is None or isinstance(standing.trial_starts, int)
     is_good &= isinstance(standing.taken_starts, int)
-    is_good &= standing.taken is None or _wish(standing.taken) is not None
+    taken = standing.taken
+    is_good &= taken is None or (isinstance(taken, dict) and _wish(taken) is not None)
     return standing if is_good else Standing()

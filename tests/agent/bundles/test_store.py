@@ -222,6 +222,7 @@ def test_of_a_wish_that_came_to_an_end_nothing_is_left_in_the_memory(store: Stor
         '{"format": 1, "active": 3}',
         '{"format": 1, "other": 1}',
         '{"format": 1, "taken": {"name": 3}}',
+        '{"format": 1, "taken": ["name"]}',
     ],
 )
 def test_a_memory_of_another_shape_counts_as_none(store: Store, content: str):
