@@ -71,6 +71,10 @@ class Trial:
     """By device: attacks that the reference sees, and nobody has answered."""
     missed: Counter[bytes] = field(default_factory=Counter)
     """Of these, those that the subject does not see."""
+    called: Counter[bytes] = field(default_factory=Counter)
+    """By device: what the subject calls attacks."""
+    answered_on: set[bytes] = field(default_factory=set)
+    """Devices with something answered: an alarm of these is no news, from whichever bundle."""
     spent_s: dict[str, float] = field(default_factory=lambda: {"reference": 0.0, "subject": 0.0})
     _sustained: dict[str, Sustained] = field(init=False)
 
@@ -93,6 +97,7 @@ class Trial:
         self.reference_hits += int(reference.sum())
         self.subject_hits += int(subject.sum())
         self.devices.update(map(bytes, batch.device))
+        self.called.update(map(bytes, batch.device[subject]))
         self.new_devices.update(map(bytes, batch.device[subject & ~reference]))
         self.seen.update(map(bytes, batch.device[reference]))
         self.missed.update(map(bytes, batch.device[reference & ~subject]))
@@ -101,9 +106,10 @@ class Trial:
         """Return what speaks against the subject, None where nothing does."""
         allowed = 2 * self.reference_hits + max(3, round(STORM_SHARE * self.windows))
         seen = f"of {self.windows:,} windows"
-        is_broad = len(self.new_devices) > STORM_DEVICES * len(self.devices)
-        if self.subject_hits > allowed and is_broad:
-            return f"calls {self.subject_hits:,} {seen} attacks, the one before {self.reference_hits:,}"
+        is_broad = len(self.new_devices - self.answered_on) > STORM_DEVICES * len(self.devices)
+        news = self.called.total() - sum(self.called[each] for each in self.answered_on)
+        if news > allowed and is_broad:
+            return f"calls {news:,} {seen} attacks, the one before {self.reference_hits:,}"
         worst = max(self.missed, key=self.missed.__getitem__, default=b"")
         others = self.reference_hits - self.seen[worst]
         both = others - (self.missed.total() - self.missed[worst])
@@ -129,6 +135,7 @@ class Trial:
         hits[[each.row for each in detections]] = True
         for row in () if answered is None else answered(batch, scores, detections):
             hits[row] = False
+            self.answered_on.add(batch.device[row].tobytes())
             sustained.calm(batch.device[row].tobytes())  # as the detector does
         return hits
 

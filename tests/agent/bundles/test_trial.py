@@ -119,6 +119,17 @@ def test_what_an_operator_has_answered_is_no_attack_that_one_could_miss():
     assert unanswered.complaint() is not None
 
 
+def test_what_an_operator_has_answered_is_no_storm_of_a_new_one_that_says_it_too():
+    def answered(_batch: WindowBatch, _alone: Scores, found: Sequence[Detection]) -> set[int]:
+        return {each.row for each in found}
+
+    of_one = trial_of(reference=50, subject=50, both=50, devices=1, answered=answered)
+    elsewhere = trial_of(reference=1, subject=50, both=1, answered=answered)
+
+    assert (of_one.reference_hits, of_one.subject_hits, of_one.complaint()) == (0, 50, None)
+    assert elsewhere.complaint() == "calls 25 of 1,000 windows attacks, the one before 0"
+
+
 def test_one_device_that_only_the_new_one_calls_attacked_is_no_storm():
     """The attack that the old one misses may be why there is a new one."""
     bundle = make_bundle()
