@@ -17,10 +17,16 @@ from flowfeatures import HomeNets, WindowBatch
 
 
 class Answered:
-    """Ask by one bundle, of that sha256 and with its engine; `rules` gives those of now."""
+    """Ask by one bundle, of that sha256 and with its engine; `rules` and `home` give those of now."""
 
     def __init__(
-        self, engine: Engine, *, manifest_sha256: str, rules: Callable[[], Rules], home: HomeNets, mac_of: MacOf
+        self,
+        engine: Engine,
+        *,
+        manifest_sha256: str,
+        rules: Callable[[], Rules],
+        home: Callable[[], HomeNets],
+        mac_of: MacOf,
     ) -> None:
         self._engine, self._rules, self._home = engine, rules, home
         self._suppressor = Suppressor(rules(), manifest_sha256=manifest_sha256, mac_of=mac_of)
@@ -32,14 +38,12 @@ class Answered:
             self._suppressor.change(rules)
         if not len(rules) or not detections:
             return set()
-        found = find_evidence(self._engine, batch, detections)
+        found, home = find_evidence(self._engine, batch, detections), self._home()
         return {
             detection.row
             for detection, evidence in zip(detections, found, strict=True)
             if not any(
                 self._suppressor.left_of(each) is not None
-                for each in sightings(
-                    batch, detection, evidence, home=self._home, own_score=score_alone(alone, detection)
-                )
+                for each in sightings(batch, detection, evidence, home=home, own_score=score_alone(alone, detection))
             )
         }

@@ -117,6 +117,11 @@ class Detector:
         return self._judge.suppressor.known_benign
 
     @property
+    def home(self) -> HomeNets:
+        """Return the networks whose devices are home's."""
+        return self._rule.home
+
+    @property
     def thresholds(self) -> Thresholds:
         """Return the thresholds in force."""
         return self._shipped if self._calibrator is None else self._calibrator.thresholds

@@ -30,7 +30,6 @@ from detection.engine import Engine
 from detection.rules import Rules
 from detection.state import StateRefused
 from detection.usual import Usual
-from flowfeatures import HomeNets
 
 CALIBRATION: Final = "calibration.json"
 
@@ -60,7 +59,7 @@ class Judging:
         self.rules = Rules() if self.rules_file is None else self.rules_file.current()
         self.batches = 0
         self.inference = Histogram()
-        self._home, self._mac_of = HomeNets(home_nets), mac_of
+        self._mac_of = mac_of
         self._stopwatch = stopwatch
         self._renamed = renamed
         self._calibration = StateFile(None if state_dir is None else state_dir / CALIBRATION)
@@ -196,7 +195,11 @@ class Judging:
         """Return what tells which detections of a bundle the operator has answered."""
         sha256 = served.bundle.manifest_sha256
         asked = Answered(
-            served.engine, manifest_sha256=sha256, rules=lambda: self.rules, home=self._home, mac_of=self._mac_of
+            served.engine,
+            manifest_sha256=sha256,
+            rules=lambda: self.rules,
+            home=lambda: self.detector.home,
+            mac_of=self._mac_of,
         )
         return asked.rows
 

@@ -9,7 +9,7 @@ from detection.decide import Thresholds
 from detection.rules import FLOW_FACTOR, LEAST_FLOWS, Rules, RulesState
 from flowfeatures import HomeNets
 from tests.detection.test_rules import TURNED, EmbeddingEngine, benign_rule, detector, mute, opened, window
-from tests.detection.windows import PHONE, T0_US, make_bundle
+from tests.detection.windows import CAMERA, PHONE, T0_US, make_bundle
 
 SHA256 = "0" * 64
 
@@ -25,7 +25,11 @@ def rows(rules: Rules, *batches: object, sha256: str = SHA256) -> list[set[int]]
     """Return what is answered of one batch after the other."""
     bundle, engine = make_bundle(), EmbeddingEngine()
     asked = Answered(
-        engine, manifest_sha256=sha256, rules=lambda: rules, home=HomeNets(["192.168.1.0/24"]), mac_of=lambda _: None
+        engine,
+        manifest_sha256=sha256,
+        rules=lambda: rules,
+        home=lambda: HomeNets(["192.168.1.0/24"]),
+        mac_of=lambda _: None,
     )
     thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     found = []
@@ -53,6 +57,21 @@ def test_a_rule_of_another_bundle_answers_nothing(marked: Rules):
     assert rows(marked, window(), sha256="1" * 64) == [set()]
 
 
+def test_a_home_that_grows_while_it_is_asked_is_home_from_then_on():
+    inside = window(device=CAMERA, src=PHONE)
+    (update,) = opened(detector(), inside)
+    rules, home = Rules(RulesState(benign=[benign_rule(update)])), [HomeNets(["10.0.0.0/8"])]
+    engine, manifest = EmbeddingEngine(), make_bundle().manifest
+    asked = Answered(engine, manifest_sha256=SHA256, rules=lambda: rules, home=lambda: home[0], mac_of=lambda _: None)
+    alone = engine.score(inside.values, inside.mask)
+    found = Thresholds(manifest.thresholds, score=manifest.score).detections(alone)
+    before = asked.rows(inside, alone, found)
+
+    home[0] = HomeNets(["192.168.1.0/24"])
+
+    assert (before, asked.rows(inside, alone, found)) == (set(), {0})
+
+
 def test_asking_wears_out_no_rule_of_the_detector(marked: Rules):
     made = detector(marked)
     many = [window(flow_id=number, at_s=0.1 * number) for number in range(max(LEAST_FLOWS, FLOW_FACTOR) + 9)]
@@ -68,7 +87,11 @@ def test_rules_that_come_while_it_is_asked_hold_from_then_on(marked: Rules):
     told = [Rules()]
     engine = EmbeddingEngine()
     asked = Answered(
-        engine, manifest_sha256=SHA256, rules=lambda: told[0], home=HomeNets(["192.168.1.0/24"]), mac_of=lambda _: None
+        engine,
+        manifest_sha256=SHA256,
+        rules=lambda: told[0],
+        home=lambda: HomeNets(["192.168.1.0/24"]),
+        mac_of=lambda _: None,
     )
     manifest = make_bundle().manifest
     thresholds, batch = Thresholds(manifest.thresholds, score=manifest.score), window()
