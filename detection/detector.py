@@ -83,6 +83,7 @@ class Detector:
         self._judge = Judge(bundle, engine, suppressor=suppressor)
         self._calibrator: Calibrator | None = None
         self._observer = observer
+        self._whole: dict[str, IncidentUpdate] = {}  # incidents that rules closed; the file may not know them whole yet
         self.judged = Scores(*[np.zeros(0, np.float32)] * 4)
         """What the last batch was judged by."""
         self.windows = 0
@@ -154,7 +155,10 @@ class Detector:
             rule=self._rule, quiet_s=None if isinstance(incident_quiet_s, _Unchanged) else incident_quiet_s
         )
         if not isinstance(rules, _Unchanged):
-            self._judge.change(renewed_rules(rules, self._incidents.dismiss(rules.dismissed_us)))
+            self._whole |= self._incidents.dismiss(rules.dismissed_us)
+            marked = {each.incident_id for each in rules.state.benign}
+            self._whole = {name: update for name, update in self._whole.items() if name in marked}
+            self._judge.change(renewed_rules(rules, self._whole))
         if not isinstance(calibrator, _Unchanged):
             self._calibrator = calibrator
         if self._calibrator is not None:

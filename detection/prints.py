@@ -66,9 +66,11 @@ class Prints:
 
     def add(self, sighting: Sighting) -> None:
         """Keep what is new in a sighting, until there are enough."""
-        if len(self._kept) >= MAX_PRINTS:
+        if len(self._kept) >= MAX_PRINTS and len(self._kept[0].embedding) == sighting.embeddings.shape[1]:
             return
         for each in prints_of(sighting):
+            if self._kept and len(each.embedding) != len(self._kept[0].embedding):
+                self._kept.clear()  # another bundle judges since: those of before mean nothing beside it
             if len(self._kept) < MAX_PRINTS and not self._has(each):
                 self._kept.append(each)
 

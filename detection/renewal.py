@@ -31,12 +31,14 @@ def flows_an_hour(flows: int, *, first_us: int, last_us: int) -> int:
 def renewed_rule(rule: BenignRule, incident: IncidentUpdate) -> BenignRule:
     """Return a rule that knows its incident as it was when it closed."""
     prints = [PrintState.of(each) for each in incident.prints]
+    if len(prints) < len(rule.prints) or len(prints[0].embedding) != len(rule.prints[0].embedding):
+        prints = list(rule.prints)  # it knows more already, or what another bundle made of it
     pace = flows_an_hour(incident.flows, first_us=incident.first_us, last_us=incident.last_us)
     return rule.model_copy(
         update={
             "score": max(rule.score, min(1.0, float(incident.score))),
             "flows": max(rule.flows, pace),
-            "prints": prints or rule.prints,
+            "prints": prints,
         }
     )
 

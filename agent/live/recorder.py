@@ -64,5 +64,5 @@ class Recorder:
         assert self._state_dir is not None
         try:
             renew_rule(self._state_dir, update, now_us=update.at_us)
-        except PenstockError as exc:  # until the next start the agent knows it all the same
+        except (PenstockError, OSError, ValueError) as exc:  # until the next start the agent knows it all the same
             complain(f"the rule of {update.incident_id} is kept as it was made: {exc}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from detection.renewal import flows_an_hour, renewed, renewed_rules
+from detection.renewal import flows_an_hour, renewed, renewed_rule, renewed_rules
 from detection.rules import Rules, RulesState
-from tests.detection.test_rules import TURNED, benign_rule, called_benign, detector, opened, window
-from tests.detection.windows import S
+from tests.detection.test_rules import TURNED, EmbeddingEngine, benign_rule, called_benign, detector, opened, window
+from tests.detection.windows import S, make_bundle
 
 
 def grown(made, *, flows: int = 40):
@@ -66,3 +67,47 @@ def test_a_renewed_rule_keeps_its_name_and_its_time_and_forgets_no_flow():
 )
 def test_a_pace_is_taken_from_a_minute_at_least_and_is_never_below_what_was_seen(flows, span_s, wanted):
     assert flows_an_hour(flows, first_us=0, last_us=span_s * S) == wanted
+
+
+def test_rules_that_are_read_again_know_the_incident_whole_too():
+    """The file learns it later, or never where the disk takes nothing; another mute rewrites it meanwhile."""
+    made = detector()
+    update = grown(made)
+    rules = called_benign(update, at_us=update.at_us + 5 * S)
+    made.change(rules=rules)
+    made.change(rules=Rules(rules.state))
+    while_open = opened(made, window(flow_id=100, score=0.85, like=TURNED, at_s=6.0))
+    made.change(rules=Rules(rules.state))
+
+    assert while_open == []
+    assert opened(made, window(flow_id=101, score=0.85, like=TURNED, at_s=7.0)) == []
+
+
+def test_what_a_rule_knows_already_is_not_forgotten():
+    made = detector()
+    update = grown(made)
+    (before,) = made.incidents
+    made.add(window(flow_id=90, score=0.8, like=TURNED, port=99, at_s=5.0))
+    (whole,) = made.incidents
+
+    later = renewed_rule(benign_rule(update), whole)
+
+    assert len(later.prints) > len(before.prints)
+    assert renewed_rule(later, before) == later
+
+
+def test_an_incident_goes_on_and_can_be_called_benign_under_a_bundle_of_other_embeddings():
+    class Wide(EmbeddingEngine):
+        def score(self, windows, mask):
+            scores = super().score(windows, mask)
+            return scores._replace(embedding=np.tile(scores.embedding, (1, 4)))
+
+    made = detector()
+    (update,) = opened(made, window())
+    made.use(make_bundle(), Wide())
+    made.add(window(flow_id=2, at_s=1.0))
+    (whole,) = made.incidents
+    made.change(rules=called_benign(update, at_us=update.at_us + 5 * S))
+
+    assert {len(each.embedding) for each in whole.prints} == {8}
+    assert renewed_rule(benign_rule(update), whole).prints == benign_rule(update).prints

@@ -120,6 +120,22 @@ def test_rules_that_cannot_be_read_cost_the_record_nothing(tmp_path, capsys):
     assert find_incident(tmp_path / RECORD_FILE, update.incident_id).told.reason == CALLED_BENIGN
 
 
+@pytest.mark.parametrize("error", [OSError("no locks left"), ValueError("no such rule")])
+def test_a_rule_that_cannot_be_renewed_ends_no_record(tmp_path, capsys, monkeypatch, error):
+    def refuses(*_args, **_settings):
+        raise error
+
+    update = recorded(tmp_path)
+    monkeypatch.setattr("agent.live.recorder.renew_rule", refuses)
+
+    with Recorder(tmp_path) as recorder:
+        for reason in (CALLED_BENIGN, "closed: quiet"):
+            recorder.add(replace(update, reason=reason), bundle_sha256=SHA, mac=None)
+
+    assert "is kept as it was made" in capsys.readouterr().err
+    assert find_incident(tmp_path / RECORD_FILE, update.incident_id).told.reason == "closed: quiet"
+
+
 @pytest.mark.usefixtures("clock")
 def test_the_incident_id_does_as_well_and_a_second_verdict_replaces_the_first(tmp_path):
     update = recorded(tmp_path)
