@@ -2,16 +2,19 @@
 
 A rule is made of what was told of the incident by then, often of its first message alone: one flow, barely above the
 threshold. So a rule of an incident that was still open learns the rest once, when the incident closes for it: how sure
-it was, how many flows it came to, and what they looked like. Nothing that came later is in it.
+it was, how many flows it came to, and what they looked like. Nothing that came later is in it. The trap: an attack that
+joined the incident meanwhile was never told, and must not be answered for. So a rule learns of flows between the ends
+it was told of alone, and neither sureness nor pace of an incident that has others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from detection.incidents import IncidentUpdate
-from detection.rules import BenignRule, PrintState, Rules, RulesState
+from detection.prints import MAX_PRINTS
+from detection.rules import MANY_PEERS, MANY_PORTS, BenignRule, PrintState, Rules, RulesState
 from detection.sample import HOUR_US
 
 LEAST_SPAN_US: Final = 60_000_000  # a burst of a second is no pace
@@ -29,18 +32,34 @@ def flows_an_hour(flows: int, *, first_us: int, last_us: int) -> int:
 
 
 def renewed_rule(rule: BenignRule, incident: IncidentUpdate) -> BenignRule:
-    """Return a rule that knows its incident as it was when it closed."""
-    prints = [PrintState.of(each) for each in incident.prints]
-    if len(prints) < len(rule.prints) or len(prints[0].embedding) != len(rule.prints[0].embedding):
-        prints = list(rule.prints)  # it knows more already, or what another bundle made of it
-    pace = flows_an_hour(incident.flows, first_us=incident.first_us, last_us=incident.last_us)
-    return rule.model_copy(
-        update={
-            "score": max(rule.score, min(1.0, float(incident.score))),
-            "flows": max(rule.flows, pace),
-            "prints": prints,
-        }
-    )
+    """Return a rule that knows its incident as it was when it closed, as far as it was told of its ends."""
+    told, ends = list(rule.prints), _ends_of(rule.prints)
+    whole = [PrintState.of(each) for each in incident.prints]
+    if not all(ends(each) for each in whole):
+        whole = [each for each in whole if ends(each)]
+        score, flows = rule.score, rule.flows
+    else:
+        score = max(rule.score, min(1.0, float(incident.score)))
+        pace = flows_an_hour(incident.flows, first_us=incident.first_us, last_us=incident.last_us)
+        flows = max(rule.flows, pace)
+    # Embeddings of another length are another bundle's.
+    more = [each for each in whole if each not in told and len(each.embedding) == len(told[0].embedding)]
+    return rule.model_copy(update={"score": score, "flows": flows, "prints": [*told, *more][:MAX_PRINTS]})
+
+
+def _ends_of(told: Sequence[PrintState]) -> Callable[[PrintState], bool]:
+    """Return what says whether a print has the protocol, direction, port and peer of one that was told.
+
+    Any port or peer, where so many were told that the rule asks for none.
+    """
+    any_port = len({each.port for each in told}) >= MANY_PORTS
+    any_peer = len({each.peer for each in told}) >= MANY_PEERS
+
+    def ends(each: PrintState) -> tuple[Any, ...]:
+        return each.proto, each.owner_attacks, any_port or each.port, any_peer or each.peer
+
+    known = {ends(each) for each in told}
+    return lambda each: ends(each) in known
 
 
 def renewed(state: RulesState, incidents: Mapping[str, IncidentUpdate]) -> RulesState:

@@ -8,7 +8,7 @@ import pytest
 from detection.renewal import flows_an_hour, renewed, renewed_rule, renewed_rules
 from detection.rules import Rules, RulesState
 from tests.detection.test_rules import TURNED, EmbeddingEngine, benign_rule, called_benign, detector, opened, window
-from tests.detection.windows import S, make_bundle
+from tests.detection.windows import ELSEWHERE, S, make_bundle
 
 
 def grown(made, *, flows: int = 40):
@@ -85,15 +85,29 @@ def test_rules_that_are_read_again_know_the_incident_whole_too():
 
 def test_what_a_rule_knows_already_is_not_forgotten():
     made = detector()
-    update = grown(made)
+    (update,) = opened(made, window(score=0.75))
     (before,) = made.incidents
-    made.add(window(flow_id=90, score=0.8, like=TURNED, port=99, at_s=5.0))
+    made.add(window(flow_id=90, score=0.8, like=TURNED, at_s=5.0))
     (whole,) = made.incidents
 
     later = renewed_rule(benign_rule(update), whole)
 
     assert len(later.prints) > len(before.prints)
     assert renewed_rule(later, before) == later
+
+
+@pytest.mark.parametrize("other", [{"port": 80}, {"src": ELSEWHERE}])
+def test_an_attack_that_joined_the_incident_before_the_verdict_is_not_answered_for(other):
+    made = detector()
+    (update,) = opened(made, window(score=0.75))
+    for number in range(2, 12):
+        made.add(window(flow_id=number, score=0.95, like=TURNED, at_s=0.1 * number, **other))
+    (whole,) = made.incidents
+    rule = benign_rule(update)
+    made.change(rules=called_benign(update, at_us=update.at_us + 5 * S))
+
+    assert renewed_rule(rule, whole) == rule
+    assert len(opened(made, window(flow_id=50, score=0.95, like=TURNED, at_s=7.0, **other))) == 1
 
 
 def test_an_incident_goes_on_and_can_be_called_benign_under_a_bundle_of_other_embeddings():

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from agent.commands import feedback
@@ -87,7 +88,8 @@ def test_an_incident_that_closes_for_a_verdict_lets_its_rule_know_it_whole_on_di
     update = recorded(tmp_path)
     feedback_command(tmp_path, update.incident_id, "benign")
     (before,) = RulesFile(tmp_path / RULES_FILE).read().state.benign
-    whole = replace(update, reason=CALLED_BENIGN, score=0.97, flows=500, prints=update.prints * 2)
+    other = replace(update.prints[0], embedding=np.array((-4.0, 3.0), np.float32))
+    whole = replace(update, reason=CALLED_BENIGN, score=0.97, flows=500, prints=(*update.prints, other))
 
     with Recorder(tmp_path) as recorder:
         recorder.add(replace(whole, reason="after 10 s"), bundle_sha256=SHA, mac=None)
