@@ -206,14 +206,14 @@ def _shipped(results: Results) -> Iterator[str]:
     makers = results.read("makers-left-out").get("means", {})
     if makers:
         loud = {maker: each["either"]["mean"] for maker, each in makers.items() if each["either"]["mean"] > 0.01}
-        told = ", ".join(f"{maker} {share:.3f}" for maker, share in loud.items()) or "none above 0.01"
+        told = ", ".join(f"{maker} {share:.3f}" for maker, share in loud.items())
+        rest = f"the other {len(makers) - len(loud)} of {len(makers)} none or nearly" if loud else "none above 0.01"
         yield ""
         yield wrapped(
             f"""
             A maker whose devices neither taught nor chose thresholds is the honest test of quiet. In networks
-            taught without them, the share of a maker's benign windows that was called something: {told}; the other
-            {len(makers) - len(loud)} of {len(makers)} none or nearly. A home with one of the loud makers would hear
-            of it until it was calibrated there.
+            taught without them, the share of a maker's benign windows above the threshold of one window:
+            {"; ".join(each for each in (told, rest) if each)}. What windows tell together is not in it.
             """
         )
 
