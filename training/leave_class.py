@@ -2,7 +2,8 @@
 
 For each attack class and seed a network is taught without that class (its windows, and all that hold a record of it),
 gets thresholds of its own as a bundle does, lasting suspicion included, and judges whole captures. Told is what is
-found of the class under any name: whoever is attacked in a new way wants an alert, and its name second. The trap: the
+found of the class under any name: whoever is attacked in a new way wants an alert, and its name second. Two traps: what
+stops the teaching leaves out windows by their label alone, so a few there hold a record of the class; and the
 classes that are left differ in how near they are to the one left out, so read the lines, not their mean. Needs torch.
 """
 
