@@ -232,7 +232,8 @@ def test_subscriptions_change_while_connected_and_larger_packets_want_a_new_conn
         (only,) = waited_for(delivery.incoming)
         connects = delivery.facts().connects
         delivery.listen([FEEDBACK, Subscription("penstock/v1/fleet/home/bundle/+", 1_000_000)])
-        subscribed(delivery, analyst)
+        waited_for(lambda: delivery.facts().connects > connects)  # until then the old connection answers
+        subscribed(delivery, analyst, "penstock/v1/fleet/home/bundle/1")
         analyst.say("penstock/v1/fleet/home/bundle/1", "x" * 1_000_000)
         (bundle,) = waited_for(delivery.incoming)
 

@@ -33,8 +33,7 @@ from training.variants import Variant, make_variant
 NAMES = ("attic", "barn", "cellar", "dairy", "eaves", "forge")
 MARKING = NAMES[:3]
 OFFLINE, HOSTILE, LATE = "dairy", "eaves", "forge"
-ALL_TAKEN = "4"  # those of three, and the hostile one's
-STATES = {"robust": {"0", ALL_TAKEN, "over"}, "private": {"keys", "shares", "masked", "unmask"}}  # to be killed in
+PRIVATE_STATES = {"keys", "shares", "masked", "unmask"}  # to be killed in
 SETTINGS = """
 [fleet]
 name = "homes"
@@ -100,6 +99,7 @@ class Street:
         with self.townhall.office() as office:
             for name, house in self.houses.items():
                 office.rounds.enrol(name, house.key.public_key(), now_us=time.time_ns() // 1000)
+        self.answered: dict[int, set[str]] = {}  # by the number of a round: whose own gate let them take part
         self.townhall.start()
         for name, house in self.houses.items():
             if name != OFFLINE:
@@ -157,9 +157,11 @@ class Street:
     def hold_round(self, *, kills: bool = False) -> str:
         """Hold a round to its end: three learn, one attacks, one's update comes when all is over; return its state.
 
-        With `kills` the aggregator is killed in every state, and a gateway before every file it writes.
+        With `kills` the aggregator is killed in every state, and a gateway before every file it writes. Whose own gate
+        refuses what it learnt is silent: nobody waits for him.
         """
         number, townhall, late = self.open_round(), self.townhall, self.houses[LATE]
+        taking_part = self.answered[number] = set()
         answered: dict[str, bytes] = {}
         survived: set[str] = set()
         kept: dict[str, bytes] = {}
@@ -169,6 +171,8 @@ class Street:
                 house.learn_through_kills()
             else:
                 house.learn()
+            if any(path.suffix in (".update", ".up") for path in house.carrier.outbox.glob("*")):
+                taking_part.add(house.name)
             for path in late.carrier.outbox.glob("*.update"):
                 kept[path.name] = path.read_bytes()
                 path.unlink()
@@ -199,9 +203,10 @@ class Street:
         refused = self.refused()
         for name, octets in kept.items():
             (late.carrier.outbox / name).write_bytes(octets)
-        self.wait(lambda: self.refused() == refused + 1, "the late update's refusal")
+        self.wait(lambda: self.refused() == refused + len(kept), "the late update's refusal")
         if kills:
-            assert survived >= STATES[self.mode], survived
+            wanted = {"0", self._all_taken(number), "over"} if self.mode == "robust" else PRIVATE_STATES
+            assert survived >= wanted, survived
             self.restart()
         return state
 
@@ -214,13 +219,18 @@ class Street:
         Return whether the whole round is over by that.
         """
         if self.mode == "robust":
-            if state == ALL_TAKEN:
+            is_over = state == self._all_taken(number)
+            if is_over:
                 self.townhall.let_the_deadline_pass()
-            return state == ALL_TAKEN
-        wanted = {*MARKING, LATE} if state in ("keys", "shares") else set(MARKING)
+            return is_over
+        wanted = self.answered[number] - (set() if state in ("keys", "shares") else {LATE})
         if self.townhall.senders(number, state) >= wanted:
             self.townhall.let_the_state_pass(number, state)
         return False
+
+    def _all_taken(self, number: int) -> str:
+        """Return the state in which a round of mode `robust` has every update in time, the hostile one's too."""
+        return str(len(self.answered[number] - {LATE}) + 1)
 
     def release(self, *, kills: bool = False) -> int:
         """Build and sign a bundle of the head that was adopted; return its number."""
@@ -260,7 +270,8 @@ class Street:
         longer = pack_update(header, np.full(call.header.kept, 127, np.int8), house.key)
         own, foreign = f"penstock/v1/{HOSTILE}/update/{number}", f"penstock/v1/attic/update/{number}"
         sayings = [*((own, each) for each in (longer, b"noise" * 100, longest, longest)), (foreign, longest)]
-        for path in self.houses[MARKING[0]].carrier.outbox.glob("*.up"):  # another gateway's keys, overheard
+        heard = sorted(self.answered[number])[:1]  # another gateway, overheard
+        for path in (path for name in heard for path in self.houses[name].carrier.outbox.glob("*.up")):
             sayings += [(f"penstock/v1/{HOSTILE}/federation/up/{number}", each) for each in (path.read_bytes(), b"no")]
         self.say_as_hostile(sayings)
         self.say_as_hostile([(f"penstock/v1/fleet/{FLEET}/round", b"")])  # the broker says no to this and to foreign

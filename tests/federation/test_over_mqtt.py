@@ -66,27 +66,31 @@ def raised(street: Street, frames: list[TimedFrame], names: tuple[str, ...], cal
     return {name: alarms[0] for name, alarms in found.items()}
 
 
-def check_accounts(street: Street, rounds: int) -> None:
+def check_accounts(street: Street) -> None:
     """Assert that nothing was lost and nothing counted twice."""
     townhall, counters, entries = street.townhall, street.townhall.counters(), street.townhall.audit()
+    rounds = len(street.answered)
     accepted = [(each["round"], each["gateway"], each.get("kind")) for each in entries if each["what"] == "accepted"]
     assert len(accepted) == len(set(accepted)), accepted
     if street.mode == "robust":
-        wanted = {(number + 1, name, None) for number in range(rounds) for name in (*MARKING, HOSTILE)}
+        wanted = {
+            (number, name, None) for number, names in street.answered.items() for name in {*names, HOSTILE} - {LATE}
+        }
         assert set(accepted) == wanted
         assert counters["accepted"] == len(wanted)
         assert townhall.asked("SELECT count(*) FROM updates") == [(len(wanted),)]
         assert counters["repeated"] >= rounds  # the hostile one's second copy
         assert (counters["refused: norm"], counters["refused: foreign"]) == (rounds, rounds)
         return
+    whole = {number for number, names in street.answered.items() if names == {*MARKING, LATE}}
     for kind, names in (("keys", (*MARKING, LATE)), ("shares", (*MARKING, LATE)), ("masked", MARKING)):
-        wanted = {(number + 1, name, kind) for number in range(rounds) for name in names}
-        assert {each for each in accepted if each[2] == kind} == wanted
-        assert counters[f"accepted {kind}"] == len(wanted)
+        wanted = {(number, name, kind) for number in whole for name in names}
+        assert {each for each in accepted if each[2] == kind and each[0] in whole} == wanted
+        assert counters[f"accepted {kind}"] == len([each for each in accepted if each[2] == kind])
     assert {each for each in accepted if each[2] == "unmask"} >= {
-        (number + 1, name, "unmask") for number in range(rounds) for name in MARKING
+        (number, name, "unmask") for number in whole for name in MARKING
     }
-    assert counters["refused: wrong gateway"] == rounds  # the keys that were overheard
+    assert counters.get("refused: wrong gateway", 0) == sum(map(bool, street.answered.values()))  # keys overheard
     assert townhall.asked("SELECT count(*) FROM updates") == [(0,)]  # it saw no gateway's update
     assert townhall.asked("SELECT count(*) FROM private") == [(0,)]
 
@@ -120,7 +124,7 @@ def test_an_alarm_marked_benign_is_gone_there_at_once_and_after_three_rounds_on_
     raised(street, scan(), (OFFLINE,), "scan")
     head, shipped = read_head(sixth.serving.model), read_head(default_bundle().model)
     assert street.recall(head) >= street.recall(shipped) > 0
-    check_accounts(street, rounds=3)
+    check_accounts(street)
     canaries = next(entry for entry in street.townhall.audit() if entry["what"] == "canary")
     assert len(canaries["gateways"]) == 2
 
@@ -149,7 +153,7 @@ def test_kills_in_every_state_from_the_call_to_the_last_gateway_lose_nothing_and
     assert kills >= 3  # the archive, the store, the wish
     assert sixth.serving.manifest.release == released
     assert sixth.sees(readings()) == []
-    check_accounts(street, rounds=1)
+    check_accounts(street)
     told = [each["what"] for each in townhall.audit()]
     assert [told.count(what) for what in ("opened", "adopted", "canary", "fleet", "rolled back")] == [1, 1, 1, 1, 0]
     assert dict(townhall.asked("SELECT gateway, number FROM orders")) == dict.fromkeys(NAMES, 1)
@@ -165,9 +169,10 @@ def test_a_single_stolen_verdict_on_a_real_attack_does_not_lower_recall(street: 
 
     states = [street.hold_round() for _ in range(3)]
 
-    assert set(states) <= {"adopted", "refused"}
+    is_whole = all(names == {*MARKING, LATE} for names in street.answered.values())  # no gateway's own gate refused
+    assert set(states) <= ({"adopted", "refused"} if is_whole else {"adopted", "refused", "void"})
     assert street.recall(street.head()) >= before > 0
-    check_accounts(street, rounds=3)
+    check_accounts(street)
 
 
 @pytest.mark.parametrize("street", ["robust"], indirect=True)
@@ -187,5 +192,5 @@ def test_two_workers_share_the_updates_and_count_none_twice(street: Street):
     assert [each["round"] for each in entries if each["what"] == "aggregated"] == [number]
     assert [each["what"] for each in entries].count(state) == 1
     assert townhall.counters()["repeated"] == 1  # the hostile one's second copy, whoever took it
-    check_accounts(street, rounds=1)
+    check_accounts(street)
     assert townhall.stop() == 0
