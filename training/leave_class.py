@@ -2,8 +2,7 @@
 
 For each attack class and seed a network is taught without that class (its windows, and all that hold a record of it),
 gets thresholds of its own as a bundle does, lasting suspicion included, and judges whole captures. Told is what is
-found of the class under any name: whoever is attacked in a new way wants an alert, and its name second. Two traps: what
-stops the teaching leaves out windows by their label alone, so a few there hold a record of the class; and the
+found of the class under any name: whoever is attacked in a new way wants an alert, and its name second. The trap: the
 classes that are left differ in how near they are to the one left out, so read the lines, not their mean. Needs torch.
 """
 
@@ -50,8 +49,8 @@ def leave_classes_out(
             for name in classes:
                 progress.step(0, note=f"{name}, seed {seed}")
                 index = NAMES.index(name)
-                choosing = sides.choosing.where(sides.choosing.label != index)
-                fitted = fit(without_class(sides.teaching, index), choosing, replace(settings, seed=seed))
+                teaching, stopping = (without_class(each, index) for each in (sides.teaching, sides.choosing))
+                fitted = fit(teaching, stopping, replace(settings, seed=seed))
                 outcomes = judge.outcomes(predictor(fitted), sides=SIDES)
                 told[f"{name}, seed {seed}"] = facts_of(fitted) | {
                     side: _figures(outcomes[side], class_index=index) for side in SIDES

@@ -94,9 +94,8 @@ def compare_unknown(
         for seed in seeds:
             for name in classes:
                 index = NAMES.index(name)
-                teaching = without_class(sides.teaching, index)
-                choosing = sides.choosing.where(sides.choosing.label != index)
-                fitted = fit(teaching, choosing, replace(settings, seed=seed))
+                teaching, stopping = (without_class(each, index) for each in (sides.teaching, sides.choosing))
+                fitted = fit(teaching, stopping, replace(settings, seed=seed))
                 for candidate, told in judge_left_out(fitted, sides, class_index=index).items():
                     runs.setdefault(candidate, {}).setdefault(name, []).append(told)
                 progress.step(note=f"{name}, seed {seed}")
