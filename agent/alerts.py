@@ -15,8 +15,6 @@ from flowfeatures import END_REASONS, HomeNets, address_text, community_id
 
 PROTOCOLS_WITH_PORTS = (6, 17)
 DECIMALS = 4  # of scores and falls: more is noise, and less text is cheaper to carry
-
-
 MOST_NAME = 1024  # characters of a device's name an alert can hold
 
 

@@ -180,10 +180,6 @@ class SampleBook:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return deleted
 
-    def newest_us(self) -> int:
-        """Return the time of the newest window, 0 where there is none."""
-        return int(self._asked("SELECT coalesce(max(due_us), 0) FROM samples")[0][0])
-
     def incidents(self) -> set[str]:
         """Return the ids of incidents whose windows are kept."""
         return {str(row[0]) for row in self._asked("SELECT DISTINCT incident_id FROM samples") if row[0] is not None}

@@ -102,7 +102,6 @@ class Sample:
         self._near: dict[bytes, _Near] = {}
         self._incidents: dict[str, tuple[bytes, ...]] = {}
         self._now_us = 0
-        self.devices_left_out = 0
 
     @property
     def windows(self) -> int:
@@ -141,8 +140,6 @@ class Sample:
                 seen[0], seen[1] = max(seen[0], one), max(seen[1], other)
             elif len(block) < MAX_DEVICES:
                 block[device] = [one, other]
-            else:
-                self.devices_left_out += 1
 
     def advance(self, now_us: int) -> list[Kept]:
         """Let time pass; return what entered the sample: blocks that no incident can come near any more."""

@@ -14,8 +14,6 @@ from detection.onnx_engine import import_runtime
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-FLOAT_TOLERANCE = 1e-5  # torch and ONNX Runtime order their sums differently; measured below 2e-6 on x86-64
-
 Floats = NDArray[np.float32]
 
 

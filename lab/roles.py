@@ -166,13 +166,3 @@ def draw_gateway_services(rng: random.Random, *, broker: bool) -> tuple[Service,
     if rng.random() < 0.5:
         services.append(Service("web", 80, {"files": _files(rng)}))
     return tuple(services)
-
-
-def draw_router_services(rng: random.Random) -> tuple[Service, ...]:
-    """Draw what a gateway serves that looks after itself: pages, a shell, sometimes an old telnet login or a broker."""
-    services = [*draw_gateway_services(rng, broker=rng.random() < 0.4), _ssh(rng)]
-    if not any(service.kind == "web" for service in services):
-        services.append(Service("web", 80, {"files": _files(rng)}))
-    if rng.random() < 0.6:
-        services.append(_telnet(rng))
-    return tuple(services)

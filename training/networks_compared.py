@@ -13,21 +13,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from contracts.bundle import default_bundle
 from training.baselines import CLASSICAL, fit_baselines
 from training.captures import CapturesBySide, find_captures
 from training.fit import FitSettings, Fitted, fit, predict, teaching_scaling
 from training.progress import Progress
-from training.shapes import NAMES
 from training.side_by_side import Judge, run_facts
 from training.splits import load_splits
 from training.study_pages import write_networks_page
 from training.unknown_compare import FEW, SHORT, Sides, sides_of
 
 Save = Callable[[dict[str, Any]], None]
-DEFAULT_NETWORKS: Final = NAMES
 
 
 def compare_networks(

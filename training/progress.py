@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
-Item = TypeVar("Item")
 BAR_WIDTH = 24
 
 
@@ -33,11 +30,3 @@ class Progress:
             bar = "#" * filled + " " * (BAR_WIDTH - filled)
             sys.stderr.write(f"\r\x1b[K{self.title} [{bar}] {self.done}/{self.total} {note}"[:160])
             sys.stderr.flush()
-
-
-def tracked(items: Iterable[Item], *, title: str, total: int) -> Iterator[Item]:
-    """Give the items, one step of a progress bar each."""
-    with Progress(title, total) as progress:
-        for item in items:
-            yield item
-            progress.step()

@@ -25,7 +25,7 @@ from training.captures import CapturesBySide
 from training.checkpoint import Checkpoint, save_parity_windows, training_commit
 from training.choosing import DEMO, Predict, benign_windows
 from training.datasets import WindowSet, gather
-from training.evaluate import auc
+from training.figures.rates import auc
 from training.fit import FitSettings, Fitted, fit, predict, probabilities_of
 from training.kept import Stream
 from training.splits import TEACHING_SIDES, Splits

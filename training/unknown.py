@@ -123,17 +123,12 @@ def unknown_scores(arrays: Mapping[str, Floats], outputs: Outputs) -> Floats:
     return apply_calibration(arrays, raw_scores(arrays, outputs))
 
 
-def rate_of(score: float) -> float:
-    """Return the share of benign windows that a score stands for.
-
-    >>> rate_of(0.6)
-    0.001
-    """
-    return float(10.0 ** round(-DECADES * score, 9))
-
-
 def score_of(rate: float) -> float:
-    """Return the score that stands for a share of benign windows."""
+    """Return the score that stands for a share of benign windows.
+
+    >>> round(score_of(0.001), 9)
+    0.6
+    """
     return float(-np.log10(rate) / DECADES)
 
 

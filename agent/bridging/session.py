@@ -10,13 +10,11 @@ broker; callbacks otherwise only put an event into a queue, since paho holds loc
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -25,12 +23,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.delivery.broker import MqttSettings
+from agent.delivery.wary import WaryClient
 from contracts.eve import MAX_LINE_BYTES
 
 MOST_UNACKNOWLEDGED: Final = 256  # messages that may wait for the disk
 MAX_PACKET_BYTES: Final = 1 << 16  # beyond it a broker must not send us a message, and is hung up on if it does
-PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
-PUBLISH_AT_QOS_2: Final = 0x34
 MAX_KEPT_BYTES: Final = MAX_LINE_BYTES + 1  # of a message: enough to see that it is too long
 
 
@@ -66,25 +63,9 @@ class Ended:
 Event: TypeAlias = Subscribed | Heard | Ended
 
 
-class _Client(Client):
-    """paho's client, less its trust in a broker.
-
-    It would set aside whatever a packet announces, up to 256 MiB, and its thread would end without a word at a packet
-    that does not hold together. At QoS 2, which we never ask for, it would keep what comes until a broker says more.
-    """
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_PACKET_BYTES:
-            raise ConnectionError(f"a packet of {bufsize} bytes")  # paho ends the connection
-        return super()._sock_recv(bufsize)
-
-    def _packet_handle(self) -> MQTTErrorCode:
-        if self._in_packet["command"] & PUBLISH_AND_QOS_2 == PUBLISH_AT_QOS_2:
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
-        try:
-            return super()._packet_handle()
-        except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+class _Client(WaryClient):
+    def most_bytes(self) -> int:
+        return MAX_PACKET_BYTES
 
 
 class Session:

@@ -16,7 +16,6 @@ STATISTICS: Final = {
     "_var": "variance of ",
 }
 ENDS: Final = {"fwd_": " from the initiator", "bwd_": " from the responder"}
-FLAG_BITS: Final = ("fin", "syn", "rst", "psh", "ack", "urg", "cwr", "ece")
 BASES: Final = {
     "duration": "duration of the flow",
     "packets": "packets",

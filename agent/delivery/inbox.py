@@ -81,7 +81,6 @@ class Inbox:
     subscriptions: Sequence[Subscription] = ()
     clock_s: Callable[[], float] = time.monotonic
     received: int = 0
-    denied: int = 0  # subscriptions that a broker did not grant
     _refused: dict[Reason, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     _waiting: deque[tuple[_Room, Incoming]] = field(default_factory=deque)
     _rooms: dict[str, _Room] = field(default_factory=dict)
@@ -176,8 +175,7 @@ class Inbox:
             _log.warning("mqtt: the broker sends packets too large; nothing is subscribed for %.0f s", CHOKED_S)
 
     def deny(self, said: str) -> None:
-        """Note that the broker did not grant a subscription."""
-        self.denied += 1
+        """Say that the broker did not grant a subscription."""
         _log.warning("mqtt: a subscription is refused: %s", said)
 
     def _is_choked(self) -> bool:

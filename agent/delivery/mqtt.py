@@ -8,13 +8,11 @@ paho holds locks of its own while it calls them, and would wait for us for ever 
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from paho.mqtt import MQTTException
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -26,6 +24,7 @@ from agent.delivery.broker import MqttSettings, alert_topic
 from agent.delivery.clock import is_clock_synchronised
 from agent.delivery.inbox import Inbox, Incoming
 from agent.delivery.outbox import Letter
+from agent.delivery.wary import WaryClient
 from contracts.formats import FORMATS
 
 ONLINE: Final = b"online"
@@ -34,8 +33,6 @@ UNSUPPORTED_VERSION: Final = 0x84
 UNSYNCHRONISED: Final = ("clock", "unsynchronised")  # user property: we did not know the time of day
 # What waiting does not mend: identifier, password, rights, ban, authentication method, QoS or retain not offered.
 FINAL_CODES: Final = frozenset({0x85, 0x86, 0x87, 0x8A, 0x8C, 0x9A, 0x9B})
-PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
-PUBLISH_AT_QOS_2: Final = 0x34
 
 
 @dataclass(frozen=True)
@@ -68,30 +65,19 @@ class Ended:
 Event: TypeAlias = Accepted | Acknowledged | Ended
 
 
-class _Client(Client):
-    """paho's client, less its trust in a broker: it would set aside whatever a packet announces, up to 256 MiB.
-
-    And its thread would end without a word at a packet that does not hold together. At QoS 2, which we never ask for,
-    it would keep what a broker sends until that says that it may be had.
-    """
+class _Client(WaryClient):
+    """Bounded as the inbox says, which counts what is turned away."""
 
     inbox: Inbox
 
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > self.inbox.packet_bytes:
-            self.inbox.choke()
-            raise ConnectionError(f"a packet of {bufsize} bytes")  # paho ends the connection
-        return super()._sock_recv(bufsize)
+    def most_bytes(self) -> int:
+        return self.inbox.packet_bytes
 
-    def _packet_handle(self) -> MQTTErrorCode:
-        if self._in_packet["command"] & PUBLISH_AND_QOS_2 == PUBLISH_AT_QOS_2:
-            self.inbox.refuse("malformed")
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
-        try:
-            return super()._packet_handle()
-        except (MQTTException, ValueError, TypeError, LookupError, struct.error, AssertionError):
-            self.inbox.refuse("malformed")
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+    def too_large(self) -> None:
+        self.inbox.choke()
+
+    def malformed(self) -> None:
+        self.inbox.refuse("malformed")
 
 
 class Connection:

@@ -10,8 +10,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from flowfeatures import address_bytes
-
 REASONS: Final = (
     "truncated",  # shorter than its headers say
     "other_protocol",  # none of those that name devices
@@ -31,7 +29,6 @@ REASONS: Final = (
     "bad_name",  # a name no host may have; the rest of the frame counts
     "too_many_addresses",
 )
-NO_ADDRESS: Final = address_bytes("0.0.0.0")
 NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]{0,61}[A-Za-z0-9])?")
 
 

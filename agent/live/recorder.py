@@ -32,11 +32,6 @@ class Recorder:
             "penstock-record", self._write_forever, most=MOST_WAITING, end_s=END_S
         )
 
-    @property
-    def failed(self) -> int:
-        """Return how many messages could not be recorded."""
-        return self.left_out + (0 if self._record is None else self._record.failed)
-
     def add(self, update: IncidentUpdate, *, bundle_sha256: str, mac: str | None) -> None:
         """Let a message be recorded soon."""
         if self._record is not None and not self._waiting.offer((update, bundle_sha256, mac)):

@@ -12,23 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from contracts import bundle as bundles
 from contracts.bundle import MAX_FILE_BYTES, file_sha256, load_bundle, write_manifest
 from contracts.errors import BundleCorrupt, BundleError, BundleOutdated, BundleUnreadable, BundleUntrusted
+from tests.contracts.conftest import public_pem
 from tests.contracts.test_bundle import manifest_of
-from tests.contracts.test_trust import public_pem
 
 FILES = ("model.onnx", "model_float.onnx", "MODEL_CARD.md")
-
-
-@pytest.fixture
-def key():
-    return Ed25519PrivateKey.generate()
-
-
-@pytest.fixture
-def trust(tmp_path, key):
-    folder = tmp_path / "trust.d"
-    folder.mkdir(mode=0o755)
-    (folder / "maker.pub").write_bytes(public_pem(key))
-    return folder
 
 
 @pytest.fixture
@@ -56,7 +43,7 @@ def flip_a_bit(path, *, at):
 def test_a_bundle_signed_by_a_trusted_key_names_its_signer(folder, trust):
     bundle = load_bundle(folder, trust=trust)
 
-    assert bundle.signer == "maker"
+    assert bundle.signer == "release-2026"
     assert not bundle.unsigned
 
 
@@ -101,7 +88,7 @@ def test_a_bundle_signed_again_by_another_key_is_refused(folder, trust):
 
 def test_a_key_that_comes_with_the_bundle_is_not_asked(folder, trust):
     other = Ed25519PrivateKey.generate()
-    (folder / "maker.pub").write_bytes(public_pem(other))
+    (folder / "release-2026.pub").write_bytes(public_pem(other))
     sign(folder, other)
 
     with pytest.raises(BundleUntrusted):
@@ -142,7 +129,7 @@ def test_a_link_is_refused_even_to_the_very_same_bytes(folder, trust, tmp_path, 
 def test_the_folder_itself_may_be_a_link(folder, trust, tmp_path):
     os.symlink(folder, tmp_path / "current")
 
-    assert load_bundle(tmp_path / "current", trust=trust).signer == "maker"
+    assert load_bundle(tmp_path / "current", trust=trust).signer == "release-2026"
 
 
 @pytest.mark.parametrize(

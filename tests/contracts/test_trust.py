@@ -5,27 +5,10 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from contracts.errors import BundleUntrusted
 from contracts.trust import MAX_KEYS, signer_of
-
-
-def public_pem(key):
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-@pytest.fixture
-def key():
-    return Ed25519PrivateKey.generate()
-
-
-@pytest.fixture
-def trust(tmp_path, key):
-    folder = tmp_path / "trust.d"
-    folder.mkdir(mode=0o755)
-    (folder / "release-2026.pub").write_bytes(public_pem(key))
-    return folder
+from tests.contracts.conftest import public_pem
 
 
 def signer(trust, signature, *, message=b"a manifest"):

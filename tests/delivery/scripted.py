@@ -64,7 +64,6 @@ class ScriptedBroker:
     ) -> None:
         self.heard: queue.SimpleQueue[Heard] = queue.SimpleQueue()
         self.sessions: list[Session] = []
-        self.farewells = 0
         self._greet = greet
         self._acknowledge = acknowledge
         self._receive_maximum = receive_maximum
@@ -115,7 +114,6 @@ class ScriptedBroker:
                 elif kind >> 4 == 8 and session is not None:
                     session.subscribes += 1
                 elif kind >> 4 == 14:
-                    self.farewells += 1
                     return
 
     def _answer(self, session: Session) -> bool:

@@ -7,7 +7,6 @@ with a forged clock, a deviation is compared to 1e-9 of the largest value it was
 """
 
 import math
-from dataclasses import asdict
 
 from tests.flowfeatures.meters import META, Measured
 from tests.oracle.columns import NAMES
@@ -74,8 +73,3 @@ def is_forged_deviation(name: str, expected: Record, theirs: float) -> bool:
 def report(lines: list[str], *, what: str) -> str:
     """Return the first differences as text for an assertion."""
     return "\n".join([f"{what}: {len(lines)} differences", *lines[:25]])
-
-
-def as_text(record: Record) -> str:
-    """Return a record for a report, columns left out."""
-    return str({name: value for name, value in asdict(record).items() if name != "columns"})

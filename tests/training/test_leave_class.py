@@ -13,10 +13,8 @@ pytest.importorskip("torch")
 
 from contracts.bundle import default_bundle
 from contracts.classes import NAMES
-from tests.training.test_captures import SPLITS, write_data, write_lab
 from tests.training.windows import made_up_windows
 from training import leave_class
-from training.captures import find_captures
 from training.fit import FitSettings
 from training.leave_class import leave_classes_out, write_kinds_page
 from training.networks_compared import saver
@@ -26,14 +24,6 @@ from training.unknown_compare import Sides
 pytestmark = pytest.mark.needs_torch
 SCAN, FLOOD = NAMES.index("scan"), NAMES.index("flood")
 NO_DEMO = Path("absent.json")
-
-
-@pytest.fixture(scope="module")
-def captures(tmp_path_factory):
-    home = tmp_path_factory.mktemp("captures")
-    write_lab(home / "lab", 3, ports=range(40), gap_s=0.3)
-    write_data(home, "scans/a.pcap", ports=[80, 81])
-    return find_captures(SPLITS, shared=home, lab=home / "lab")
 
 
 def of_two_classes(count):

@@ -12,7 +12,7 @@ import pytest
 from contracts.classes import HEAD_NAMES, NAMES
 from contracts.ground_truth import load
 from flowfeatures import CONTEXT_COLUMNS, WINDOW_COLUMNS
-from tests.training.test_captures import SPLITS, write_data, write_lab
+from tests.training.test_captures import write_data, write_lab
 from tests.training.windows import made_up_windows
 from training.captures import CapturesBySide, find_captures
 from training.splits import Side, Splits
@@ -52,14 +52,6 @@ def calls_nothing(windows):
     found = np.zeros((len(windows), len(HEAD_NAMES)), np.float32)
     found[:, 0] = 1.0
     return found
-
-
-@pytest.fixture(scope="module")
-def captures(tmp_path_factory):
-    home = tmp_path_factory.mktemp("captures")
-    write_lab(home / "lab", 3, ports=range(40), gap_s=0.3)
-    write_data(home, "scans/a.pcap", ports=[80, 81])
-    return find_captures(SPLITS, shared=home, lab=home / "lab")
 
 
 def test_a_model_is_judged_by_its_own_thresholds_through_the_detector(captures):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.figures.rates import auc
 from training.tables import metrics
 from training.tables.density import Density
 from training.tables.learners import Classes, Fitted, Suspicion, fit_learner
@@ -89,7 +90,7 @@ def _unknown(sides: Sides, scores: dict[str, Any], benign: dict[str, Any]) -> di
         told[name] = {
             "at_validation_threshold": metrics.at_threshold(score[unknown], quiet, threshold),
             "mean_over_kinds": float(np.mean([each["tpr"] for each in by_kind.values()])),
-            "auc": metrics.auc(score[unknown], quiet),
+            "auc": auc(score[unknown], quiet),
             "tpr_at_fpr": {
                 f"{level:g}": metrics.tpr_at_fpr(score[unknown], quiet, level) for level in metrics.FPR_LEVELS
             },

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.figures.rates import auc
+
 FPR_LEVELS = (1e-2, 1e-3, 1e-4)
 # Student's t, two-sided 95 %, by degrees of freedom; beyond, the normal's 1.96 is close.
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -71,20 +73,6 @@ def classes(label: Labels, called: Labels, *, names: Sequence[str]) -> Figures:
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
-
-
-def auc(attack: Scores, benign: Scores) -> float | None:
-    """Return the chance that an attack row scores above a benign one, ties counting half.
-
-    >>> auc(np.array([0.9, 0.4]), np.array([0.1, 0.4]))
-    0.875
-    """
-    if not len(attack) or not len(benign):
-        return None
-    ordered = np.sort(benign)
-    below = np.searchsorted(ordered, attack, side="left")
-    not_above = np.searchsorted(ordered, attack, side="right")
-    return float((below + not_above).mean() / 2 / len(benign))
 
 
 def mcc(confusion: NDArray[Any]) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import SplitError
-from training.tables.table import BENIGN, UNKNOWN, Table, joined
+from training.tables.table import UNKNOWN, Table, joined
 
 SHARES = (0.70, 0.15, 0.15)
 SAME_FILE_SHARE = 0.5  # a test file of which more than this stands in the training file is the training file
@@ -190,10 +190,3 @@ def _together(table: Table) -> NDArray[np.int64]:
             np.minimum.at(least, link, group)
             group = least[link]
     return np.unique(group, return_inverse=True)[1].astype(np.int64)
-
-
-def benign_days(table: Table) -> dict[str, int]:
-    """Return benign rows by day, as text: what a split by day can be made of."""
-    days = table.time_us[table.label == BENIGN] // DAY_US
-    found = Counter(np.datetime64(int(day), "D").astype(str) for day in days)
-    return dict(sorted(found.items()))

@@ -9,8 +9,6 @@ from agent.live.overload import BEHIND_S, WaitingWindows, _joined
 from flowfeatures import WindowBatch
 from tests.detection.windows import OUTSIDE, Row, Window, batch_of
 
-MS = 1000
-
 
 class Clock:
     def __init__(self) -> None:

@@ -50,7 +50,6 @@ def _misbehave(word):
 class DataType(enum.Enum):
     FLOAT = 0
     HALF = 1
-    INT8 = 2
     INT32 = 3
     BOOL = 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.figures.rates import auc
 from training.tables import metrics
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
@@ -95,4 +96,4 @@ def test_the_thinned_roc_curve_has_the_area_of_the_whole(judged: tuple[np.ndarra
     fpr, tpr = metrics.roc(attack, score)
 
     area = np.trapezoid([0, *tpr], [0, *fpr])
-    assert area == pytest.approx(metrics.auc(score[attack], score[~attack]), abs=1e-9)
+    assert area == pytest.approx(auc(score[attack], score[~attack]), abs=1e-9)
