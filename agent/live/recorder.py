@@ -1,7 +1,7 @@
 """What incidents said, put on record for `penstock feedback` by a thread of its own: a slow disk must not hold packets.
 
 An incident that closed since it was called benign also lets its rule know it whole (`detection.renewal`).
-Beyond MOST_WAITING messages the newest are not recorded, and counted: the alerts themselves go their own way.
+Beyond MOST_WAITING messages the newest are not recorded, which is told: the alerts themselves go their own way.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ END_S: Final = 1.0
 
 
 class Recorder:
-    """A context manager that records incidents under `state_dir`; None records nothing. `left_out` counts."""
+    """A context manager that records incidents under `state_dir`; None records nothing."""
 
     def __init__(self, state_dir: Path | None) -> None:
-        self.left_out = 0
+        self._is_behind = False
         self._state_dir = state_dir
         self._record = None if state_dir is None else IncidentRecord(state_dir / RECORD_FILE)
         self._waiting: Backlog[tuple[IncidentUpdate, str, str | None]] = Backlog(
@@ -34,8 +34,11 @@ class Recorder:
 
     def add(self, update: IncidentUpdate, *, bundle_sha256: str, mac: str | None) -> None:
         """Let a message be recorded soon."""
-        if self._record is not None and not self._waiting.offer((update, bundle_sha256, mac)):
-            self.left_out += 1
+        if self._record is None:
+            return
+        was_behind, self._is_behind = self._is_behind, not self._waiting.offer((update, bundle_sha256, mac))
+        if self._is_behind and not was_behind:
+            complain("incidents: the disk is behind; what they say is not put on record until it has caught up")
 
     def __enter__(self) -> Recorder:
         if self._record is not None:

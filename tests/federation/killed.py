@@ -2,7 +2,7 @@
 
 `trainer` and `agent` are killed before their first file takes its place, their second, and so on, until they come to
 their end; `release` at each step of a release, the last being behind all. Every run is a fork of one process, so that
-imports are paid once. The last line of the output is the number of kills.
+imports are paid once. The last line of the output is the number of kills. `at_change` kills once, at a change on disk.
 """
 
 from __future__ import annotations
@@ -36,6 +36,37 @@ def through_kills(which: str, words: Sequence[str]) -> int:
     )
     assert done.returncode == 0, f"{which} {words} ended with {done.returncode}: {done.stdout} {done.stderr}"
     return int(done.stdout.splitlines()[-1])
+
+
+CHANGES = """
+import os, signal, sys
+from importlib import import_module
+from pathlib import Path
+from federation.aggregator.ledger import Ledger
+from tests.federation import homes
+
+kill_at, statements = int(sys.argv[3]), 0
+
+class Dying(Ledger):
+    def run(self, *told):
+        global statements
+        statements += 1
+        if statements == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(*told)
+
+homes.Ledger = Dying
+import_module(sys.argv[1]).one_round(Path(sys.argv[2]))
+"""
+
+
+def at_change(module: str, folder: Path, number: int) -> None:
+    """Run a test module's `one_round` in a process that is killed at the nth change of its ledger."""
+    command = [sys.executable, "-c", CHANGES, module, str(folder), str(number)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, timeout=PATIENCE_S, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 def at_file(number: int) -> None:

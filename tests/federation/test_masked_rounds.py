@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +21,7 @@ from federation.aggregator.rounds import RoundSettings
 from federation.gateway.learn import DEFAULTS
 from tests.federation.conftest import NewFolder
 from tests.federation.homes import FLEET, NOW_US, PARAMETERS, bundle, hold_out, rounds_at, store_of
+from tests.federation.killed import at_change
 from tests.federation.private_fleet import HOUR_US, KEY, LATER_US, NAMES, Hostile, PrivateFleet, key_of, participant
 
 
@@ -441,26 +437,6 @@ def test_settings_of_no_mode_and_a_quorum_above_the_threshold(folder: Path):
 
 # -- a power cut ------------------------------------------------------------------------------------------------------
 
-CHILD = """
-    import os, signal, sys
-    from pathlib import Path
-    from federation.aggregator.ledger import Ledger
-    from tests.federation import homes
-    from tests.federation.test_masked_rounds import one_round
-
-    kill_at, statements = int(sys.argv[2]), 0
-
-    class Dying(Ledger):
-        def run(self, *told):
-            global statements
-            statements += 1
-            if statements == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().run(*told)
-
-    homes.Ledger = Dying
-    one_round(Path(sys.argv[1]))
-"""
 FEW = NAMES[:3]
 
 
@@ -509,15 +485,11 @@ def _told_in(fleet: PrivateFleet, state: str) -> dict[str, bytes]:
 def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
     one_round(whole := new_folder("whole"))
     wanted = rounds_at(whole / "aggregator.db", KEY)[1].head.sha256
-    folder, root = new_folder("killed"), str(Path(__file__).resolve().parents[2])
+    folder = new_folder("killed")
 
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],
-        cwd=root, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    at_change("tests.federation.test_masked_rounds", folder, kill_at)
     one_round(folder)
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
     ledger, rounds = rounds_at(folder / "aggregator.db", KEY)
     assert rounds.head.sha256 == wanted
     counters = ledger.counters()

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +16,7 @@ from federation.aggregator.ledger import Ledger, LedgerError
 from federation.aggregator.rounds import Rounds, RoundSettings
 from tests.federation.conftest import NewFolder
 from tests.federation.homes import FLEET, NOW_US, bundle, hold_out, rounds_at, store_of
+from tests.federation.killed import at_change
 
 HOUR_US = 3_600_000_000
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -234,28 +230,6 @@ def test_another_fleet_s_file_and_a_foreign_one_are_refused(fleet: Fleet, tmp_pa
         Ledger(tmp_path / "other.db")
 
 
-CHILD = """
-    import os, signal, sys
-    from pathlib import Path
-    from federation.aggregator.ledger import Ledger
-    from tests.federation import homes
-    from tests.federation.test_rounds import one_round
-
-    kill_at, statements = int(sys.argv[2]), 0
-
-    class Dying(Ledger):
-        def run(self, *told):
-            global statements
-            statements += 1
-            if statements == kill_at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return super().run(*told)
-
-    homes.Ledger = Dying
-    one_round(Path(sys.argv[1]))
-"""
-
-
 def one_round(folder: Path) -> Fleet | None:
     """Go through round 1 from wherever it is; None where it is closed."""
     ledger = Ledger(store_of(folder))
@@ -273,15 +247,11 @@ def one_round(folder: Path) -> Fleet | None:
 @pytest.mark.parametrize("kill_at", [3, 13, 24, 31, 33])  # enrolling, opening, updates, closing
 def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
     wanted = one_round(new_folder("whole")).rounds.head.sha256
-    folder, root = new_folder("killed"), str(Path(__file__).resolve().parents[2])
+    folder = new_folder("killed")
 
-    killed = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(CHILD), str(folder), str(kill_at)],
-        cwd=root, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    at_change("tests.federation.test_rounds", folder, kill_at)
     one_round(folder)  # everybody sends again
 
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
     ledger, rounds = rounds_at(folder / "aggregator.db", KEY)
     assert rounds.head.sha256 == wanted
     assert ledger.counters()["accepted"] == 5

@@ -11,7 +11,6 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from agent.monitoring.facts import AgentFacts, FactsBoard
 from agent.monitoring.metric_table import rows
 from agent.monitoring.metrics import MetricsServer, MetricsSettings
 from contracts.errors import ConfigError, ListenError
+from tests.agent.monitoring.conftest import Serve
 from tests.agent.monitoring.facts import full_facts
 from tests.delivery.certificates import Authority
 from tests.ports import free_port
@@ -28,26 +28,6 @@ from tests.ports import free_port
 GOLDEN = Path(__file__).with_name("metrics.txt")
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|([0-9a-f]{2}:){5}|[0-9a-f]{1,4}::", re.IGNORECASE)
-Serve = Callable[..., MetricsServer]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Give a function that serves facts on a port of its own; all end with the test."""
-    made: list[MetricsServer] = []
-
-    def serve_(facts: AgentFacts | None = None, **settings: object) -> MetricsServer:
-        board = FactsBoard(lambda: 7.0)
-        if facts is not None:
-            board.post(facts)
-        made.append(MetricsServer(board, MetricsSettings(listen="127.0.0.1:1", **settings)))
-        made[-1].listener._place = ("127.0.0.1", 0)  # a setting cannot ask for any port
-        made[-1].start()
-        return made[-1]
-
-    yield serve_
-    for each in made:
-        each.stop()
 
 
 def got(server: MetricsServer, path: str = "/metrics", *, user: str = "", tls: ssl.SSLContext | None = None) -> str:

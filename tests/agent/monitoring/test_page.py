@@ -10,8 +10,9 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,39 +21,25 @@ from agent.config import AgentConfig
 from agent.devices import Devices
 from agent.live.neighbourhood import Neighbourhood
 from agent.monitoring.bounded_server import MAX_CLIENTS
-from agent.monitoring.facts import HEARD, AgentFacts, DeviceFacts, FactsBoard, HeardDevice
+from agent.monitoring.facts import HEARD, DeviceFacts, HeardDevice
 from agent.monitoring.metrics import MetricsServer, MetricsSettings
 from agent.monitoring.page import FILE, host_of, policy_of
 from agent.monitoring.status_page import problems_of
 from agent.monitoring.status_server import StatusReport, adapter
 from contracts.errors import ConfigError
 from flowfeatures import HomeNets
+from tests.agent.monitoring.conftest import Serve
 from tests.agent.monitoring.facts import full_facts
 from tests.conftest import ROOT
 from tests.delivery.certificates import Authority
 
 HOSTILE = "<script>alert(1)</script>"
-Serve = Callable[..., MetricsServer]
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Give a function that serves facts and their page on a port of its own; all end with the test."""
-    made: list[MetricsServer] = []
-
-    def serve_(facts: AgentFacts | None = None, **settings: object) -> MetricsServer:
-        board = FactsBoard(lambda: 7.0)
-        if facts is not None:
-            board.post(facts)
-        settings = {"page": True, "listen": "127.0.0.1:1", **settings}
-        made.append(MetricsServer(board, MetricsSettings(**settings)))
-        made[-1].listener._place = ("127.0.0.1", 0)  # a setting cannot ask for any port
-        made[-1].start()
-        return made[-1]
-
-    yield serve_
-    for each in made:
-        each.stop()
+def serve(serve: Serve) -> Serve:
+    """Give a function that serves facts and their page."""
+    return partial(serve, page=True)
 
 
 def said(server: MetricsServer, request: str | bytes, *, tls: ssl.SSLContext | None = None) -> tuple[int, dict, bytes]:
