@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks import harness, verdict
+from benchmarks import harness
 from benchmarks.cable import Cable, CableError
 from benchmarks.harness import Bars, Spread
-from benchmarks.verdict import Verdict
+from benchmarks.marks import Marked, mark_lines
 
 CAPTION = (
     "one veth pair, UDP frames of 60 octets; CPU of the receiving process, user + system: ring and portable up to and "
@@ -141,12 +141,12 @@ def measure(receivers: Sequence[str], *, packets: int, flows: int, runs: int) ->
     return {text: Run.of(taken, receiver=pairs[text][0], pace_per_s=pairs[text][1]) for text, taken in samples.items()}
 
 
-def verdicts(runs: Mapping[str, Run]) -> list[Verdict]:
+def marked(runs: Mapping[str, Run]) -> list[Marked]:
     marks = [
-        Verdict.at_most(
+        Marked.at_most(
             "all receivers: packets not accounted for", max(r.unaccounted for r in runs.values()), 0, "packets"
         ),
-        Verdict.at_most(
+        Marked.at_most(
             "all receivers: sent, interface and socket apart", max(r.off_the_wire for r in runs.values()), 0, "packets"
         ),
     ]
@@ -154,11 +154,11 @@ def verdicts(runs: Mapping[str, Run]) -> list[Verdict]:
     if ring is None:
         return marks
     return [
-        Verdict.at_least(
+        Marked.at_least(
             "sender beside the ring: thousand packets per second", ring.rate_per_s.median / 1e3, 450, "k/s"
         ),
-        Verdict.at_most(f"ring: lost of {ring.packets:,}, worst run", ring.lost.high, 0, "packets"),
-        Verdict.at_most("ring: CPU per packet, flow table included", ring.cpu_us_per_packet.median, 0.6, "us"),
+        Marked.at_most(f"ring: lost of {ring.packets:,}, worst run", ring.lost.high, 0, "packets"),
+        Marked.at_most("ring: CPU per packet, flow table included", ring.cpu_us_per_packet.median, 0.6, "us"),
         *marks,
     ]
 
@@ -190,19 +190,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CableError as exc:
         print(exc, file=sys.stderr)
         return 69
-    marks = verdicts(runs)
+    marks = marked(runs)
     result = {
         "benchmark": "capture",
         "caption": CAPTION,
         "machine": machine,
         "flows": settings.flows,
         "runs": {name: asdict(run) for name, run in runs.items()},
-        "verdicts": [each.record() for each in marks],
+        "marks": [each.record() for each in marks],
     }
     harness.write_json(result, harness.result_path("capture", "json", keep=settings.keep))
     harness.write_plot(plot(runs), title=CAPTION, path=harness.result_path("capture", "png", keep=settings.keep))
     lines = [f"{name:20s} {run.text()}" for name, run in runs.items()]
-    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *verdict.lines(marks)]))
+    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *mark_lines(marks)]))
     return 0
 
 

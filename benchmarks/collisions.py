@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import crafted, harness, lookups, tuples, verdict
+from benchmarks import crafted, harness, lookups, tuples
 from benchmarks.harness import Bars, Spread
+from benchmarks.marks import Marked, mark_lines
 from benchmarks.traffic import CACHE
-from benchmarks.verdict import Verdict
 
 CAPTION = "CPU of decoding and table for flows opened and found again, in microseconds per flow; no records"
 RANDOM = "random"
@@ -92,12 +92,12 @@ def measure(*, flows: int, runs: int) -> dict[str, Family]:
     return {family: Family.of(taken, samples[RANDOM]) for family, taken in samples.items()}
 
 
-def verdicts(families: Mapping[str, Family]) -> list[Verdict]:
+def marked(families: Mapping[str, Family]) -> list[Marked]:
     attacks = {name: family for name, family in families.items() if name != RANDOM and name not in CONTROLS}
     worst = max(attacks, key=lambda name: attacks[name].ratio.median)
     return [
-        Verdict.at_most(f"worst family ({worst}) over random keys", attacks[worst].ratio.median, MOST, "x"),
-        Verdict.at_least(
+        Marked.at_most(f"worst family ({worst}) over random keys", attacks[worst].ratio.median, MOST, "x"),
+        Marked.at_least(
             "strongest control: the seed is known, over random keys",
             max(families[control].ratio.median for control in CONTROLS),
             SEEN_BY_CONTROL,
@@ -116,14 +116,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse(arguments)
     machine = harness.fingerprint(["numpy"])
     families = measure(flows=settings.flows, runs=settings.runs)
-    marks = verdicts(families)
+    marks = marked(families)
     result = {
         "benchmark": "collisions",
         "caption": CAPTION,
         "machine": machine,
         "shared_bits": crafted.SHARED_BITS,
         "families": {name: asdict(family) for name, family in families.items()},
-        "verdicts": [each.record() for each in marks],
+        "marks": [each.record() for each in marks],
     }
     harness.write_json(result, harness.result_path("collisions", "json", keep=settings.keep))
     panels = [
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]  # fmt: skip
     harness.write_plot(panels, title=CAPTION, path=harness.result_path("collisions", "png", keep=settings.keep))
     lines = [f"{name:22s} {family.text()}" for name, family in families.items()]
-    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *verdict.lines(marks)]))
+    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *mark_lines(marks)]))
     return 0
 
 

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.util import find_spec
 
-from benchmarks import harness, million, traffic, verdict
+from benchmarks import harness, million, traffic
 from benchmarks.extractors import ACTIVE_TIMEOUT_S, IDLE_TIMEOUT_S
 from benchmarks.harness import Bars, Spread
-from benchmarks.verdict import Verdict
+from benchmarks.marks import Marked, mark_lines
 
 BASELINE = "nfstream"
 COMPARED = ("penstock", "penstock_live", BASELINE)
@@ -84,9 +84,9 @@ def compare(kind: str, *, packets: int, runs: int) -> Comparison:
     return Comparison.of(kind, harness.interleave(turns, runs=runs))
 
 
-def verdicts(comparisons: Sequence[Comparison]) -> list[Verdict]:
+def marked(comparisons: Sequence[Comparison]) -> list[Marked]:
     return [
-        Verdict.at_least(
+        Marked.at_least(
             f"{comparison.capture}: {BASELINE}'s CPU seconds over penstock's",
             comparison.cpu_ratio["penstock"].median,
             MARKS[comparison.capture],
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 69
     machine = harness.fingerprint(["numpy", "nfstream"])
     comparisons = [compare(kind, packets=settings.packets, runs=settings.runs) for kind in traffic.KINDS]
-    marks, lines, panels = verdicts(comparisons), table(comparisons), plot(comparisons)
+    marks, lines, panels = marked(comparisons), table(comparisons), plot(comparisons)
     result: dict[str, object] = {
         "benchmark": "extract",
         "caption": CAPTION,
@@ -152,14 +152,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     if settings.million:
         flood = million.measure(packets=settings.million, runs=settings.runs)
-        marks += flood.verdicts()
+        marks += flood.marked()
         lines += flood.lines()
         panels.append(million.plot(flood))
         result["million"] = flood.record()
-    result["verdicts"] = [each.record() for each in marks]
+    result["marks"] = [each.record() for each in marks]
     harness.write_json(result, harness.result_path("extract", "json", keep=settings.keep))
     harness.write_plot(panels, title=CAPTION, path=harness.result_path("extract", "png", keep=settings.keep))
-    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *verdict.lines(marks)]))
+    print(json.dumps(result, indent=2) if settings.json else "\n".join([*lines, "", *mark_lines(marks)]))
     return 0
 
 

@@ -17,8 +17,7 @@ from benchmarks import harness
 from benchmarks.federation_bytes import Weighed, next_release, plain_of, rounds_of
 from benchmarks.finetune_cost import WINDOWS, measured
 from benchmarks.harness import Spread
-from benchmarks.verdict import Verdict, number
-from benchmarks.verdict import lines as verdict_lines
+from benchmarks.marks import Marked, mark_lines, number
 from contracts.bundle import default_bundle
 from contracts.program import Parser, run_program
 from contracts.update import MAX_UPDATE_BYTES
@@ -70,7 +69,7 @@ def measure(*, gateways: int, rounds: int, runs: int) -> dict[str, Any]:
         "machine": harness.fingerprint(["numpy", "onnxruntime", "cryptography"]),
         "ways": {name: _told(each, gateways=gateways, rounds=rounds) for name, each in ways.items()},
         "finetune": tuned,
-        "verdicts": [each.record() for each in _verdicts(ways, tuned, gateways=gateways, rounds=rounds)],
+        "marks": [each.record() for each in _marked(ways, tuned, gateways=gateways, rounds=rounds)],
     }
 
 
@@ -90,22 +89,22 @@ def _told(weighed: Weighed, *, gateways: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _verdicts(
+def _marked(
     ways: Mapping[str, Weighed], tuned: Mapping[str, Sequence[Mapping[str, Any]]], *, gateways: int, rounds: int
-) -> list[Verdict]:
+) -> list[Marked]:
     found = []
     for mode in MODES:
         up = ways[mode].up.total() / gateways / rounds
-        found.append(Verdict.at_most(f"{mode}: messages up of a gateway in a round", up, MAX_UPDATE_BYTES, "bytes"))
+        found.append(Marked.at_most(f"{mode}: messages up of a gateway in a round", up, MAX_UPDATE_BYTES, "bytes"))
         found.append(
-            Verdict.at_most(
+            Marked.at_most(
                 f"{mode}: all rounds, both ways, with MQTT's octets", ways[mode].total / 1e6, WANTED_MB, "MB"
             )
         )
     for mode, runs in tuned.items():
         peak, wall = max(run["peak_bytes"] for run in runs) / 1e6, max(run["wall_s"] for run in runs)
-        found.append(Verdict.at_most(f"{mode}: fine-tuning on {WINDOWS} windows, peak", peak, WANTED_PEAK_MB, "MB"))
-        found.append(Verdict.at_most(f"{mode}: fine-tuning on {WINDOWS} windows, wall", wall, WANTED_S, "s"))
+        found.append(Marked.at_most(f"{mode}: fine-tuning on {WINDOWS} windows, peak", peak, WANTED_PEAK_MB, "MB"))
+        found.append(Marked.at_most(f"{mode}: fine-tuning on {WINDOWS} windows, wall", wall, WANTED_S, "s"))
     return found
 
 
@@ -122,11 +121,11 @@ def lines(result: Mapping[str, Any]) -> list[str]:
             told.append(f"  {mode}, a gateway in a round, {way}: {cells} bytes; {sum(each[way].values()):.0f} in all")
     for mode, runs in result["finetune"].items():
         told.append(f"  penstock-finetune, {mode}, {WINDOWS} windows: {_cost(runs)}")
-    return told + verdict_lines([_verdict(each) for each in result["verdicts"]])
+    return told + mark_lines([_mark_of(each) for each in result["marks"]])
 
 
-def _verdict(told: Mapping[str, Any]) -> Verdict:
-    return Verdict(**{key: value for key, value in told.items() if key != "met"})
+def _mark_of(told: Mapping[str, Any]) -> Marked:
+    return Marked(**{key: value for key, value in told.items() if key != "met"})
 
 
 def _cost(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -198,7 +197,7 @@ def page(result: Mapping[str, Any]) -> str:
         "| | measured | at most | |",
         "| --- | --: | --: | --- |",
     ]
-    for each in map(_verdict, result["verdicts"]):
+    for each in map(_mark_of, result["marks"]):
         cells = f"{number(each.measured)} | {number(each.mark)} {each.unit} | {'met' if each.met else 'NOT MET'}"
         told.append(f"| {each.figure} | {cells} |")
     told += ["", "Detection beside a running fine-tuning is not in it, nor what a broker adds by sending again."]

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from benchmarks import harness, traffic
 from benchmarks.harness import Bars, Spread
+from benchmarks.marks import Marked, mark_lines
 from benchmarks.scoring import BATCH
-from benchmarks.verdict import Verdict
-from benchmarks.verdict import lines as verdict_lines
 from contracts.bundle import DEFAULT_DIR, Bundle, load_bundle
 from contracts.errors import BundleError
 from contracts.pinned import DEFAULT_MANIFEST_SHA256
@@ -60,10 +59,10 @@ class Inference:
             windows_per_cpu_s=spread("windows_per_cpu_s"),
         )
 
-    def verdicts(self) -> list[Verdict]:
+    def marked(self) -> list[Marked]:
         return [
-            Verdict.at_most("a window alone, 99th percentile", self.alone_p99_ms.median, ALONE_MOST_MS, "ms"),
-            Verdict.at_least(
+            Marked.at_most("a window alone, 99th percentile", self.alone_p99_ms.median, ALONE_MOST_MS, "ms"),
+            Marked.at_least(
                 f"windows in batches of {BATCH}", self.windows_per_s.median, LEAST_WINDOWS_PER_S, "windows/s"
             ),
         ]
@@ -123,21 +122,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exc.exit_code
     machine = harness.fingerprint(["numpy", "onnxruntime"])
     inference = measure(settings.bundle, packets=settings.packets, runs=settings.runs)
-    marks = inference.verdicts()
+    marks = inference.marked()
     result = {
         "benchmark": "inference",
         "caption": CAPTION,
         "machine": machine,
         "bundle": named(bundle),
         "inference": asdict(inference),
-        "verdicts": [mark.record() for mark in marks],
+        "marks": [mark.record() for mark in marks],
     }
     harness.write_json(result, harness.result_path("inference", "json", keep=settings.keep))
     harness.write_plot(
         inference.bars(), title=CAPTION, path=harness.result_path("inference", "png", keep=settings.keep)
     )
     told = [f"{named(bundle)['name']} release {named(bundle)['release']}", *inference.lines(), ""]
-    print(json.dumps(result, indent=2) if settings.json else "\n".join([*told, *verdict_lines(marks)]))
+    print(json.dumps(result, indent=2) if settings.json else "\n".join([*told, *mark_lines(marks)]))
     return 0
 
 

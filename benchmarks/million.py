@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks import harness, traffic
 from benchmarks.harness import Bars, Spread
-from benchmarks.verdict import Verdict
+from benchmarks.marks import Marked
 
 PACKETS = 2_000_000
 IDLE_TIMEOUT_S = 300  # the flood lasts 200 s
@@ -84,9 +84,9 @@ class Flood:
     check: Mapping[str, int]
     left_out: Mapping[str, str]
 
-    def verdicts(self) -> list[Verdict]:
+    def marked(self) -> list[Marked]:
         roomy, capped, flows = self.sides["penstock"], self.sides["penstock_default"], self.packets // 2
-        at_least, at_most = Verdict.at_least, Verdict.at_most
+        at_least, at_most = Marked.at_least, Marked.at_most
         rate = roomy.packets_per_cpu_s.median / 1e6
         return [
             at_least("million flows, room for all: records as generated", self.check["right"], flows, "records"),

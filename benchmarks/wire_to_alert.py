@@ -24,11 +24,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import footprint, harness, verdict
+from benchmarks import footprint, harness
 from benchmarks.alarms import STAGES, Found, attacked, watching
 from benchmarks.cable import CableError
 from benchmarks.harness import Bars, Spread
-from benchmarks.verdict import Verdict
+from benchmarks.marks import Marked, mark_lines
 from lab.attacks import TECHNIQUES
 from lab.network import Network, make_run_folder
 from lab.plan import Attack, Plan
@@ -175,26 +175,26 @@ def is_fast(found: Found) -> bool:
     return (found.attack_class == "flood" or is_scan) and found.technique != TELNET_10
 
 
-def verdicts(
+def marked(
     found: Sequence[Found], soaked: Soak | None, shares: Sequence[footprint.Share], flood: footprint.Flooded | None
-) -> list[Verdict]:
+) -> list[Marked]:
     marks = []
     fast = [each.to_alert_s for each in found if is_fast(each) and each.to_alert_s is not None]
     telnet = [each.to_alert_s for each in found if each.technique == TELNET_10 and each.to_alert_s is not None]
     if fast:
         name = f"floods and scans from {FAST_PER_S:g} packets a second, found: 95th percentile of {len(fast)}"
-        marks.append(Verdict.at_most(name, percentile(fast, 0.95), 1.0, "s"))
+        marks.append(Marked.at_most(name, percentile(fast, 0.95), 1.0, "s"))
     if telnet:
         name = f"telnet scan of 10 packets a second: 95th percentile of {len(telnet)}"
-        marks.append(Verdict.at_most(name, percentile(telnet, 0.95), 10.0, "s"))
+        marks.append(Marked.at_most(name, percentile(telnet, 0.95), 10.0, "s"))
     if soaked is not None:
-        marks.append(Verdict.at_most("false incidents a day, as seen", soaked.per_day, 1.0, "a day"))
+        marks.append(Marked.at_most("false incidents a day, as seen", soaked.per_day, 1.0, "a day"))
     resident = [each.resident_mib for each in found] + ([soaked.resident_mib] if soaked else [])
     if resident:
-        marks.append(Verdict.at_most("resident memory on lab traffic, ring included", max(resident), 150.0, "MiB"))
+        marks.append(Marked.at_most("resident memory on lab traffic, ring included", max(resident), 150.0, "MiB"))
     if flood is not None:
         name = "resident memory under the spoofed flood, ring included"
-        marks.append(Verdict.at_most(name, flood.resident_at_most_mib, 230.0, "MiB"))
+        marks.append(Marked.at_most(name, flood.resident_at_most_mib, 230.0, "MiB"))
     return marks
 
 
@@ -323,13 +323,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = played(settings)
         parts["attacks"] = {**at_first, "summary": summary(found), "found": [asdict(each) for each in found]}
     found, soaked, shares, flood = read(parts)
-    marks = verdicts(found, soaked, shares, flood)
+    marks = marked(found, soaked, shares, flood)
     result = {
         "benchmark": "wire_to_alert",
         "caption": CAPTION,
         "memory_is": "Rss of /proc/PID/smaps_rollup: shared libraries and the ring's pages included",
         **parts,
-        "verdicts": [each.record() for each in marks],
+        "marks": [each.record() for each in marks],
     }
     harness.write_json(result, path)
     if panels := plot(found):
@@ -342,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"{each.of_a_core.scaled(100).text()} % of a core, {each.resident_mib.text()} MiB"
             for each in shares
         ]
-        print("\n".join([*(line(each) for each in found), "", *costs, "", *verdict.lines(marks)]))
+        print("\n".join([*(line(each) for each in found), "", *costs, "", *mark_lines(marks)]))
     return 0
 
 

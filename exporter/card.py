@@ -179,7 +179,7 @@ def _compression(told: CardInputs) -> Iterator[str]:
         )
     yield ""
     if not all(step.labelled for step in told.steps):
-        yield "Where accuracy before a step is 1, no labels were kept: the verdicts before it stand for them."
+        yield "Where accuracy before a step is 1, no labels were kept: the classes found before it stand for them."
     yield f"More than {MAX_POINTS_LOST} points for a step are refused. int8 storage makes the file smaller, not faster."
     yield ""
 

@@ -141,7 +141,7 @@ def _pack(arguments: argparse.Namespace) -> int:
         pin(packed.manifest_sha256)
     signed = "unsigned" if key is None else "signed"
     print(f"{printable(str(packed.folder))}: release {arguments.release}, {signed}, sha256 {packed.manifest_sha256}")
-    print(f"on {packed.int8_parity.windows} validation windows, verdicts changed {packed.int8_parity.changed}")
+    print(f"on {packed.int8_parity.windows} validation windows, classes changed {packed.int8_parity.changed}")
     _tell(packed.measured, why)
     return 0
 
@@ -170,7 +170,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     _need("onnx", "onnxruntime", "torch")
-    from exporter.shrink import save, shrink, table, verdict, windows_for
+    from exporter.shrink import save, shrink, table, who_is_ahead, windows_for
     from training.captures import find_captures
     from training.checkpoint import load_checkpoint
     from training.fit import FitSettings
@@ -182,7 +182,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     shrunk = shrink(checkpoint, sets, keep=arguments.keep, seeds=arguments.seeds, settings=settings)
     save(shrunk, arguments.output, beside=arguments.checkpoint)
     print("\n".join(table(shrunk.sides)))
-    print(verdict(shrunk.sides))
+    print(who_is_ahead(shrunk.sides))
     return 0
 
 

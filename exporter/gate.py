@@ -35,8 +35,8 @@ MAX_OTHER_BYTES = 4096 * KIB  # networks that are compared, not shipped: some 2 
 class Step:
     """One compression step, measured on the same windows before and after; accuracies from 0 to 1.
 
-    Where no labels were kept (`labelled` false), the verdicts before the step stand for them: the share that changed,
-    which the loss of accuracy cannot exceed.
+    Where no labels were kept (`labelled` false), the classes found before the step stand for them: the share that
+    changed, which the loss of accuracy cannot exceed.
     """
 
     name: str

@@ -63,7 +63,7 @@ PARTS = frozenset({MODEL, MODEL_FLOAT, MANIFEST, SIGNATURE, MODEL_CARD})
 QUANTISATION = "weight matrices int8 with one scale per row, widened by DequantizeLinear; computed in float32"
 UNKNOWN_NAME = NAMES[UNKNOWN]
 WINDOWS_TEXT = "validation windows of splits.toml"
-UNLABELLED_TEXT = f"{WINDOWS_TEXT}, the verdicts before the step taken for their classes"
+UNLABELLED_TEXT = f"{WINDOWS_TEXT}, those found before the step taken for their classes"
 
 Floats = NDArray[np.float32]
 

@@ -128,7 +128,7 @@ def table(sides: Sequence[Side]) -> list[str]:
     return lines
 
 
-def verdict(sides: Sequence[Side]) -> str:
+def who_is_ahead(sides: Sequence[Side]) -> str:
     """Return who is ahead on validation accuracy, pruned or scratch, and whether the seeds' ranges leave it open."""
     ranges = {}
     for side in sides[-2:]:
@@ -216,7 +216,7 @@ def _checkpoint(
         "settings": kept.settings,
         "history": [*before.facts.get("history", ()), *kept.history],
         "compression": [*before.facts.get("compression", ()), asdict(step)],
-        "pruning": {"keep": keep, "units": _units(kept.network), "verdict": verdict(sides)},
+        "pruning": {"keep": keep, "units": _units(kept.network), "ahead": who_is_ahead(sides)},
         "figures": _told_figures(before, pruned, scratch, own=own),
         "training_commit": training_commit(),
         "created": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),

@@ -67,8 +67,8 @@ class Leaks:
 
     def lines(self) -> list[str]:
         """Return what is printed."""
-        verdict = "no more than" if self.auc <= MOST_AUC else "MORE than"
-        said = [f"artefacts: AUC {self.auc:.3f}, {verdict} {MOST_AUC} ({self.attacks} attacks, {self.flows} flows)"]
+        bound = "no more than" if self.auc <= MOST_AUC else "MORE than"
+        said = [f"artefacts: AUC {self.auc:.3f}, {bound} {MOST_AUC} ({self.attacks} attacks, {self.flows} flows)"]
         said += [f"  {name:<22} {auc:.3f}" for name, auc in sorted(self.alone.items(), key=lambda item: -item[1])]
         said.append("traits of the tools, which are no artefacts (share of SYNs, attack and benign):")
         for name, shares in self.traits.items():

@@ -87,7 +87,7 @@ def columns(engine: Engine, windows: WindowSet, benign_medians: list[float]) -> 
 def leakage(
     train: WindowSet, test: WindowSet, *, is_lab: Mapping[str, bool], engine: Engine, seed: int = 1
 ) -> dict[str, Any]:
-    """Return what only the capture tells, and how much of the verdicts could rest on it.
+    """Return what only the capture tells, and how much of what is found could rest on it.
 
     `hidden_columns`: AUC of a forest that sees nothing but the columns the network must not see. `which_source`: AUC
     of a forest that tells benign windows of the lab from those of real devices. `bundle_auc`: of the bundle over all

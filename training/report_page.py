@@ -53,7 +53,7 @@ def write_page(folder: Path, *, bundle: Bundle, engine: Engine, captures: Captur
     told["probes"] = _probes(bundle, engine, windows, captures)
     told["parts"] = {key: json.loads(path.read_text()) for key, path in inputs.files.items()}
     drawing = _Drawing(folder, name)
-    drawing.verdicts(told, windows, engine)
+    drawing.rates(told, windows, engine)
     if inputs.histories:
         plots.convergence(drawing.path("convergence"), inputs.histories, title="loss while teaching")
     drawing.probes(told["probes"])
@@ -144,7 +144,7 @@ class _Drawing:
         self.drawn.append(f"{self._name}-{what}.png")
         return self._folder / self.drawn[-1]
 
-    def verdicts(self, told: Mapping[str, Any], windows: Mapping[str, WindowSet], engine: Engine) -> None:
+    def rates(self, told: Mapping[str, Any], windows: Mapping[str, WindowSet], engine: Engine) -> None:
         """Draw ROC curves by side and a confusion matrix per side."""
         curves = {}
         for side in told["sides"]:
@@ -153,7 +153,7 @@ class _Drawing:
         plots.roc(self.path("roc"), curves, title="attack against benign windows")
         for side, block in told["sides"].items():
             if table := block["total"]["confusion"]:
-                plots.confusion_matrix(self.path(f"confusion-{side}"), table, title=f"verdicts by label, {side}")
+                plots.confusion_matrix(self.path(f"confusion-{side}"), table, title=f"called by label, {side}")
 
     def probes(self, told: Mapping[str, Any]) -> None:
         """Draw importance, attention over records, and what columns do for each class."""

@@ -48,7 +48,7 @@ def run_of(*samples: dict[str, float]) -> Run:
 
 
 def unmet(samples: Sequence[dict[str, float]]) -> list[str]:
-    return [mark.figure for mark in capture.verdicts({capture.FASTEST_RING: run_of(*samples)}) if not mark.met]
+    return [mark.figure for mark in capture.marked({capture.FASTEST_RING: run_of(*samples)}) if not mark.met]
 
 
 def test_the_cost_is_of_the_packets_that_were_read():

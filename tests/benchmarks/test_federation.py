@@ -49,5 +49,5 @@ def test_the_page_holds_what_the_result_says():
     for name, way in result["ways"].items():
         assert f"{way['total_bytes'] / 1e6:.2f} MB" in told
         assert f"| {name} |" in page
-    assert len(result["verdicts"]) == 4
-    assert all(each["met"] for each in result["verdicts"])
+    assert len(result["marks"]) == 4
+    assert all(each["met"] for each in result["marks"])

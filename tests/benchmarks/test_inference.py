@@ -42,10 +42,10 @@ def test_a_window_is_scored_alone_and_batches_are_full():
 
 
 def test_on_the_mark_is_met_and_beyond_it_is_not():
-    assert [each.met for each in Inference.of([SAMPLE]).verdicts()] == [True, True]
+    assert [each.met for each in Inference.of([SAMPLE]).marked()] == [True, True]
 
     slow = SAMPLE | {"alone_p99_us": 251.0, "windows_per_s": 59_999.0}
-    assert [each.met for each in Inference.of([slow]).verdicts()] == [False, False]
+    assert [each.met for each in Inference.of([slow]).marked()] == [False, False]
 
 
 def test_the_benchmark_tells_what_it_measured_and_of_which_bundle(tmp_path, monkeypatch, capsys):

@@ -55,7 +55,7 @@ def sample(**changed: float) -> dict[str, float]:
 
 def unmet(check: dict[str, int], **capped: float) -> list[str]:
     sides = {"penstock": Million.of([sample()]), "penstock_default": Million.of([sample(**capped)])}
-    return [mark.figure for mark in Flood(20, sides, check, {}).verdicts() if not mark.met]
+    return [mark.figure for mark in Flood(20, sides, check, {}).marked() if not mark.met]
 
 
 def test_verdicts_of_a_sound_flood_are_all_met():

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import floods
 from benchmarks.alarms import STAGES, Found, Told, ends_of, stages_of
-from benchmarks.wire_to_alert import TELNET_10, at_most, is_fast, percentile, plans, summary, verdicts
+from benchmarks.wire_to_alert import TELNET_10, at_most, is_fast, marked, percentile, plans, summary
 from lab.plan import ANY_HOST
 from lab.scenario import draw_plan
 
@@ -142,7 +142,7 @@ def test_fast_is_a_flood_or_a_scan_of_ten_packets_a_second():
 
 
 def test_marks_are_given_for_what_was_measured():
-    marks = verdicts([found("syn_flood", "flood", 1.5), found(TELNET_10, "scan", 2.0)], None, [], None)
+    marks = marked([found("syn_flood", "flood", 1.5), found(TELNET_10, "scan", 2.0)], None, [], None)
 
     assert [(mark.measured, mark.met) for mark in marks] == [(1.5, False), (2.0, True), (120.0, True)]
 

@@ -11,7 +11,7 @@ pytest.importorskip("onnxruntime")
 
 from exporter import cli
 from exporter.measure import earlier_steps
-from exporter.shrink import FIGURES, Sets, Shrunk, Side, save, shrink, table, verdict
+from exporter.shrink import FIGURES, Sets, Shrunk, Side, save, shrink, table, who_is_ahead
 from tests.exporter.test_pack import checkpoint, packed_into
 from tests.training.windows import made_up_windows
 from training.checkpoint import Checkpoint, load_checkpoint, save_parity_windows
@@ -128,7 +128,7 @@ def side(name: str, *accuracies: float) -> Side:
     ],
 )
 def test_who_is_ahead_needs_every_seed(pruned, scratch, said):
-    assert said in verdict([side("pruned", *pruned), side("scratch", *scratch)])
+    assert said in who_is_ahead([side("pruned", *pruned), side("scratch", *scratch)])
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-1", "nan", "half"])

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from contracts.classes import BENIGN, UNKNOWN
 from contracts.ground_truth import GroundTruth
 from flowfeatures import CaptureTruncated
+from training.figures.confusion import confusion, named, of_attacks, of_class, over_classes
 from training.figures.rates import auc, poisson_upper_bound, quantile, share, tpr_at_fpr, wilson_bounds
-from training.figures.verdicts import confusion, named, of_attacks, of_class, over_classes
 from training.thresholds import upper_bound
 
 Figures = dict[str, Any]

@@ -35,14 +35,12 @@ def roc(path: Path, scores: Mapping[str, tuple[Array, Array]], *, title: str) ->
 
 
 def confusion_matrix(path: Path, table: Mapping[str, Mapping[str, int]], *, title: str) -> None:
-    """Draw shares of each label's windows by verdict; `table` as `figures.verdicts.named` gives it."""
+    """Draw shares of each label's windows by what they were called; `table` as `figures.confusion.named` gives it."""
     labels = list(table)
-    verdicts = sorted(
-        {verdict for row in table.values() for verdict in row}, key=lambda name: (name not in labels, name)
-    )
-    shares = np.array([[table[label].get(verdict, 0) for verdict in verdicts] for label in labels], dtype=np.float64)
+    called = sorted({name for row in table.values() for name in row}, key=lambda name: (name not in labels, name))
+    shares = np.array([[table[label].get(name, 0) for name in called] for label in labels], dtype=np.float64)
     shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1)
-    heat(path, shares, rows=labels, columns=verdicts, title=title, is_written=True)
+    heat(path, shares, rows=labels, columns=called, title=title, is_written=True)
 
 
 def convergence(path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]], *, title: str) -> None:

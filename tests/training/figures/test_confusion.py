@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from contracts.classes import NAMES
-from training.figures.verdicts import confusion, named, of_attacks, of_class, over_classes
+from training.figures.confusion import confusion, named, of_attacks, of_class, over_classes
 
 SCAN, FLOOD = NAMES.index("scan"), NAMES.index("flood")
 
 
 @pytest.fixture
-def verdicts():
+def judged():
     rng = np.random.default_rng(5)
     label = rng.choice([0, 0, 0, SCAN, FLOOD], 400)
     called = np.where(rng.random(400) < 0.8, label, rng.choice([0, SCAN, FLOOD], 400))
     return label, called
 
 
-def test_rows_are_labels_and_columns_verdicts():
+def test_rows_are_labels_and_columns_what_was_called():
     table = confusion(np.array([SCAN, SCAN, 0]), np.array([FLOOD, SCAN, 0]))
 
     assert (table[SCAN, FLOOD], table[SCAN, SCAN], table[0, 0], table.sum()) == (1, 1, 1, 3)
@@ -39,9 +39,9 @@ def test_what_never_occurred_has_no_figure():
     assert of_class(table, SCAN) == {"precision": None, "recall": None, "f1": None, "mcc": None}
 
 
-def test_the_figures_are_those_of_scikit_learn(verdicts):
+def test_the_figures_are_those_of_scikit_learn(judged):
     metrics = pytest.importorskip("sklearn.metrics")
-    label, called = verdicts
+    label, called = judged
     table = confusion(label, called)
 
     told = of_class(table, SCAN)

@@ -1,7 +1,7 @@
 """What a benchmark promised and what it saw: a figure, its mark, and whether it was met.
 
-A mark is written once, beside the benchmark that measures it. The trap: a verdict holds for the machine of its result
-file, so it is printed and kept, and no exit code depends on it.
+A mark is written once, beside the benchmark that measures it. The trap: whether it was met
+holds for the machine of the result file, so it is printed and kept, and no exit code depends on it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Marked:
     """One figure beside the mark it has to reach."""
 
     figure: str
@@ -21,18 +21,18 @@ class Verdict:
     most: bool
 
     @classmethod
-    def at_least(cls, figure: str, measured: float, mark: float, unit: str) -> Verdict:
+    def at_least(cls, figure: str, measured: float, mark: float, unit: str) -> Marked:
         return cls(figure, measured, mark, unit, most=False)
 
     @classmethod
-    def at_most(cls, figure: str, measured: float, mark: float, unit: str) -> Verdict:
+    def at_most(cls, figure: str, measured: float, mark: float, unit: str) -> Marked:
         return cls(figure, measured, mark, unit, most=True)
 
     @property
     def met(self) -> bool:
         """Say whether the mark was reached; exactly on it counts.
 
-        >>> Verdict.at_most("peak", 900.0, 900.0, "MiB").met, Verdict.at_least("rate", 0.9, 1.0, "M/s").met
+        >>> Marked.at_most("peak", 900.0, 900.0, "MiB").met, Marked.at_least("rate", 0.9, 1.0, "M/s").met
         (True, False)
         """
         return self.measured <= self.mark if self.most else self.measured >= self.mark
@@ -50,12 +50,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
-def lines(verdicts: Sequence[Verdict]) -> list[str]:
-    """Return the table of verdicts, a line each, under one of titles."""
-    rows = [("figure", "measured", "mark", "verdict")]
-    for verdict in verdicts:
-        bound = "at most" if verdict.most else "at least"
-        mark = f"{bound} {number(verdict.mark)} {verdict.unit}"
-        rows.append((verdict.figure, number(verdict.measured), mark, "met" if verdict.met else "NOT MET"))
+def mark_lines(marked: Sequence[Marked]) -> list[str]:
+    """Return a table, a line for each figure, under one of titles."""
+    rows = [("figure", "measured", "mark", "")]
+    for each in marked:
+        bound = "at most" if each.most else "at least"
+        mark = f"{bound} {number(each.mark)} {each.unit}"
+        rows.append((each.figure, number(each.measured), mark, "met" if each.met else "NOT MET"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,7 +1,7 @@
 """What was called what: a confusion matrix over windows, and precision, recall, F1 and MCC from it.
 
-K classes of the table, `benign` being "no detection". Rows are labels, columns are verdicts. A class that was never
-seen has no recall, one never called has no precision; both are None and take no part in a mean.
+K classes of the table, `benign` being "no detection". Rows are labels, columns what windows were called. A class
+that was never seen has no recall, one never called has no precision; both are None and take no part in a mean.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Counts = NDArray[np.int64]
 
 
 def confusion(label: NDArray[Any], called: NDArray[Any], *, classes: int = len(NAMES)) -> Counts:
-    """Return int64[K, K]: windows by label (row) and verdict (column)."""
+    """Return int64[K, K]: windows by label (row) and what they were called (column)."""
     flat = np.bincount(label.astype(np.int64) * classes + called.astype(np.int64), minlength=classes * classes)
     return flat.reshape(classes, classes).astype(np.int64)
 
@@ -55,7 +55,7 @@ def over_classes(table: Counts) -> dict[str, float | None]:
 
 
 def named(table: Counts, names: Sequence[str] = NAMES) -> dict[str, dict[str, int]]:
-    """Return the matrix by label and verdict, without what never occurred."""
+    """Return the matrix by names, without what never occurred."""
     return {
         names[row]: {names[column]: int(table[row, column]) for column in np.flatnonzero(table[row]).tolist()}
         for row in np.flatnonzero(table.sum(axis=1)).tolist()
@@ -71,12 +71,12 @@ def _scores(*, hit: int, missed: int, wrong: int, rest: int) -> dict[str, float 
 
 
 def _mcc(table: Counts) -> float | None:
-    """Return the correlation of label and verdict; None where either is always the same."""
+    """Return the correlation of label and call; None where either is always the same."""
     counts = table.astype(np.float64)
     total, right = counts.sum(), np.trace(counts)
-    labels, verdicts = counts.sum(axis=1), counts.sum(axis=0)
-    spread = np.sqrt((total**2 - (labels**2).sum()) * (total**2 - (verdicts**2).sum()))
-    return float((right * total - labels @ verdicts) / spread) if spread > 0 else None
+    labels, calls = counts.sum(axis=1), counts.sum(axis=0)
+    spread = np.sqrt((total**2 - (labels**2).sum()) * (total**2 - (calls**2).sum()))
+    return float((right * total - labels @ calls) / spread) if spread > 0 else None
 
 
 def _mean(values: Sequence[float]) -> float | None:
