@@ -6,11 +6,11 @@ Read `devices.py` first: what is believed, when, and in how much memory. `watch.
 from agent.devices.devices import Devices
 from agent.devices.home import home_nets_of, joined, own_addresses
 from agent.devices.listener import DeviceListener
-from agent.devices.report import DeviceFacts, DeviceName, DeviceRow, Move
+from agent.devices.report import DeviceCounts, DeviceName, DeviceRow, Move
 from agent.devices.watch import DeviceWatch
 
 __all__ = [
-    "DeviceFacts",
+    "DeviceCounts",
     "DeviceListener",
     "DeviceName",
     "DeviceRow",

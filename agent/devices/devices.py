@@ -16,7 +16,7 @@ from typing import Any, Final
 from agent.devices.device import SECOND_US, SETTLE_HEARINGS, SETTLE_US, Device, kind_of
 from agent.devices.frames import read
 from agent.devices.hints import Hint, Refused, clean_name
-from agent.devices.report import STATE_VERSION, DeviceFacts, DeviceName, DeviceRow, Move, rows_of
+from agent.devices.report import STATE_VERSION, DeviceCounts, DeviceName, DeviceRow, Move, rows_of
 from flowfeatures import HomeNets, address_bytes, address_text, mac_text
 
 MAX_SETTLED: Final = 1024  # as many as DeviceWindows keeps
@@ -121,17 +121,17 @@ class Devices:
         taken, self._takeovers = self._takeovers, []
         return taken
 
-    def facts(self) -> DeviceFacts:
+    def counts(self) -> DeviceCounts:
         """Return how many there are, and what was refused."""
         everyone = list(self._everyone())
-        return DeviceFacts(
+        return DeviceCounts(
             devices=len(everyone),
             settled=len(self._settled),
             addresses=len(self._holders),
             named=sum(device.name is not None for device in everyone),
             refused=dict(self._refused),
             refused_moves=dict(self._refused_moves),
-            **{name: self._counts[name] for name in DeviceFacts.COUNTS},
+            **{name: self._counts[name] for name in DeviceCounts.COUNTS},
         )
 
     def heard_last(self, most: int) -> list[tuple[DeviceName, tuple[str, ...], int]]:

@@ -41,7 +41,7 @@ class DeviceRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceFacts:
+class DeviceCounts:
     """Numbers: of devices as of now, of everything else since the start."""
 
     COUNTS: ClassVar = (

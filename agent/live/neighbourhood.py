@@ -147,17 +147,17 @@ class Neighbourhood:
 
     def facts(self) -> DeviceFacts:
         """Return the numbers of devices as they are now."""
-        facts = self.devices.facts()
+        counts = self.devices.counts()
         behind_us = time.time_ns() // 1000 - time.monotonic_ns() // 1000  # from the clock of devices to that of people
         return DeviceFacts(
-            devices=facts.devices,
-            addresses=facts.addresses,
-            named=facts.named,
-            moves=facts.moves,
-            takeovers=facts.takeovers,
-            frames=facts.frames,
-            refused=counted(facts.refused),
-            dropped=facts.dropped,
+            devices=counts.devices,
+            addresses=counts.addresses,
+            named=counts.named,
+            moves=counts.moves,
+            takeovers=counts.takeovers,
+            frames=counts.frames,
+            refused=counted(counts.refused),
+            dropped=counts.dropped,
             heard=tuple(
                 HeardDevice(mac=who.mac, name=who.name or "", addresses=addresses, heard_us=last_us + behind_us)
                 for who, addresses, last_us in self.devices.heard_last(HEARD)

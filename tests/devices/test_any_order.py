@@ -65,5 +65,5 @@ def test_who_has_what_stays_consistent(seed: int):
             devices.restore(state, now_us)
         check(devices)
 
-    assert devices.facts().settled
+    assert devices.counts().settled
     assert moved

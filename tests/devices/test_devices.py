@@ -78,7 +78,7 @@ def test_a_name_that_no_host_may_have_is_counted_and_the_rest_counts():
     devices.observe(dhcp(LAMP, name="\x1b[2J", address=LAMP_IP), 0)
 
     assert devices.named(at(LAMP_IP)) == DeviceName(LAMP, None)
-    assert devices.facts().refused == {"bad_name": 1}
+    assert devices.counts().refused == {"bad_name": 1}
 
 
 def test_whoever_has_a_name_second_shows_it_with_half_of_its_mac():
@@ -101,7 +101,7 @@ def test_a_forged_name_does_not_take_the_place_of_one_that_is_still_said():
             devices.observe(announced(LAMP, LAMP_IP, "lamp"), now_us)
 
     assert devices.named(at(LAMP_IP)) == DeviceName(LAMP, "lamp")
-    assert devices.facts().renames == 0
+    assert devices.counts().renames == 0
 
 
 def test_a_new_name_stands_once_it_alone_was_said_for_a_day():
@@ -180,7 +180,7 @@ def test_an_objection_holds_a_move_up_and_after_an_hour_ends_it():
 
     assert asked == [(at(LAMP_IP), at(OTHER_IP), mac_bytes(LAMP))]
     assert [*held_up, *ended, *moves(devices, 2 * HOUR)] == []
-    assert devices.facts().refused_moves == {"another MAC sends": 1}
+    assert devices.counts().refused_moves == {"another MAC sends": 1}
 
 
 def test_a_device_that_sends_its_first_flow_hours_after_it_moved_moves_then():
@@ -190,7 +190,7 @@ def test_a_device_that_sends_its_first_flow_hours_after_it_moved_moves_then():
         devices.observe(arp(LAMP, OTHER_IP), now_us)
         assert devices.moves(now_us, lambda *_: "new address never sent") == []
 
-    assert devices.facts().refused_moves == {"new address never sent": 2}
+    assert devices.counts().refused_moves == {"new address never sent": 2}
     assert moves(devices, 3 * HOUR) == LAMP_MOVED
 
 
@@ -255,7 +255,7 @@ def test_who_claims_an_address_in_use_gets_neither_name_nor_window():
     assert devices.named(at(LAMP_IP)) == DeviceName(LAMP, None)
     assert moves(devices, 40 * MINUTE) == []
     assert devices.takeovers() == []
-    assert devices.facts().contested > 100
+    assert devices.counts().contested > 100
 
 
 def test_a_forged_move_of_a_device_that_goes_on_speaking_is_none():
@@ -274,7 +274,7 @@ def test_nobody_claims_an_address_of_the_gateway():
     devices.observe(arp(FORGER, "192.168.1.1"), 0)
     devices.observe(arp(CAMERA, "192.168.1.1"), 0)
 
-    assert devices.facts().refused == {"own_address": 1, "own": 1}
+    assert devices.counts().refused == {"own_address": 1, "own": 1}
     assert devices.named(at("192.168.1.1")) is None
 
 
@@ -283,8 +283,8 @@ def test_addresses_outside_home_are_refused():
 
     devices.observe(arp(FORGER, "203.0.113.5"), 0)
 
-    assert devices.facts().refused == {"not_home": 1}
-    assert devices.facts().devices == 0
+    assert devices.counts().refused == {"not_home": 1}
+    assert devices.counts().devices == 0
 
 
 def flood(make: Callable[[str, int], bytes], devices: Devices, *, now_us: int, count: int = 3_000) -> None:
@@ -308,7 +308,7 @@ def test_a_flood_of_strangers_turns_their_own_table_over_and_nobody_elses(make: 
 
     flood(make, devices, now_us=12 * MINUTE)
 
-    facts = devices.facts()
+    facts = devices.counts()
     assert (facts.devices, facts.settled) == (MAX_STRANGERS + 1, 1)
     assert facts.addresses <= facts.devices
     assert facts.named <= facts.devices
@@ -322,8 +322,8 @@ def test_one_mac_has_a_bounded_number_of_addresses():
     for number in range(5_000):
         devices.observe(arp(LAMP, f"10.0.{number >> 8}.{number & 255}"), 12 * MINUTE)
 
-    assert devices.facts().addresses == 16
-    assert devices.facts().refused == {"too_many_addresses": 5_000 - 15}
+    assert devices.counts().addresses == 16
+    assert devices.counts().refused == {"too_many_addresses": 5_000 - 15}
     assert devices.named(at(LAMP_IP)) == DeviceName(LAMP, None)
 
 
@@ -335,12 +335,12 @@ def test_a_full_house_keeps_who_was_there_first_for_a_day():
             for mac in filter(None, group):
                 devices.observe(arp(mac, f"10.1.{int(mac[12:14], 16)}.{int(mac[15:17], 16)}"), now_us)
 
-    full = devices.facts()
+    full = devices.counts()
     for now_us in (24 * HOUR + 12 * MINUTE, 24 * HOUR + 13 * MINUTE):
         devices.observe(arp(macs[-1], "10.1.4.0"), now_us)
 
     assert (full.settled, full.no_room) == (MAX_SETTLED, 1)
-    assert devices.facts().settled == MAX_SETTLED
+    assert devices.counts().settled == MAX_SETTLED
     assert devices.named(at("10.1.4.0")) is not None
     assert devices.named(at("10.1.0.0")) is None
 
@@ -475,7 +475,7 @@ def test_a_state_that_is_none_is_refused_and_changes_nothing(state: object):
     with pytest.raises(ValueError):  # noqa: PT011  # each with words of its own
         devices.restore(state, 0)
 
-    assert devices.facts().devices == 0
+    assert devices.counts().devices == 0
 
 
 def test_a_device_is_forgotten_by_mac_or_address():

@@ -88,8 +88,8 @@ def test_a_flood_on_the_wire_neither_grows_memory_nor_renames_who_was_there(wire
         while heard.listener.poll(devices.observe, devices.missed):
             continue
 
-    assert devices.facts().devices <= MAX_STRANGERS + 1
-    assert devices.facts().frames > 1_000
+    assert devices.counts().devices <= MAX_STRANGERS + 1
+    assert devices.counts().frames > 1_000
     assert devices.named(at(LAMP_IP)).name == "lamp"
 
 

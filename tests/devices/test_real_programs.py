@@ -72,4 +72,4 @@ def test_a_client_is_named_by_its_own_request_and_has_the_address_the_server_gav
     assert found.name == "lamp-7"
     assert found.mac == row.mac == ip("netns", "exec", served.far, "cat", "/sys/class/net/eth0/address").strip()
     assert row.wishes.startswith("01")
-    assert devices.facts().refused.get("own_address", 0) == 0
+    assert devices.counts().refused.get("own_address", 0) == 0

@@ -80,7 +80,7 @@ def test_a_flow_from_another_mac_moves_nothing(home: Home):
     home.say(arp(LAMP, OTHER_IP), until_us=2 * 60 * MINUTE)
 
     assert home.moves == []
-    assert home.devices.facts().refused_moves == {"another MAC sends": 1}
+    assert home.devices.counts().refused_moves == {"another MAC sends": 1}
 
 
 def test_a_device_that_still_sends_from_its_old_address_stays(home: Home):
@@ -124,10 +124,10 @@ def test_a_move_on_a_wire_is_heard_by_the_socket(wire: Wire):
 
     def say(address: str, minutes: range) -> None:
         for minute in minutes:
-            now_us[0], heard = minute * MINUTE, devices.facts().frames
+            now_us[0], heard = minute * MINUTE, devices.counts().frames
             wire.send([arp(LAMP, address)])
             until_s = time.monotonic() + GUARD_S
-            while devices.facts().frames == heard and time.monotonic() < until_s:
+            while devices.counts().frames == heard and time.monotonic() < until_s:
                 moves.extend(watch.turn(now_us[0] + 2 * MINUTE))
 
     say(LAMP_IP, range(12))
