@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 
 FIRST_SIGNAL_CODE = 128  # what a shell reports for a process a signal ended
 
@@ -30,9 +30,7 @@ class StopRequest:
         self._previous = {number: signal.signal(number, self._ask) for number in self.SIGNALS}  # type: ignore[misc]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
@@ -69,9 +67,7 @@ class HangUp:
         self._previous = signal.signal(signal.SIGHUP, self._ask)  # type: ignore[assignment]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGHUP, self._previous)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-from types import TracebackType
 
 # Before the interfaces are there: neighbour discovery would put frames of its own on the cable. Absent without IPv6.
 WITHOUT_IPV6 = "cd /proc/sys/net/ipv6/conf/default 2>/dev/null || exit 0; echo 1 >disable_ipv6"
@@ -40,9 +39,7 @@ class Cable:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._remove()
 
     def _lay(self) -> None:

@@ -14,7 +14,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final
 
 from agent.capture.bpf import NOTHING, Program, attach, keeping
@@ -158,9 +157,7 @@ class PortableSource:
     def __enter__(self) -> PortableSource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- inside -------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final
 
 from agent.capture.bpf import Program, cut_to, keeping
@@ -131,9 +130,7 @@ class RingSource:
     def __enter__(self) -> RingSource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # -- inside -------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ reads on until `is_drained`, then closes: only then is every frame the kernel co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Protocol
 
 from agent.capture.report import CaptureReport
@@ -114,6 +113,4 @@ class LiveSource(Protocol):
 
     def __enter__(self) -> LiveSource: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from agent.delivery.broker import MqttSettings
 from agent.delivery.committer import Committer
@@ -84,9 +83,7 @@ class Delivery:
         sender.start()
         self._mqtt, self._sender = mqtt, sender
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 import sys
-from types import TracebackType
 from typing import Final
 
 from contracts.errors import OutputError
@@ -89,9 +88,7 @@ class EveFile:
     def __enter__(self) -> EveFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _error(self, exc: OSError | ValueError) -> OutputError:

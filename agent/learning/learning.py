@@ -15,7 +15,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Protocol
 
 from agent.bundles.store import PACKAGE, Store, name_of
@@ -116,9 +115,7 @@ class Learning:
                     (self._state_dir / FOLDER / name).unlink()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.keeper is not None:
             self.keeper.finish()
         self._aside.wait(END_S)

@@ -7,7 +7,6 @@ Beyond MOST_WAITING messages the newest are not recorded, which is told: the ale
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from agent.backlog import Backlog
@@ -45,9 +44,7 @@ class Recorder:
             self._waiting.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._waiting.close()
 
     def _write_forever(self) -> None:

@@ -17,7 +17,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
@@ -120,9 +119,7 @@ class Verdicts:
             self._waiting.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._waiting.close()
 
     def take(self, message: Incoming) -> None:

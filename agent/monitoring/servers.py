@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Final
 
 from agent.config import AgentConfig
@@ -49,9 +48,7 @@ class Servers:
             self._start(StatusServer(self._board, config.status.socket))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def _is_asked(self, section: str) -> bool:
