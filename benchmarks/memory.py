@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-SHARED_OBJECT = re.compile(r"^[0-9a-f]+-[0-9a-f]+ ")
+MAPPING = re.compile(r"^[0-9a-f]+-[0-9a-f]+ ")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Memory:
     """In MiB, of one moment; `ring` are the pages of packet sockets among the resident ones."""
 
     resident: float
-    proportional: float
     ring: float
 
     @classmethod
@@ -30,11 +29,11 @@ class Memory:
         sizes = {name: int(kib) / 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
         ring_kib, is_ring = 0, False
         for line in Path(f"/proc/{pid}/smaps").read_text(encoding="utf-8").splitlines():
-            if SHARED_OBJECT.match(line):
+            if MAPPING.match(line):
                 is_ring = "socket:[" in line
             elif is_ring and line.startswith("Rss:"):
                 ring_kib += int(line.split()[1])
-        return cls(resident=sizes["Rss"], proportional=sizes["Pss"], ring=ring_kib / 1024)
+        return cls(resident=sizes["Rss"], ring=ring_kib / 1024)
 
 
 def cpu_s(pid: int) -> float:

@@ -34,14 +34,13 @@ def read_dhcp(payload: bytes, sender: bytes, *, to_server: bool) -> Hint:
     if not to_server:
         if kind[0] != ACK or not any(payload[16:20]):
             raise Refused("no_claim")
-        return Hint(mac=client, via="dhcp", address=mapped(payload[16:20]))
+        return Hint(mac=client, address=mapped(payload[16:20]))
     if kind[0] not in (DISCOVER, REQUEST, INFORM):
         raise Refused("no_claim")
     if client != sender:
         raise Refused("mac_differs")
     return Hint(
         mac=client,
-        via="dhcp",
         address=mapped(payload[12:16]) if any(payload[12:16]) else None,
         name=options.get(HOST_NAME) or _first_label(options.get(CLIENT_FQDN, b"")),
         wishes=options.get(PARAMETER_LIST, b"")[:MAX_WISHES],

@@ -55,7 +55,7 @@ def _arp(body: bytes, sender: bytes) -> Hint:
         raise Refused("bad_arp")
     if body[8:14] != sender:
         raise Refused("mac_differs")
-    return Hint(mac=sender, via="arp", address=_claimed(body[14:18]))
+    return Hint(mac=sender, address=_claimed(body[14:18]))
 
 
 def _ipv4(body: bytes, sender: bytes) -> Hint:
@@ -98,7 +98,7 @@ def _neighbour(packet: bytes, sender: bytes, source: bytes, *, hop_limit: int) -
     if packet[1] != 0:
         raise Refused("bad_nd")
     _check_link_layer_option(packet[body_bytes:], sender, wanted=2 if kind == NEIGHBOR_ADVERTISEMENT else 1)
-    return Hint(mac=sender, via="nd", address=_claimed(packet[8:24] if kind == NEIGHBOR_ADVERTISEMENT else source))
+    return Hint(mac=sender, address=_claimed(packet[8:24] if kind == NEIGHBOR_ADVERTISEMENT else source))
 
 
 def _check_link_layer_option(options: bytes, sender: bytes, *, wanted: int) -> None:
@@ -125,7 +125,7 @@ def _udp(packet: bytes, sender: bytes, source: bytes) -> Hint:
     if len(source) == 4 and source_port in DHCP_PORTS and target_port in DHCP_PORTS:
         return read_dhcp(payload, sender, to_server=target_port == 67)
     if source_port == MDNS_PORT and target_port == MDNS_PORT:
-        return Hint(mac=sender, via="mdns", address=_claimed(source), name=read_mdns(payload, source))
+        return Hint(mac=sender, address=_claimed(source), name=read_mdns(payload, source))
     raise Refused("other_protocol")
 
 

@@ -45,7 +45,6 @@ class Hint:
     """What one frame says. `address` has 16 octets; `name` is as it was sent; `wishes` are DHCP's option 55."""
 
     mac: bytes
-    via: str
     address: bytes | None = None
     name: bytes | None = None
     wishes: bytes = b""

@@ -42,7 +42,7 @@ def refusal(frame: bytes) -> str:
 
 @pytest.mark.parametrize("operation", [1, 2])
 def test_arp_claims_its_senders_address(operation: int):
-    assert read(arp(LAMP, LAMP_IP, operation=operation)) == Hint(mac=mac_bytes(LAMP), via="arp", address=at(LAMP_IP))
+    assert read(arp(LAMP, LAMP_IP, operation=operation)) == Hint(mac=mac_bytes(LAMP), address=at(LAMP_IP))
 
 
 def test_a_tagged_frame_is_read_like_an_untagged_one():
@@ -82,7 +82,7 @@ def test_mdns_names_who_announces_its_own_address():
 def test_mdns_of_somebody_elses_address_names_nobody():
     reflected = mdns(LAMP, LAMP_IP, record(labels("camera.local"), CAMERA_IP))
 
-    assert read(reflected) == Hint(mac=mac_bytes(LAMP), via="mdns", address=at(LAMP_IP))
+    assert read(reflected) == Hint(mac=mac_bytes(LAMP), address=at(LAMP_IP))
 
 
 def test_mdns_goodbyes_questions_and_other_domains_name_nobody():
