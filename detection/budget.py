@@ -105,9 +105,9 @@ class Budget:
         """Return the margins of the reasons of the last days, the largest first; no end twice on one day."""
         return [each.margin for each in self._apart(group, now_us=now_us, days=days, by_day=True)]
 
-    def breadth(self, group: Group, *, now_us: int, days: int = LOOK_BACK_DAYS) -> int:
+    def breadth(self, group: Group, *, now_us: int) -> int:
         """Return how many reasons there are of which no two share a device or an attacker, whatever the day."""
-        return len(self._apart(group, now_us=now_us, days=days, by_day=False))
+        return len(self._apart(group, now_us=now_us, days=LOOK_BACK_DAYS, by_day=False))
 
     def _apart(self, group: Group, *, now_us: int, days: int, by_day: bool) -> list[Reason]:
         since = now_us // DAY_US - days

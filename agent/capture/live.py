@@ -32,8 +32,7 @@ class Stop(Protocol):
 class LiveCapture:
     """A live source as the source of a run (see `agent.pipeline.Source`), until `stop` or for `duration_s`.
 
-    `on_time` is called with a time before which all records have been given, whenever it has moved on; `show` with the
-    packets metered and the kernel's counts, a few times a second.
+    `show` is called with the packets metered and the kernel's counts, a few times a second.
     """
 
     SHOW_EVERY_S: Final = 0.25
@@ -44,14 +43,12 @@ class LiveCapture:
         *,
         stop: Stop,
         duration_s: float | None = None,
-        on_time: Callable[[int], None] = lambda _: None,
         show: Callable[[int, Counts], None] | None = None,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.source = source
         self._stop = stop
         self._duration_s = duration_s
-        self._on_time = on_time
         self._show = show
         self._now_s = now_s
         self._shown_s = float("-inf")
@@ -66,7 +63,6 @@ class LiveCapture:
                 yield from self._metered(meter, block)
             # On a busy wire too: what it carries may not be decoded, and only what is decoded moves the meter's clock.
             yield from meter.advance(self.source.clock_us)
-            self._on_time(self.source.clock_us)
             self._say(meter)
         self.source.stop()
         while self.source.read_block(block, TICK_S) or not self.source.is_drained:

@@ -24,8 +24,8 @@ COUNTS: Final[Mapping[str, Callable[[AgentFacts], int]]] = {
 class History:
     """Rates between posts, and live flows at each."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._posts: deque[tuple[float, tuple[int, ...], int]] = deque(maxlen=most + 1)
+    def __init__(self) -> None:
+        self._posts: deque[tuple[float, tuple[int, ...], int]] = deque(maxlen=MOST + 1)
 
     def add(self, now_s: float, facts: AgentFacts) -> None:
         """Note one post."""

@@ -16,6 +16,7 @@ from contracts.terminal import complain
 from detection.state import StateRefused
 
 ASIDE: Final = ".aside"
+FORMAT: Final = 1
 
 
 def make_folder(path: Path) -> None:
@@ -29,10 +30,9 @@ def make_folder(path: Path) -> None:
 class StateFile:
     """One JSON object on disk. `path` None: nothing is kept. `failures` counts what the disk would not take."""
 
-    def __init__(self, path: Path | None, *, format_: int = 1) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.failures = 0
-        self._format = format_
         self._trouble = ""
 
     def read(self) -> dict[str, Any] | None:
@@ -46,8 +46,8 @@ class StateFile:
             return None
         if state is None:
             return None
-        if state.pop("format", None) != self._format:
-            self.set_aside(f"{self.path}: is not of format {self._format}")
+        if state.pop("format", None) != FORMAT:
+            self.set_aside(f"{self.path}: is not of format {FORMAT}")
             return None
         return state
 
@@ -56,7 +56,7 @@ class StateFile:
         if self.path is None:
             return True
         try:
-            save_state(self.path, {"format": self._format} | content)
+            save_state(self.path, {"format": FORMAT} | content)
         except OutputError as exc:
             self.failures += 1
             if str(exc) != self._trouble:

@@ -128,11 +128,10 @@ def bot_attack(
     most_per_s: float,
     most: int,
     least_per_s: float = 0.3,
-    inside: float = 0.5,
     **options: object,
 ) -> Attack:
     """Draw an attack by a program of ours on a device's service."""
-    attacker = scene.attacker(inside=inside)
+    attacker = scene.attacker()
     victim, found = scene.victim(service, attacker=attacker)
     rate, limit_s = scene.between(least_per_s, most_per_s), scene.between(10.0, 30.0)
     argv = bot(
