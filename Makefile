@@ -62,7 +62,7 @@ demo: $(call SETS,core)
 	@$(VENV)/bin/penstock demo
 
 test: $(call SETS,core dev)
-	@$(PY) -m pytest -m "not needs_root and not needs_torch and not needs_gpu and not slow"
+	@$(PY) -m pytest -m "not needs_root and not needs_torch and not slow"
 
 test-all: $(call SETS,core plot dev train)
 	@$(PY) -m pytest
