@@ -1,7 +1,7 @@
 """What must survive a restart, as small JSON files: whoever owns one saves it now and then and reads it at the start.
 
 A file that cannot be read as what it should be is set aside, told, and counts as absent: a state half lost must not
-keep the agent from watching. A disk that takes nothing is told once and counted; the next time may do.
+keep the agent from watching. A disk that takes nothing is told once; the next time may do.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ def make_folder(path: Path) -> None:
 
 
 class StateFile:
-    """One JSON object on disk. `path` None: nothing is kept. `failures` counts what the disk would not take."""
+    """One JSON object on disk. `path` None: nothing is kept."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self.failures = 0
         self._trouble = ""
 
     def read(self) -> dict[str, Any] | None:
@@ -58,7 +57,6 @@ class StateFile:
         try:
             save_state(self.path, {"format": FORMAT} | content)
         except OutputError as exc:
-            self.failures += 1
             if str(exc) != self._trouble:
                 complain(f"state: {exc}")
             self._trouble = str(exc)
