@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,6 +12,12 @@ from contracts.alert import MAX_FLOW_ID, MAX_TIME_US, Alert, AlertDevice, AlertF
 from contracts.classes import NAMES
 
 T0_US = 1_500_000_000_000_000
+
+
+def alerts_so_far(path: Path) -> list[dict[str, Any]]:
+    """Return the alerts of an eve.json that somebody is writing: whole lines, the last one may still be on its way."""
+    text = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
 
 
 def make_alert(number: int = 0, **changes: Any) -> Alert:

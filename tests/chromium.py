@@ -81,6 +81,14 @@ class Tab:
             assert time.monotonic() < until_s, f"never: {expression}; the page: {self.value('document.body.innerText')}"
             time.sleep(0.1)
 
+    def until_said(self, text: str, *, times: int) -> None:
+        """Wait until the page has complained so often; a complaint may come after the answer to what brought it."""
+        until_s = time.monotonic() + GUARD_S
+        while sum(text in each for each in self.said) < times:
+            assert time.monotonic() < until_s, f"not {times} times {text!r}: {self.said}"
+            self.value("0")
+            time.sleep(0.1)
+
     def resize(self, width: int, height: int, *, scale: float = 1) -> None:
         """Let the window have a size in CSS pixels."""
         self.call(

@@ -17,7 +17,7 @@ from agent.bridging.seen import Seen
 from agent.bridging.targets import FileTarget, Target
 from agent.delivery import MqttSettings
 from contracts.alert import Alert, uuid7
-from tests.alerts import T0_US, make_alert
+from tests.alerts import T0_US, alerts_so_far, make_alert
 from tests.broker import PATIENCE_S
 
 
@@ -30,6 +30,11 @@ def ids(path: Path) -> list[str]:
     """Return the ids of the alerts in a file, each line of which must be whole."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line)["alert"]["context"]["penstock"]["alert_id"] for line in lines]
+
+
+def ids_so_far(path: Path) -> list[str]:
+    """Return the ids of the alerts in a file that somebody is writing."""
+    return [alert["alert"]["context"]["penstock"]["alert_id"] for alert in alerts_so_far(path)]
 
 
 def settings_of(port: int, *, connect_timeout_s: float = 30.0, **options: object) -> MqttSettings:

@@ -22,6 +22,7 @@ from lab.record import Stage
 from lab.scenario import draw_plan
 from tests.broker import Subscriber
 from tests.e2e.conftest import TIMEOUT_S, environment
+from tests.faults.running import LASTING_RING
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -70,7 +71,11 @@ def test_a_scan_in_the_lab_is_alerted_on_a_broker(
         port = broker().start().port
         arguments = ["--interface", "br0", "--home-net", plan.lan, "--mqtt", f"mqtt://127.0.0.1:{port}"]
         agent = subprocess.Popen(
-            [*command, "run", *arguments], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+            [*command, "run", *arguments],
+            cwd=tmp_path,
+            env=environment() | LASTING_RING,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         try:
             assert agent.stderr is not None

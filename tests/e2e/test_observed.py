@@ -17,7 +17,7 @@ import pytest
 
 from flowfeatures import address_bytes
 from tests.bundles import sign, write_refusal_bundle
-from tests.capture.wire import Wire
+from tests.capture.wire import Wire, put
 from tests.e2e.conftest import TIMEOUT_S, environment
 from tests.e2e.scan import CAMERA, SCANNER, chat_frames, scan_frames
 
@@ -36,6 +36,7 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         f'[gateway]\nid = "cellar"\nstate_dir = "{tmp_path}/state"\n'
         '[capture]\ninterfaces = ["eth0"]\nhome_nets = ["192.168.1.0/24"]\n'
+        "block_bytes = 65536\nblock_count = 512\n"  # whoever stands still, all that is sent is read
         f'[scoring]\nbundle = "{bundle}"\ntrust_dir = "{tmp_path}/trust.d"\n'
         f'[eve]\npath = "{tmp_path}/log/eve.json"\n'
         f'[metrics]\nlisten = "127.0.0.1:{PORT}"\n[status]\nsocket = "{tmp_path}/run/status.sock"\n'
@@ -74,7 +75,7 @@ def send(wire: Wire) -> int:
     frames = [*chat_frames(times=3, every_s=0.3), *scan_frames(ports=150, begin_s=0, every_s=0.03)]
     with wire.sender() as sock:
         for _, frame in frames:
-            sock.send(frame)
+            put(sock, frame)
             time.sleep(0.005)
     return len(frames)
 
@@ -85,7 +86,9 @@ def page() -> str:
 
 
 def value(text: str, series: str) -> float:
-    return float(re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)[1])
+    """Return what a series stands at; 0 where the agent, which listens before it watches, has told nothing yet."""
+    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
 
 
 def until(is_so: Callable[[], bool]) -> None:

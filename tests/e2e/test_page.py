@@ -22,6 +22,7 @@ from tests.capture.wire import Wire
 from tests.chromium import Tab, browsing
 from tests.e2e.conftest import environment
 from tests.e2e.scan import CAMERA, SCANNER, chat_frames, scan_frames
+from tests.ports import free_port
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 TURNED = "\u202egnp.exe\u200b\x1b[2J"
@@ -108,7 +109,7 @@ def test_it_asks_nobody_but_its_agent_and_its_policy_stops_what_would(show: Show
     base = f"http://127.0.0.1:{server.listener.port}"
     assert asked == {f"{base}/", f"{base}/facts.json"}
     assert stopped is True
-    assert sum("Content Security Policy" in each for each in tab.said) >= 2, tab.said
+    tab.until_said("Content Security Policy", times=2)
 
 
 def test_an_incident_stands_there_with_what_its_score_rests_on(show: Show, tab: Tab):
@@ -201,8 +202,8 @@ def test_what_stands_there_already_is_not_made_anew(show: Show, tab: Tab):
 
 
 def test_when_the_agent_stops_answering_it_says_so_and_when_it_answers_again_too(show: Show, tab: Tab):
-    server = show(full_facts())
-    port = server.listener.port
+    port = free_port()  # nobody else's while it is shut
+    server = show(full_facts(), port=port)
     opened(tab, server)
 
     server.stop()

@@ -15,9 +15,10 @@ import pytest
 
 from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle
-from tests.capture.wire import Wire
+from tests.capture.wire import Wire, put
 from tests.e2e.conftest import TIMEOUT_S, environment
 from tests.e2e.scan import CAMERA, SCANNER, chat_frames, scan_frames
+from tests.faults.running import LASTING_RING
 from tests.flowfeatures.packets import TimedFrame
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker]
@@ -38,7 +39,7 @@ def play(wire: Wire, frames: Sequence[TimedFrame], stop: threading.Event | None 
             time.sleep(max(0.0, began_s + (at_us - first_us) / 1e6 - time.monotonic()))
             if stop is not None and stop.is_set():
                 break
-            sock.send(frame)
+            put(sock, frame)
     return began_s
 
 
@@ -51,7 +52,7 @@ def agent(wire: Wire, command: list[str], broker, tmp_path: Path) -> Iterator[Ag
     process = subprocess.Popen(
         [*command, "run", *arguments, "--mqtt", f"mqtt://127.0.0.1:{port}", "--eve", "eve.json"],
         cwd=tmp_path,
-        env=environment() | {"PENSTOCK_SCORING__TRUST_DIR": str(tmp_path / "trust.d")},
+        env=environment() | {"PENSTOCK_SCORING__TRUST_DIR": str(tmp_path / "trust.d")} | LASTING_RING,
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -21,13 +21,16 @@ from agent.delivery import Bounds, Outbox
 from benchmarks.memory import Memory, cpu_s
 from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle
-from tests.capture.wire import Wire
+from tests.capture.wire import Wire, put
 from tests.conftest import ROOT
 from tests.e2e.scan import SCANNER
 from tests.faults.limits import Group
 from tests.flowfeatures.packets import Conversation, TimedFrame
 
 PATIENCE_S = 120.0  # a guard against hanging
+# A ring of as many octets in small blocks, one of which is taken every 20 ms, be it ever so empty: the agent may stand
+# still for ten seconds, and no frame is lost where a test sends each of them once.
+LASTING_RING = {"PENSTOCK_CAPTURE__BLOCK_BYTES": "65536", "PENSTOCK_CAPTURE__BLOCK_COUNT": "512"}
 TRUST = "trust"  # the folder of trusted keys, beside a test's bundle
 HOME = "192.168.0.0/16"
 
@@ -173,7 +176,7 @@ def play(wire: Wire, frames: Sequence[TimedFrame], *, stop: Callable[[], bool] =
             time.sleep(max(0.0, began_s + (at_us - first_us) / 1e6 - time.monotonic()))
             if stop():
                 break
-            sock.send(frame)
+            put(sock, frame)
             sent += 1
     return began_s, sent
 

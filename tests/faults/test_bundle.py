@@ -16,7 +16,7 @@ from tests.broker import Subscriber
 from tests.bundles import sign, write_refusal_bundle
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.running import TRUST, play, running, scan_of, signed_bundle, victim
+from tests.faults.running import LASTING_RING, TRUST, play, running, scan_of, signed_bundle, victim
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +91,7 @@ def test_the_one_that_serves_goes_on_judging_while_damaged_ones_are_offered(
     (tmp_path / "state").mkdir()
     ask_for(bundle)
     arguments = ("--config", config, "--mqtt", f"mqtt://127.0.0.1:{port}")
-    variables = {"PENSTOCK_SCORING__TRUST_DIR": str(tmp_path / TRUST)}
+    variables = {"PENSTOCK_SCORING__TRUST_DIR": str(tmp_path / TRUST), **LASTING_RING}
     told = 0
     with (
         Subscriber(port).listening() as subscriber,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.alerts import alerts_so_far
 from tests.broker import Subscriber
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
-from tests.faults.running import ids_heard, outboxed, play, running, scan_of, signed_bundle, victim
+from tests.faults.running import LASTING_RING, ids_heard, outboxed, play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -27,7 +28,9 @@ def test_alerts_wait_while_credentials_are_revoked_and_leave_once_they_are_resto
     guarded.start()
     arguments = ("--mqtt", f"mqtt://cellar@127.0.0.1:{guarded.port}", "--mqtt-password-file", password)
 
-    with running(*arguments, "--outbox", outbox, "--eve", "eve.json", folder=tmp_path, bundle=bundle) as agent:
+    arguments += ("--outbox", outbox, "--eve", "eve.json")
+
+    with running(*arguments, folder=tmp_path, bundle=bundle, variables=LASTING_RING) as agent:
         with Subscriber(guarded.port).listening() as subscriber:
             subscriber.availability("online")
         guarded.stop()
@@ -63,10 +66,7 @@ def test_alerts_wait_while_credentials_are_revoked_and_leave_once_they_are_resto
 
 
 def _ids(path: Path) -> set[str]:
-    import json
-
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return {line["alert"]["context"]["penstock"]["alert_id"] for line in lines}
+    return {alert["alert"]["context"]["penstock"]["alert_id"] for alert in alerts_so_far(path)}
 
 
 def _wait_for_lines(path: Path, count: int) -> None:

@@ -13,7 +13,7 @@ from tests.broker import Door, Subscriber
 from tests.capture.wire import Wire
 from tests.faults.figures import Figures, times
 from tests.faults.mounts import small_disk
-from tests.faults.running import play, running, scan_of, signed_bundle, victim
+from tests.faults.running import LASTING_RING, play, running, scan_of, signed_bundle, victim
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_broker, pytest.mark.slow]
 
@@ -57,7 +57,7 @@ def test_capture_goes_on_and_alerts_are_written_again_once_there_is_room(
         )
         with (
             Subscriber(running_broker.port).listening() as subscriber,
-            running(*arguments, folder=tmp_path, bundle=bundle) as agent,
+            running(*arguments, folder=tmp_path, bundle=bundle, variables=LASTING_RING) as agent,
         ):
             for number in range(before):
                 sent += play(wire, scan_of(victim(number)))[1]

@@ -201,10 +201,18 @@ def test_a_capture_that_was_cut_short_is_an_error(hidden, tmp_path):
         with Capture(hidden, tmp_path / "x.pcap", snap_bytes=64):
             (line,) = [each for each in processes_in(hidden, "gateway") if b"tcpdump" in each.read_bytes()]
             os.kill(int(line.parent.name), signal.SIGKILL)
-            time.sleep(0.2)
+            until_dead(int(line.parent.name))
 
     with pytest.raises(LabError, match="tcpdump ended before the recording did"):
         cut_short()
+
+
+def until_dead(pid):
+    """Return once a process is gone, or dead and waits to be asked how it ended."""
+    until_s = time.monotonic() + 120
+    while Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
 
 
 def processes_in(network, host):

@@ -13,6 +13,7 @@ import pytest
 
 from lab import small_servers, toy_servers
 from lab.plan import PASSWORD, USER, Service
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -25,8 +26,7 @@ def serve():
         threads[-1].start()
 
     def start(server, **settings):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+        port = free_port()
         network = SimpleNamespace(thread=thread)
         server(SimpleNamespace(network=network, host="toy", stop=stop, service=Service("toy", port, settings)))
         for _ in range(12_000):

@@ -14,6 +14,7 @@ import pytest
 
 from agent.delivery import Delivery, MqttSettings
 from contracts.eve import render_eve
+from tests.alerts import alerts_so_far
 from tests.bridging.messages import numbered, publisher
 from tests.broker import PATIENCE_S
 from tests.siem.node_red import LONG_S, NodeRed, NoNodeRed, find_node_red
@@ -39,10 +40,10 @@ def flow(port: int, said: Path) -> list[dict[str, object]]:
 def lines(path: Path, count: int) -> list[dict]:
     """Return the lines of a file once it has so many."""
     deadline_s = time.monotonic() + LONG_S
-    while not path.exists() or len(path.read_text().splitlines()) < count:
+    while len(found := alerts_so_far(path)) < count:
         assert time.monotonic() < deadline_s, path
         time.sleep(0.1)
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return found
 
 
 @pytest.mark.slow

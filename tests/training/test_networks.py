@@ -63,9 +63,10 @@ def test_a_network_gives_logits_an_embedding_and_attention_over_its_steps(name, 
     assert attention.shape == (20, W if layout == "windows" else F)
     assert torch.allclose(attention.sum(dim=1), torch.ones(20), atol=1e-5)
     assert (attention >= 0).all()
-    assert torch.equal(network.head(embedding), logits)
-    assert torch.equal(network.logits(values, lengths), logits)
-    assert torch.equal(network.embedding(values, lengths), embedding)
+    # with gradients other kernels are at work, which round otherwise on some processors
+    torch.testing.assert_close(network.head(embedding), logits)
+    torch.testing.assert_close(network.logits(values, lengths), logits)
+    torch.testing.assert_close(network.embedding(values, lengths), embedding)
 
 
 @every_layout
