@@ -44,7 +44,10 @@ def find_mosquitto() -> tuple[Path, dict[str, str]]:
         if (program := shutil.which("mosquitto", path=folder)) is not None:
             return Path(program), dict(os.environ)
     if not (CACHE / "usr/sbin/mosquitto").exists():
-        _fetch()
+        try:
+            _fetch()
+        except subprocess.TimeoutExpired as exc:
+            raise NoMosquitto(f"no mosquitto on PATH, and apt-get is not through after {exc.timeout:.0f} s") from exc
     return CACHE / "usr/sbin/mosquitto", _environment(CACHE)
 
 

@@ -297,6 +297,7 @@ def test_a_link_that_flaps_loses_nothing_that_came_while_it_was_up(wire: Wire):
             assert source.read_block(heard.block, 0.05) == 0
             is_down = source.report().is_down
             ip("-n", wire.near, "link", "set", "eth0", "up")
+            wire.wait_for_carrier()
             assert is_down
         heard.to_the_end(source)
 
@@ -309,6 +310,7 @@ def test_an_interface_that_is_down_is_waited_for(wire: Wire):
     with ring() as source:
         before = source.report()
         ip("-n", wire.near, "link", "set", "eth0", "up")
+        wire.wait_for_carrier()
         wire.send(datagrams(25))
         heard = Heard().listen(source, 25).to_the_end(source)
 

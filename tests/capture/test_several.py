@@ -236,12 +236,12 @@ def test_a_link_that_goes_down_and_up_is_counted_and_does_not_spin(wire: Wire):
         while time.monotonic() < until_s:
             list(interfaces.round(0.05))
             rounds += 1
-        downs = interfaces.points[0].source.report().link_downs
         wire.wait_for_carrier()
         wire.send(datagrams(10))
         until_s = time.monotonic() + GUARD_S
         while interfaces.points[0].meter.counters["packets"] < 10 and time.monotonic() < until_s:
             list(interfaces.round(0.05))
+        downs = interfaces.points[0].source.report().link_downs
 
     assert downs >= 1
     assert rounds < 100

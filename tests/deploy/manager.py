@@ -77,10 +77,11 @@ def _serve(name: str, command: list[str], *, environ: dict[str, str]) -> None:
 
 
 def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it ended by itself, or was killed
+    # It ended by itself, was killed, or is gone between two looks: the kernel says so in either way.
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError):
         os.kill(pid, signal.SIGTERM)
-    while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
-        time.sleep(0.1)
+        while " Z " not in Path(f"/proc/{pid}/stat").read_text():
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,11 @@ def find_crowdsec() -> Path:
         raise NoCrowdsec("no crowdsec, and no apt-get to fetch one with")
     CACHE.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE.parent, prefix="crowdsec-") as name:
-        fetched = subprocess.run(
-            ["apt-get", "download", "crowdsec"], cwd=name, capture_output=True, text=True, check=False, timeout=LONG_S
-        )
+        command = ["apt-get", "download", "crowdsec"]
+        try:
+            fetched = subprocess.run(command, cwd=name, capture_output=True, text=True, check=False, timeout=LONG_S)
+        except subprocess.TimeoutExpired:
+            raise NoCrowdsec(f"apt-get did not download crowdsec in {LONG_S} s") from None
         if fetched.returncode:
             raise NoCrowdsec(f"no crowdsec, and apt-get cannot download it: {fetched.stderr.strip()[-200:]}")
         (archive,) = Path(name).glob("crowdsec_*.deb")
