@@ -62,6 +62,7 @@ class MaskedRounds:
 
     def __init__(self, rounds: Rounds) -> None:
         self._rounds, self._ledger = rounds, rounds.ledger
+        self._least = max(LEAST_COHORT, rounds.settings.quorum)
         self._trusted = [rounds.key.public_key()]
         self._found: Found | None = None
 
@@ -247,8 +248,8 @@ class MaskedRounds:
             return True
         gone, sent = self._revoked(), set(self._messages(at, at.state))
         if at.state == "keys":
-            if len(sent - gone) >= MAX_COHORT:
-                return True  # the others wait for another round
+            if not self._least <= len(sent - gone) < MAX_COHORT:  # more may be enrolled yet; or the others wait for
+                return len(sent - gone) >= MAX_COHORT  # another round
             asked = {str(name) for (name,) in self._ledger.rows("SELECT name FROM gateways")}
         else:
             everybody = frozenset(range(at.count))
@@ -260,9 +261,8 @@ class MaskedRounds:
         gone, header = self._revoked(), at.call.header
         known = {str(name): bytes(key) for name, key in self._ledger.rows("SELECT name, key FROM gateways")}
         found = [read_keys(raw) for name, raw in self._messages(at, "keys").items() if name not in gone][:MAX_COHORT]
-        wanted = max(LEAST_COHORT, self._rounds.settings.quorum)
-        if len(found) < wanted:
-            self._void(at, f"{len(found)} gateways, wanted {wanted}", now_us)
+        if len(found) < self._least:
+            self._void(at, f"{len(found)} gateways, wanted {self._least}", now_us)
             return
         members = [
             Member(name := each.header.gateway, known[name], each.mask_key, each.share_key, each.parts.signature)

@@ -103,6 +103,16 @@ def test_a_state_waits_for_the_last_answer_until_its_time_is_up(fleet: PrivateFl
     assert len(fleet.masked.outgoing()) == 5
 
 
+@pytest.mark.parametrize("names", [(), NAMES[:1], NAMES[:2]])
+def test_a_round_opened_before_enough_gateways_are_enrolled_waits_for_them(folder: Path, names: tuple[str, ...]):
+    fleet = PrivateFleet(folder, names=names)
+    fleet.keys(names)
+
+    assert fleet.masked.advance(now_us=LATER_US) == "keys"
+    assert not fleet.masked.is_due()
+    assert fleet.at_time_up() == "void"
+
+
 def test_a_revoked_gateway_is_left_out_of_the_next_state_and_void_where_that_is_too_late(new_folder: NewFolder):
     fleet = PrivateFleet(new_folder("early"))
     to_state(fleet, "masked")
