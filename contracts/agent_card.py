@@ -2,13 +2,15 @@
 
 `federation/agent.json` in the state folder, written by the agent whenever it changes, read by `penstock-finetune` for
 what its options leave open. `federation/wanted` beside it asks for an early run and says why, in words of WANTED; the
-trainer deletes it first of all, so what is asked for meanwhile is another run. Trap: the card says where a bundle
-stands, not that it is to be trusted; whoever reads it loads the bundle with the keys of the trust folder.
+trainer renames it to `taken` first of all, so what is asked for meanwhile is another run, and deletes that at its end:
+a run that was killed is asked for still, once. Trap: the card says where a bundle stands, not that it is to be trusted;
+whoever reads it loads the bundle with the keys of the trust folder.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -22,6 +24,7 @@ from contracts.whole_file import read_bounded, write_whole
 FOLDER: Final = "federation"
 CARD_FILE: Final = "agent.json"
 WANTED_FILE: Final = "wanted"
+TAKEN_FILE: Final = "taken"
 WANTED: Final = ("call", "down", "verdicts", "drift")
 """Why an early run is asked for: a round opened, a private round went on, an operator judged, the site drifted."""
 MAX_CARD_BYTES: Final = 64 * 1024
@@ -79,16 +82,32 @@ def want_run(state_dir: Path, reasons: set[str]) -> None:
 
 def wanted(state_dir: Path) -> set[str]:
     """Return why a run is asked for; nothing where it is not, or by a file that says nothing known."""
-    try:
-        words = read_bounded(state_dir / FOLDER / WANTED_FILE, most_bytes=4096).decode(errors="replace").split()
-    except OSError:
-        return set()
-    return set(words) & set(WANTED)
+    return _words(state_dir / FOLDER / WANTED_FILE)
 
 
 def taken_up(state_dir: Path) -> set[str]:
-    """Delete the wish for a run and return why there was one. Raises OSError where it cannot be deleted."""
-    asked = wanted(state_dir)
-    with contextlib.suppress(FileNotFoundError):
-        (state_dir / FOLDER / WANTED_FILE).unlink()
+    """Take up the wish for a run, or for one that was killed, and return why there was one. Raises OSError.
+
+    What was killed twice is not asked for again: it would be killed for ever, as one that has not enough memory is.
+    """
+    wish, taken = state_dir / FOLDER / WANTED_FILE, state_dir / FOLDER / TAKEN_FILE
+    asked = _words(wish) | _words(taken)
+    try:
+        os.replace(wish, taken)
+    except FileNotFoundError:
+        taken.unlink(missing_ok=True)
     return asked
+
+
+def run_ended(state_dir: Path) -> None:
+    """Let the wish that was taken up be done with, whatever came of the run."""
+    with contextlib.suppress(OSError):
+        (state_dir / FOLDER / TAKEN_FILE).unlink()
+
+
+def _words(path: Path) -> set[str]:
+    try:
+        words = read_bounded(path, most_bytes=4096).decode(errors="replace").split()
+    except OSError:
+        return set()
+    return set(words) & set(WANTED)

@@ -86,6 +86,10 @@ class Carrier:
                 self.trouble = str(exc)
         return came
 
+    def lying(self) -> set[str]:
+        """Return what lies in `in/`, answered or not, in words of `contracts.agent_card.WANTED`."""
+        return {path.suffix[1:] for path in self.inbox.glob("*")} & {"call", "down"}
+
     def turn(self) -> None:
         """Hand what lies in `out/` to the outbox."""
         try:

@@ -3,7 +3,8 @@
 The pipeline's thread only looks on and hands over; files are written, carried and verified in threads of their own. An
 early run of the trainer is asked for where a round opened or went on, an operator judged, or the site drifted: by a
 file that a path unit of systemd watches, since nothing here starts programs. Who asks too often would have systemd give
-the unit up, and nobody asks for it any more: between two wishes lie WISHES_APART_S, and what came meanwhile is one.
+the unit up, and nobody asks for it any more: between two wishes lie WISHES_APART_S, and what came meanwhile is one. An
+agent that was killed meanwhile leaves it to the next, which asks so long after its start for what lies there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from agent.learning.rollout import Rollout
 from agent.learning.sampler import Sampler
 from agent.live.chores import Aside
 from agent.monitoring.federation import FederationFacts
-from contracts.agent_card import CARD_FILE, FOLDER, WANTED_FILE, AgentCard, want_run, write_card
+from contracts.agent_card import CARD_FILE, FOLDER, TAKEN_FILE, WANTED_FILE, AgentCard, want_run, write_card
 from contracts.bundle import Bundle
 from contracts.errors import OutputError
 from contracts.rollout import MAX_ARCHIVE_BYTES
@@ -35,7 +36,7 @@ MOST_WAITING: Final = 64  # messages
 MOST_WAITING_BYTES: Final = 2 * MAX_ARCHIVE_BYTES  # of them: a disk that is slow must not cost memory
 END_S: Final = 1.0
 RETRY_TURNS: Final = 60
-WISHES_APART_S: Final = 30.0  # penstock-finetune.service allows 30 starts in 600 s
+WISHES_APART_S: Final = 30.0  # penstock-finetune.service allows 50 starts in 600 s
 
 
 class Judged(Protocol):
@@ -65,6 +66,7 @@ class Learning:
         self._config = config
         self._clock_s = clock_s
         self._next_wish_s = float("-inf")
+        self._left_over_s = clock_s() + WISHES_APART_S
         self._state_dir = state_dir
         self._is_on = config.federation.enabled and state_dir is not None
         self._open = ExitStack()
@@ -110,7 +112,7 @@ class Learning:
         if self._is_on:
             self._open.enter_context(self._sampler)
         elif self._state_dir is not None:
-            for name in (WANTED_FILE, CARD_FILE):  # those of before: nobody is to answer rounds any more
+            for name in (WANTED_FILE, TAKEN_FILE, CARD_FILE):  # those of before: nobody is to answer rounds any more
                 with contextlib.suppress(OSError):
                     (self._state_dir / FOLDER / name).unlink()
         return self
@@ -218,8 +220,12 @@ class Learning:
 
     def _ask(self) -> None:
         assert self._state_dir is not None
-        if self._clock_s() < self._next_wish_s:
+        now_s = self._clock_s()
+        if now_s < self._next_wish_s:
             return
+        if now_s >= self._left_over_s:  # nothing was asked for since the start: one before may have been about to
+            self._want(self._carrier.lying())
+            self._left_over_s = float("inf")
         with self._asking:
             reasons, self._reasons = self._reasons, set()
         if not reasons:
@@ -230,4 +236,5 @@ class Learning:
             self._want(reasons)
             raise
         self._next_wish_s = self._clock_s() + WISHES_APART_S
+        self._left_over_s = float("inf")
         self._wishes += 1

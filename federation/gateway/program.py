@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from contracts.agent_card import read_card, taken_up
+from contracts.agent_card import read_card, run_ended, taken_up
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import OutputError, UsageError
 from contracts.head import read_head
@@ -72,8 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(args: argparse.Namespace, *, root: Path = Path("/")) -> int:
     """Learn once; print the report."""
     asked = set() if args.dry_run else _asked(args.state_dir)
-    _fill_in(args)
-    report = _report(args, asked, root=root, now_us=time.time_ns() // 1000)
+    try:
+        _fill_in(args)
+        report = _report(args, asked, root=root, now_us=time.time_ns() // 1000)
+    finally:
+        if not args.dry_run:
+            run_ended(args.state_dir)
     if args.json:
         print(json.dumps(asdict(report), indent=1, sort_keys=True, allow_nan=False))
     else:
@@ -121,7 +125,7 @@ def _asked(state_dir: Path) -> set[str]:
     try:
         return taken_up(state_dir)
     except OSError as exc:
-        raise OutputError(f"{state_dir}: the wish for a run cannot be deleted: {exc.strerror or exc}") from exc
+        raise OutputError(f"{state_dir}: the wish for a run cannot be taken up: {exc.strerror or exc}") from exc
 
 
 def _fill_in(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from contracts.agent_card import AgentCard, want_run, wanted, write_card
+from contracts.agent_card import TAKEN_FILE, AgentCard, want_run, wanted, write_card
 from contracts.anchors import Anchors, pack_anchors
 from contracts.classes import BENIGN, HEAD_NAMES, NAMES
 from contracts.errors import ConfigError, OutputError
@@ -378,6 +378,16 @@ def test_drift_is_a_reason_to_learn_and_the_wish_for_the_run_is_gone(home: Path,
     assert outcome_of(given, calm, capsys) == "sent"
 
     assert wanted(home) == set()
+    assert not (home / "federation" / TAKEN_FILE).exists()
+
+
+def test_a_run_that_ends_with_a_complaint_was_a_run(home: Path):
+    want_run(home, {"call"})
+    (home / "federation" / "agent.json").write_text("{}")
+
+    assert main(["--state-dir", str(home)]) == 65
+
+    assert (wanted(home), (home / "federation" / TAKEN_FILE).exists()) == (set(), False)
 
 
 def root_of_a_calm_board(folder: Path) -> Path:

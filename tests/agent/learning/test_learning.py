@@ -14,13 +14,13 @@ import pytest
 from agent.config import AgentConfig, load_config
 from agent.delivery.inbox import Incoming
 from agent.learning.learning import WISHES_APART_S, Learning
-from contracts.agent_card import FOLDER, WANTED_FILE, read_card, taken_up, want_run, wanted
+from contracts.agent_card import FOLDER, WANTED_FILE, read_card, run_ended, taken_up, want_run, wanted
 from contracts.bundle import Bundle, default_bundle, load_bundle
 from contracts.errors import UsageError
 from contracts.rollout import MAX_ARCHIVE_BYTES
 from tests.bundles import write_refusal_bundle
 
-ROUND = "penstock/v1/fleet/homes/round"
+ROUND, DOWN = "penstock/v1/fleet/homes/round", "penstock/v1/attic/federation/down/1"
 ID = "00000000-0000-7000-8000-0000000000a1"
 
 
@@ -78,10 +78,14 @@ def test_switched_off_again_it_takes_its_card_away(tmp_path: Path):
         turned(one, judged())
     assert read_card(tmp_path) is not None
     want_run(tmp_path, {"call"})
+    taken_up(tmp_path)  # by a run that is killed
+    want_run(tmp_path, {"call"})
 
     with learning(tmp_path, settings(federation__enabled=False)):
         assert read_card(tmp_path) is None
-        assert wanted(tmp_path) == set()  # else systemd would start a run without end, that is skipped without a card
+        assert (
+            list((tmp_path / FOLDER).glob("*ed")) + list((tmp_path / FOLDER).glob("*en")) == []
+        )  # else systemd would start a run without end, that is skipped without a card
 
 
 def test_what_waits_for_a_slow_disk_is_bounded_in_octets_and_counted(tmp_path: Path):
@@ -130,10 +134,12 @@ def test_a_run_is_asked_for_where_a_call_comes_an_operator_judges_or_the_site_dr
         one.take(Incoming(ROUND, b"call", {}, is_retained=True))
         turned(one, judged(verdicts={ID: "benign"}))
         assert taken_up(tmp_path) == {"call"}
+        run_ended(tmp_path)
 
         clock.now_s += WISHES_APART_S
         turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
         assert taken_up(tmp_path) == {"verdicts", "drift"}
+        run_ended(tmp_path)
 
         turned(one, judged(verdicts={ID: "malicious"}, drifts=True))
         assert wanted(tmp_path) == set()
@@ -152,12 +158,59 @@ def test_streams_of_verdicts_and_of_calls_ask_for_a_run_now_and_then_and_lose_no
             turned(one, judged(verdicts=verdicts))
             if asked := taken_up(tmp_path):  # as the trainer does at once
                 runs.append((second, asked))
+                run_ended(tmp_path)
 
     seconds = [second for second, _ in runs]
     assert seconds[0] == 0
     assert min(after - before for before, after in itertools.pairwise(seconds)) == WISHES_APART_S
     assert sum("call" in asked for _, asked in runs) == 12
     assert len(runs) <= 600 / WISHES_APART_S
+
+
+def test_what_came_just_before_an_agent_was_killed_is_asked_for_by_the_next(tmp_path: Path):
+    clock = Clock()
+    with learning(tmp_path, clock=clock) as killed:
+        killed.take(Incoming(ROUND, b"call", {}, is_retained=True))
+        turned(killed, judged())
+        taken_up(tmp_path)
+        run_ended(tmp_path)
+        killed.take(Incoming(DOWN, b"roster", {}, is_retained=False))
+        turned(killed, judged())
+    assert wanted(tmp_path) == set()  # not yet
+
+    with learning(tmp_path, clock=clock) as one:
+        one.take(Incoming(ROUND, b"call", {}, is_retained=True))
+        turned(one, judged())
+        assert wanted(tmp_path) == set()  # an agent that is killed again and again asks for nothing
+
+        clock.now_s += WISHES_APART_S
+        turned(one, judged())
+        assert wanted(tmp_path) == {"call", "down"}
+
+        taken_up(tmp_path)
+        run_ended(tmp_path)
+        clock.now_s += WISHES_APART_S
+        turned(one, judged())
+        assert wanted(tmp_path) == set()  # once
+
+
+def test_a_run_that_was_killed_is_asked_for_once_more_and_one_that_ended_is_not(tmp_path: Path):
+    want_run(tmp_path, {"down"})
+    killed = taken_up(tmp_path)
+    again = taken_up(tmp_path)
+    want_run(tmp_path, {"drift"})
+    after = taken_up(tmp_path)
+    run_ended(tmp_path)
+
+    assert (killed, again, after, taken_up(tmp_path)) == ({"down"}, {"down"}, {"drift"}, set())
+
+
+def test_a_wish_made_while_a_killed_run_waits_holds_the_reasons_of_both(tmp_path: Path):
+    want_run(tmp_path, {"down"})
+    taken_up(tmp_path)
+    want_run(tmp_path, {"drift"})
+
+    assert taken_up(tmp_path) == {"down", "drift"}
 
 
 def test_what_a_full_disk_did_not_let_be_asked_is_asked_later(tmp_path: Path):
