@@ -1,12 +1,16 @@
-"""Where the open private round stands, as its row on disk says: state, roster, and which members came how far."""
+"""Where a private round stands, as its row on disk says: state, roster, and which members came how far."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from contracts.masks import Roster
+from contracts.masks import Roster, places_of, read_roster
 from contracts.update import Call
+from federation.aggregator.ledger import Ledger
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,3 +39,19 @@ class Standing:
         """Return who stands at a place."""
         assert self.roster is not None
         return self.roster.members[place].name
+
+
+def answered(ledger: Ledger, number: int, key: Ed25519PublicKey) -> tuple[str, set[str]] | None:
+    """Return a private round's state and who has answered in it, at its end who is in the sum; None for another round.
+
+    `key` is what rosters are signed with.
+    """
+    row = ledger.row("SELECT state, roster, survivors FROM private_rounds WHERE number = ?", number)
+    if row is None:
+        return None
+    state = str(row[0])
+    if state == "sum":
+        members = read_roster(bytes(row[1]), [key]).members
+        return state, {members[place].name for place in places_of(bytes(row[2]), members=len(members))}
+    found = ledger.rows("SELECT gateway FROM private WHERE round = ? AND kind = ?", number, state)
+    return state, {str(name) for (name,) in found}

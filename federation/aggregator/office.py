@@ -29,6 +29,7 @@ from exporter.sign import load_key
 from federation.aggregator.anchors import choose
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
+from federation.aggregator.masked_standing import answered
 from federation.aggregator.releasing import Press, kept
 from federation.aggregator.rollout import Release, Rollouts, RolloutSettings
 from federation.aggregator.rounds import Closed, Rounds, RoundSettings
@@ -202,15 +203,17 @@ class Office:
         current, reports = self.rollouts.current(), self.rollouts.reports()
         newest = next(iter(self.rollouts.releases()), None)
         gateways = self.ledger.rows("SELECT name, revoked_us FROM gateways ORDER BY name")
-        sent = {
-            name for (name,) in self.ledger.rows("SELECT gateway FROM updates WHERE round = ?", row[0] if row else 0)
-        }
+        number = row[0] if row else 0
+        private = answered(self.ledger, number, self._key.public_key())
+        found = self.ledger.rows("SELECT gateway FROM updates WHERE round = ?", number)
+        stage, sent = private or ("", {str(name) for (name,) in found})
         return {
             "fleet": self.fleet,
             "bundle": {"release": self.base.manifest.release if current is None else current.number},
             "head": self.rounds.head.sha256,
             "round": None if row is None else {
-                "number": row[0], "state": row[1], "updates": len(sent), "quorum": self.config.rounds.quorum,
+                "number": number, "state": row[1], "stage": stage, "updates": len(sent),
+                "quorum": self.config.rounds.quorum,
                 "left_s": max(0, (row[3] - now_us) // 1_000_000) if row[1] == "open" else 0, "why": row[4] or "",
             },
             "rollout": None if newest is None else {

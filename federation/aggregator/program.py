@@ -148,8 +148,10 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
         lines.append("no round yet")
     else:
         left = f", {held['left_s']} s left" if held["state"] == "open" else ""
+        is_private = held["state"] == "open" and held["stage"]
+        what = f"{held['stage']} of {held['updates']} gateways" if is_private else f"{held['updates']} updates"
         lines.append(
-            f"round {held['number']} is {held['state']}: {held['updates']} updates, quorum {held['quorum']}{left}"
+            f"round {held['number']} is {held['state']}: {what}, quorum {held['quorum']}{left}"
             + (f"; {held['why']}" if held["why"] else "")
         )
     if out is not None:

@@ -11,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -37,6 +38,7 @@ from tests.broker import PATIENCE_S, Broker, NoMosquitto, free_port
 from tests.federation.homes import DEMO, bundle, engine, hold_out
 from tests.federation.house import until
 from tests.federation.postgres import Cluster
+from tests.federation.private_fleet import key_of, participant
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "federation.md").read_text()
@@ -109,6 +111,50 @@ def test_gateways_are_enrolled_told_and_revoked(config: Path, tmp_path: Path, ca
     ]
     code, out, _ = said(capsys, "log", *words, "--json")
     assert [json.loads(line)["what"] for line in out.splitlines()] == ["enrolled", "opened", "revoked"]
+
+
+def test_of_a_private_round_it_is_told_who_has_answered_in_its_state_and_at_its_end_who_is_in_the_sum(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Everybody was waited for, whoever had answered: updates are not what such a round is made of."""
+    config.write_text(
+        config.read_text() + '[rounds]\nmode = "private"\nis_automatic = false\n[rollout]\nis_automatic = false\n'
+    )
+    names, now_us = ("attic", "barn", "cellar", "dairy"), time.time_ns() // 1000
+    office = Office(load_config(config))
+    office.windows = ServerWindows(
+        teaching=hold_out(), judging=hold_out(), captures=(), values=None, mask=None, label=None
+    )
+    for name in names:
+        office.rounds.enrol(name, key_of(name).public_key(), now_us=now_us)
+    office.open_round(now_us=now_us)
+    call, _ = office.rounds.opened()
+    key = office.rounds.key.public_key()
+    members = {
+        name: participant(name, call, np.ones(call.header.kept, np.int8), aggregators=(key,)) for name in names[:3]
+    }
+
+    def answered() -> tuple[str, list[str]]:
+        lines = said(capsys, "status", "--config", str(config))[1].splitlines()
+        return lines[1].partition(", quorum")[0], [each.split()[0] for each in lines if each.endswith(": sent")]
+
+    office.take("penstock/v1/attic/federation/up/1", members["attic"].keys(), now_us=now_us)
+    assert answered() == ("round 1 is open: keys of 1 gateways", ["attic:"])
+
+    for name in names[1:3]:
+        office.take(f"penstock/v1/{name}/federation/up/1", members[name].keys(), now_us=now_us)
+    now_us += 72_000_000_000 * 40 // 100  # nobody waits for the fourth any longer
+    office.tick(now_us=now_us)
+    assert answered() == ("round 1 is open: shares of 0 gateways", [])
+
+    for _ in range(4):
+        for name, message in office.masked.outgoing():
+            office.take(f"penstock/v1/{name}/federation/up/1", members[name].answer(message), now_us=now_us)
+        office.tick(now_us=now_us)
+    said_last, sent = answered()
+    office.close()
+    assert said_last.startswith(("round 1 is adopted: 3 updates", "round 1 is refused: 3 updates"))
+    assert sent == ["attic:", "barn:", "cellar:"]
 
 
 @pytest.mark.parametrize("name", ["", "attic room", "a+b", "#", "../attic", "atti\xe7", "attic\n", "-attic", "a" * 65])
