@@ -1,7 +1,8 @@
 """Which detections the operator has answered already: what another bundle than the one that judges says of them.
 
 Whoever compares two bundles by what they detect asks here first, or a bundle that unlearnt what an operator called
-benign would look blind. Counts of its own: nothing here wears out a rule of the detector.
+benign would look blind. Counts of its own: nothing here wears out a rule of the detector, and what is no detection,
+being below its threshold, wears out none here.
 """
 
 from __future__ import annotations
@@ -32,18 +33,27 @@ class Answered:
         self._suppressor = Suppressor(rules(), manifest_sha256=manifest_sha256, mac_of=mac_of)
 
     def rows(self, batch: WindowBatch, alone: Scores, detections: Sequence[Detection]) -> set[int]:
-        """Return the rows of detections of which rules leave nothing to tell; `alone` is what was scored by itself."""
+        """Return the rows of detections, or of mere suspects, of which rules leave nothing to tell.
+
+        `alone` is what was scored by itself. Detections in the order of the batch.
+        """
         rules = self._rules()
         if rules is not self._suppressor.rules:
             self._suppressor.change(rules)
         if not len(rules) or not detections:
             return set()
-        found, home = find_evidence(self._engine, batch, detections), self._home()
-        return {
-            detection.row
-            for detection, evidence in zip(detections, found, strict=True)
-            if not any(
-                self._suppressor.left_of(each) is not None
-                for each in sightings(batch, detection, evidence, home=home, own_score=score_alone(alone, detection))
-            )
-        }
+        asked = [each for each in detections if each.score > each.threshold or self._may_know(batch, each)]
+        found, home, rows = find_evidence(self._engine, batch, asked), self._home(), set()
+        for detection, evidence in zip(asked, found, strict=True):
+            own, is_told = score_alone(alone, detection), detection.score > detection.threshold
+            seen = sightings(batch, detection, evidence, home=home, own_score=own)
+            if is_told and not any(self._suppressor.left_of(each) is not None for each in seen):
+                rows.add(detection.row)
+            seen = seen or sightings(batch, detection, evidence, home=home, own_score=own, with_old=True)
+            if not is_told and self._suppressor.knows(seen):
+                rows.add(detection.row)
+        return rows
+
+    def _may_know(self, batch: WindowBatch, suspect: Detection) -> bool:
+        due_us = int(batch.due_us[suspect.row])
+        return self._suppressor.may_know(suspect.class_index, own_score=suspect.score, due_us=due_us)

@@ -119,9 +119,17 @@ def _evidence(engine: Engine, batch: WindowBatch, detections: Sequence[Detection
 
 
 def sightings(
-    batch: WindowBatch, detection: Detection, evidence: Evidence, *, home: HomeNets, own_score: float | None = None
+    batch: WindowBatch,
+    detection: Detection,
+    evidence: Evidence,
+    *,
+    home: HomeNets,
+    own_score: float | None = None,
+    with_old: bool = False,
 ) -> list[Sighting]:
     """Return the new evidence of a detection, one sighting per owner; none where all evidence is old.
+
+    `with_old`: all its evidence, old and new.
 
     The owner is the window's device, unless another home device made at least half of the evidence: then it is that
     device, whose window shows the same flows. Spoofed sources never reach half, so a flood does not choose an owner.
@@ -131,7 +139,7 @@ def sightings(
     attackers, victims = attackers_and_victims(batch, row, class_index=detection.class_index)
     made = Counter(attackers[place] for place in np.flatnonzero(evidence.made_it).tolist())
     owned: dict[bytes, list[int]] = {}
-    for place in np.flatnonzero(evidence.made_it & (batch.is_new[row] > 0)).tolist():
+    for place in np.flatnonzero(evidence.made_it & (with_old | (batch.is_new[row] > 0))).tolist():
         attacker = attackers[place]
         named = 2 * made[attacker] >= made.total() and attacker in home
         owned.setdefault(attacker if named else device, []).append(place)

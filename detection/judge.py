@@ -1,31 +1,26 @@
 """A batch of windows judged as if each came alone: scores, lasting suspicion, thresholds, evidence, operator's rules.
 
-What a benign rule answers for takes the suspicion from its device, and the next window of the same batch is then less
-suspect than its average first said: behind such an answer averages begin anew, with what it left. Without a benign
-rule a batch is judged in one go. The trap: an engine may fail in the middle, and another is given the same batch. So
-all is done on copies, which count only once nothing can raise any more.
+What a benign rule answers for is as if it had never been: it leaves no suspicion behind, and takes away none of another
+kind. So a device has two averages. That of all its windows says what would be told if there were no rule, and of that
+rules count what they answer for, as the marked incident was counted. The other one is of the windows that no rule
+answers for, be they told or not. What is told must be above both, so that no rule makes an alarm. The trap: an engine
+may fail in the middle, and another is given the same batch. So all is done on copies, which count only once nothing can
+raise any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from contracts.bundle import Bundle
 from detection.decide import Detection, Thresholds
 from detection.engine import Engine, Scores
-from detection.evidence import AT_ONCE as EXAMINED_AT_ONCE
 from detection.evidence import Evidence, Sighting, find_evidence, sightings
 from detection.rules import Rules, Suppressor
-from detection.sustained import Sustained, score_alone
+from detection.sustained import Sustained, less_suspect, score_alone, suspects
 from flowfeatures import HomeNets, WindowBatch
-
-AT_ONCE: Final = 64
-"""Windows judged in one go under a benign rule: what is judged anew after an answer is at most so many."""
 
 
 class Found(NamedTuple):
@@ -34,6 +29,22 @@ class Found(NamedTuple):
     detection: Detection
     evidence: Evidence
     sightings: list[tuple[Sighting, Sighting | None]]
+
+    @property
+    def is_silenced(self) -> bool:
+        """Return whether rules left nothing of it."""
+        return bool(self.sightings) and not any(left for _, left in self.sightings)
+
+    def at(self, other: Detection) -> Found:
+        """Return the same, told as surely as another detection of the window."""
+        score, threshold, severe = other.score, other.threshold, other.severe
+
+        def told(each: Sighting) -> Sighting:
+            own = min(each.own_score, score)
+            return replace(each, score=score, own_score=own, threshold=threshold, severe=severe)
+
+        seen = [(told(whole), left and told(left)) for whole, left in self.sightings]
+        return Found(replace(self.detection, score=score, threshold=threshold, severe=severe), self.evidence, seen)
 
 
 class Judged(NamedTuple):
@@ -56,76 +67,82 @@ class Judge:
         self.sustained = Sustained(
             bundle.manifest.sustained, Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
         )
+        self.unanswered = self.sustained.copy()
         self.suppressor.use(bundle.manifest_sha256)
 
     def change(self, rules: Rules) -> None:
-        """Go by other rules; what new ones answer for leaves no suspicion behind."""
+        """Go by other rules; where there are new ones, nothing is held against their devices that came before."""
+        if not self.suppressor.rules.benign:
+            self.unanswered = self.sustained.copy()
         for _, device in rules.answered - self.suppressor.rules.answered:
-            self.sustained.calm(device)
+            self.unanswered.calm(device)
         self.suppressor.change(rules)
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep its suspicion."""
         self.sustained.moved(old, new)
+        self.unanswered.moved(old, new)
 
     def judged(self, batch: WindowBatch, *, thresholds: Thresholds, home: HomeNets) -> Judged:
         """Return what a batch is judged by and what it shows. What raises, raises before anything changed."""
         turn = _Turn(self, batch, thresholds=thresholds, home=home)
-        is_cut = turn.sustained.adds_up and bool(self.suppressor.rules.benign)
-        step, at, parts = AT_ONCE if is_cut else len(batch), 0, []
-        while at < len(batch):
-            parts.append(turn.judged(at, min(at + step, len(batch))))
-            at += len(parts[-1])
-        self.sustained, self.suppressor = turn.sustained, turn.suppressor
-        told = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return Judged(turn.alone._replace(probabilities=told), turn.found)
+        judged = turn.judged()
+        self.sustained, self.unanswered, self.suppressor = turn.sustained, turn.unanswered, turn.suppressor
+        return judged
 
 
 class _Turn:
-    """One batch on its way: copies of what it changes, and all the evidence looked for so far."""
+    """One batch on its way: copies of what it changes."""
 
     def __init__(self, judge: Judge, batch: WindowBatch, *, thresholds: Thresholds, home: HomeNets) -> None:
         self.alone = judge.engine.score(batch.values, batch.mask)
-        self.sustained, self.suppressor = judge.sustained, judge.suppressor.copy()
-        self.found: list[Found] = []
+        self.sustained, self.unanswered = judge.sustained.copy(), judge.unanswered
+        self.suppressor = judge.suppressor.copy()
         self._engine, self._batch, self._thresholds, self._home = judge.engine, batch, thresholds, home
-        self._evidence: dict[tuple[int, int], Evidence] = {}  # by row and class
 
-    def judged(self, first: int, last: int) -> NDArray[np.float32]:
-        """Return the probabilities some windows are judged by, up to one behind which suspicion begins anew."""
-        before, rows = self.sustained, slice(first, last)
-        part, alone = self._batch, self.alone
-        if last - first < len(part):
-            part, alone = part.rows(rows), Scores(*(each[rows] for each in alone))
-        self.sustained = before.copy()
-        told = self.sustained.told(part, alone)
-        detections = [replace(each, row=first + each.row) for each in self._thresholds.detections(told)]
-        for place, detection in enumerate(detections):
-            if not self._is_answered(detection, self._evidence_of(detections, place)):
-                continue
-            end = detection.row + 1 - first
-            if end < len(part):  # windows behind this one were averaged already
-                self.sustained = before.copy()
-                self.sustained.told(part.rows(slice(end)), Scores(*(each[:end] for each in alone)))
-            self.sustained.calm(self._batch.device[detection.row].tobytes())
-            return told.probabilities[:end]
-        return told.probabilities
+    def judged(self) -> Judged:
+        """Return what is told, and what rules kept back of it."""
+        told = self.sustained.told(self._batch, self.alone)
+        detections = self._thresholds.detections(told)
+        if not (self.sustained.adds_up and self.suppressor.rules.benign):
+            pairs = zip(detections, find_evidence(self._engine, self._batch, detections), strict=True)
+            return Judged(told, [self._found(*each) for each in pairs])
+        found, left_out = self._asked(detections)
+        self.unanswered = self.unanswered.copy()
+        told = less_suspect(told, self.unanswered.told(self._batch, self.alone, left_out=left_out))
+        left = {each.row: found[each.row].at(each) for each in self._thresholds.detections(told)}
+        return Judged(told, [left.get(row, each) for row, each in found.items() if row in left or each.is_silenced])
 
-    def _is_answered(self, detection: Detection, evidence: Evidence) -> bool:
-        """Note a detection; return whether rules left nothing of it, a benign one among them."""
+    def _asked(self, detections: Sequence[Detection]) -> tuple[dict[int, Found], set[int]]:
+        """Return, by row, what would be told if there were no rule, and the rows that benign rules answer for.
+
+        All in the order of the batch: a rule answers for so many flows an hour, and then for none.
+        """
+        told = {each.row: each for each in detections}
+        asked = [each for _, each in sorted({**self._perhaps_known(), **told}.items())]
+        found, left_out = dict[int, Found](), set[int]()
+        for detection, evidence in zip(asked, find_evidence(self._engine, self._batch, asked), strict=True):
+            if detection.row in told:
+                found[detection.row] = self._found(detection, evidence)
+            # A window without new evidence owes its score to the old; who would not be told wears out no rule.
+            seen = self._seen(detection, evidence) or self._seen(detection, evidence, with_old=True)
+            if self.suppressor.knows(seen):
+                left_out.add(detection.row)
+        return found, left_out
+
+    def _perhaps_known(self) -> dict[int, Detection]:
+        """Return, by row, the windows that a benign rule may know by what the network calls them."""
+        due_us, may_know = self._batch.due_us, self.suppressor.may_know
+        return {
+            each.row: each
+            for each in suspects(self.alone, self._thresholds)
+            if may_know(each.class_index, own_score=each.score, due_us=int(due_us[each.row]))
+        }
+
+    def _found(self, detection: Detection, evidence: Evidence) -> Found:
+        whole = self._seen(detection, evidence)
+        return Found(detection, evidence, [(each, self.suppressor.left_of(each)) for each in whole])
+
+    def _seen(self, detection: Detection, evidence: Evidence, *, with_old: bool = False) -> list[Sighting]:
         own = score_alone(self.alone, detection)
-        whole = sightings(self._batch, detection, evidence, home=self._home, own_score=own)
-        known = self.suppressor.known_benign
-        left = [self.suppressor.left_of(each) for each in whole]
-        self.found.append(Found(detection, evidence, list(zip(whole, left, strict=True))))
-        return self.suppressor.known_benign > known and not any(left)
-
-    def _evidence_of(self, detections: Sequence[Detection], place: int) -> Evidence:
-        """Return a detection's evidence; where it must be looked for, so is that of some behind it, at once."""
-        wanted = detections[place].row, detections[place].class_index
-        if wanted not in self._evidence:
-            ahead = detections[place : place + EXAMINED_AT_ONCE]
-            missing = [each for each in ahead if (each.row, each.class_index) not in self._evidence]
-            found = find_evidence(self._engine, self._batch, missing)
-            self._evidence |= {(each.row, each.class_index): it for each, it in zip(missing, found, strict=True)}
-        return self._evidence[wanted]
+        return sightings(self._batch, detection, evidence, home=self._home, own_score=own, with_old=with_old)

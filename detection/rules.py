@@ -267,6 +267,16 @@ class Suppressor:
         self.known_benign += not muted.any()
         return None
 
+    def may_know(self, class_index: int, *, own_score: float, due_us: int) -> bool:
+        """Return whether a benign rule may answer for anything of a window: cheaper than to look for its evidence."""
+        return any(self._is_of(each, class_index, own_score=own_score, due_us=due_us) for each in self.rules.benign)
+
+    def knows(self, seen: Sequence[Sighting]) -> bool:
+        """Return whether rules, a benign one among them, leave nothing of what was seen. Wears out none of them."""
+        asked = self.copy()
+        is_left = not seen or any(asked.left_of(each) is not None for each in seen)
+        return not is_left and asked.known_benign > self.known_benign
+
     def _mask(self, sighting: Sighting, fits: Callable[[Sighting], list[NDArray[np.bool_]]]) -> NDArray[np.bool_]:
         gone = np.zeros(len(sighting.records), np.bool_)
         for each in fits(sighting):
@@ -304,12 +314,15 @@ class Suppressor:
         rule = known.rule
         mac = None if rule.mac is None else self._mac_of(sighting.owner)
         is_device = sighting.owner == known.device if mac is None else mac == rule.mac
+        of_what = sighting.class_index
+        return is_device and self._is_of(known, of_what, own_score=sighting.own_score, due_us=sighting.due_us)
+
+    def _is_of(self, known: _Benign, class_index: int, *, own_score: float, due_us: int) -> bool:
         return (
-            is_device
-            and known.class_index == sighting.class_index
-            and rule.manifest_sha256 == self._manifest_sha256
-            and rule.created_us <= sighting.due_us < rule.expires_us
-            and float(log_odds(sighting.own_score)) <= known.surest + SURER
+            known.class_index == class_index
+            and known.rule.manifest_sha256 == self._manifest_sha256
+            and known.rule.created_us <= due_us < known.rule.expires_us
+            and float(log_odds(own_score)) <= known.surest + SURER
         )
 
     def _like(self, known: _Benign, sighting: Sighting, prints: Sequence[Print]) -> NDArray[np.bool_]:

@@ -7,11 +7,13 @@ far above the threshold of its class as the average lies above its own: whatever
 this, and a gateway that raises its thresholds raises both. One that lowers them lowers those of single windows alone:
 what may be lowered is the distance to the benign windows of the bundle's hold-out, and the average's threshold was
 chosen next to the highest of their averages already.
+A window left out is as if it had never been: whoever asks the operator's rules leaves out what they answer for.
 The trap: an average outlives the attack. A window that itself looks benign is never told as an attack.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from math import exp
 from typing import Final
 
@@ -25,6 +27,7 @@ from detection.engine import Scores
 from flowfeatures import WindowBatch
 
 MAX_DEVICES: Final = 1024  # as many as have windows
+LOOKS_BENIGN: Final = 0.5  # up to this, by itself
 
 
 def quiet_below(manifest: Manifest) -> Thresholds:
@@ -40,6 +43,27 @@ def score_alone(scores: Scores, detection: Detection) -> float:
     if detection.class_index == UNKNOWN:
         return float(scores.unknown_score[detection.row])
     return 1.0 - float(scores.probabilities[detection.row, BENIGN])
+
+
+def suspects(scores: Scores, thresholds: Thresholds) -> list[Detection]:
+    """Return the windows that themselves look rather like an attack than benign, whether or not they are told."""
+    own = 1.0 - scores.probabilities[:, BENIGN].astype(np.float64)
+    named, open_at = _named(scores), thresholds.open
+    return [
+        Detection(row, int(named[row]), float(own[row]), float(open_at[named[row]]), severe=False)
+        for row in np.flatnonzero((own > LOOKS_BENIGN) & (open_at[named] < 1.0)).tolist()
+    ]
+
+
+def less_suspect(one: Scores, other: Scores) -> Scores:
+    """Return of each window the probabilities that call it more benign."""
+    is_less = one.probabilities[:, BENIGN] >= other.probabilities[:, BENIGN]
+    return one._replace(probabilities=np.where(is_less[:, None], one.probabilities, other.probabilities))
+
+
+def _named(scores: Scores) -> NDArray[np.intp]:
+    named: NDArray[np.intp] = 1 + scores.probabilities[:, BENIGN + 1 :].argmax(axis=1)
+    return named
 
 
 class Averages:
@@ -60,12 +84,19 @@ class Averages:
         other._held, other._new = self._held.copy(), self._new.copy()
         return other
 
-    def add(self, batch: WindowBatch, odds: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Take the log-odds float64[B] of windows in order of time; return the averages, each with its window in it."""
+    def add(
+        self, batch: WindowBatch, odds: NDArray[np.float64], *, left_out: Container[int] = ()
+    ) -> NDArray[np.float64]:
+        """Take the log-odds float64[B] of windows in order of time; return the averages, each with its window in it.
+
+        Nothing is taken of the rows left out; they get the average that nothing was seen of.
+        """
         rule, held = self._rule, self._held
-        averages = np.empty(len(odds))
+        averages = np.full(len(odds), rule.start)
         clipped = np.clip(odds, rule.least, rule.most).tolist()
         for row, (own, due_us) in enumerate(zip(clipped, batch.due_us.tolist(), strict=True)):
+            if row in left_out:
+                continue
             device = batch.device[row].tobytes()
             average, at_us = held.get(device, (rule.start, due_us))
             if due_us > at_us:
@@ -120,17 +151,16 @@ class Sustained:
         other._rule, other._open, other._averages = self._rule, self._open, self._averages.copy()
         return other
 
-    def told(self, batch: WindowBatch, scores: Scores) -> Scores:
-        """Return the scores to judge a batch by. Windows must come in order of their ticks."""
+    def told(self, batch: WindowBatch, scores: Scores, *, left_out: Container[int] = ()) -> Scores:
+        """Return the scores to judge a batch by; rows left out keep theirs. Windows come in order of their ticks."""
         rule, averages = self._rule, self._averages
         if rule is None or averages is None:
             return scores
         own = 1.0 - scores.probabilities[:, BENIGN].astype(np.float64)
-        beyond = averages.add(batch, log_odds(own)) - log_odds(rule.open)
-        named = 1 + scores.probabilities[:, BENIGN + 1 :].argmax(axis=1)
-        open_at = self._open[named]
+        beyond = averages.add(batch, log_odds(own), left_out=left_out) - log_odds(rule.open)
+        open_at = self._open[_named(scores)]
         raised = probability_of(log_odds(np.minimum(open_at, 1.0)) + beyond)
-        rows = np.flatnonzero((beyond > 0) & (own > 0.5) & (open_at < 1.0) & (raised > own))
+        rows = np.flatnonzero((beyond > 0) & (own > LOOKS_BENIGN) & (open_at < 1.0) & (raised > own))
         if not len(rows):
             return scores
         probabilities = scores.probabilities.copy()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from contracts.bundle import Bundle
 from detection.decide import Detection, Thresholds
 from detection.engine import Engine, Scores
-from detection.sustained import Sustained
+from detection.sustained import Sustained, less_suspect, suspects
 from flowfeatures import WindowBatch
 
 STORM_SHARE: Final = 0.01
@@ -48,7 +48,7 @@ class Served:
 
 
 Answering = Callable[[WindowBatch, Scores, Sequence[Detection]], set[int]]
-"""Which rows of detections the operator has answered (`detection.answered.Answered.rows`)."""
+"""Which rows of detections and suspects the operator has answered (`detection.answered.Answered.rows`)."""
 
 
 @dataclass(eq=False)
@@ -77,12 +77,15 @@ class Trial:
     """Devices with something answered: an alarm of these is no news, from whichever bundle."""
     spent_s: dict[str, float] = field(default_factory=lambda: {"reference": 0.0, "subject": 0.0})
     _sustained: dict[str, Sustained] = field(init=False)
+    _unanswered: Sustained = field(init=False)
+    """The reference's, of what nobody has answered."""
 
     def __post_init__(self) -> None:
         sides = {"reference": self.reference, "subject": self.subject}
         self._sustained = {
             name: Sustained(side.bundle.manifest.sustained, _thresholds(side)) for name, side in sides.items()
         }
+        self._unanswered = self._sustained["reference"].copy()
 
     @property
     def is_over(self) -> bool:
@@ -129,14 +132,17 @@ class Trial:
         began_s = self.now_s()
         scores = side.engine.score(batch.values, batch.mask)
         self.spent_s[name] += self.now_s() - began_s
-        sustained = self._sustained[name]
-        detections = _thresholds(side).detections(sustained.told(batch, scores))
+        thresholds = _thresholds(side)
+        told = self._sustained[name].told(batch, scores)
+        detections = thresholds.detections(told)
         hits = np.zeros(len(batch), np.bool_)
+        if answered is not None:  # as detection.judge does
+            asked = {each.row: each for each in [*suspects(scores, thresholds), *detections]}
+            rows = answered(batch, scores, [asked[row] for row in sorted(asked)])
+            self.answered_on.update(batch.device[row].tobytes() for row in rows)
+            told = less_suspect(told, self._unanswered.told(batch, scores, left_out=rows))
+            detections = [each for each in thresholds.detections(told) if each.row not in rows]
         hits[[each.row for each in detections]] = True
-        for row in () if answered is None else answered(batch, scores, detections):
-            hits[row] = False
-            self.answered_on.add(batch.device[row].tobytes())
-            sustained.calm(batch.device[row].tobytes())  # as the detector does
         return hits
 
 
