@@ -206,8 +206,8 @@ def _windows(results: Results) -> Iterator[str]:
         the bundle, taught on all windows and by four networks. `test`: the lab's recordings of other
         seeds and one maker's devices. `evaluation`: networks, tools and makers of others. What attention, each
         context column, the window's length and records of unfinished flows are worth:
-        [ablations.md](ablations.md). What int8 storage and pruning cost, beside the same size from scratch
-        and on fewer windows, under thresholds of one window alone: [compression.md](compression.md).
+        [ablations.md](ablations.md). What int8 storage and pruning cost, beside the same size from scratch:
+        [compression.md](compression.md).
         """
     )
 
