@@ -26,7 +26,7 @@ from benchmarks.memory import Memory
 from lab.attacks import TECHNIQUES
 from lab.frames import read_frames
 from lab.matching import Matcher
-from lab.network import entered
+from lab.namespaces import entered
 from lab.plan import ANY_HOST, EVERY_HOME_HOST, GATEWAY, Attack, Plan
 from lab.record import Capture, Stage
 from lab.senders import FIRST_ATTACK

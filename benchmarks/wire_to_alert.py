@@ -30,7 +30,8 @@ from benchmarks.cable import CableError
 from benchmarks.harness import Bars, Spread
 from benchmarks.marks import Marked, mark_lines
 from lab.attacks import TECHNIQUES
-from lab.network import Network, make_run_folder
+from lab.namespaces import make_run_folder
+from lab.network import Network
 from lab.plan import Attack, Plan
 from lab.plan_file import read_plan
 from lab.record import Stage

@@ -25,11 +25,13 @@ from typing import Any
 from contracts.errors import LabError
 from lab.benign import ACTIVITIES, Actor
 from lab.flows import FLOW_FILE
-from lab.network import Network, make_run_folder
+from lab.namespaces import make_run_folder
+from lab.network import Network
 from lab.plan import GATEWAY, Activity, Attack, Plan
 from lab.scenario import services_of
 from lab.senders import FIRST_ACTIVITY, FIRST_ATTACK, collect, take_group, watch
-from lab.services import SERVICES, Site
+from lab.services import SERVICES
+from lab.site import Site
 from lab.tools import find, require_all
 from lab.truth import Outcome, write_truth
 

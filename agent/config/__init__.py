@@ -5,12 +5,11 @@ sections, `values.py` the kinds of values, `secret.py` passwords, `certificates.
 and the documentation.
 """
 
-from agent.config.loading import DEFAULT_FILE, conf_d_of, default_file, load_config
+from agent.config.loading import conf_d_of, default_file, load_config
 from agent.config.model import AgentConfig, changed, want_restart
 from agent.config.secret import read_secret, secret_path
 
 __all__ = [
-    "DEFAULT_FILE",
     "AgentConfig",
     "changed",
     "conf_d_of",

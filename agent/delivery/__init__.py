@@ -6,11 +6,10 @@ from agent.delivery.eve import EveFile
 from agent.delivery.eve_sink import EveSink
 from agent.delivery.inbox import Incoming, Subscription
 from agent.delivery.outbox import Bounds, Outbox
-from agent.delivery.protection import read_password, secret_file
+from agent.delivery.protection import secret_file
 from agent.delivery.sink import Sink
 from agent.delivery.stdout import StdoutSink
 from agent.delivery.syslog import SyslogSettings, SyslogSink
-from contracts.eve import render_eve
 
 __all__ = [
     "Bounds",
@@ -25,7 +24,5 @@ __all__ = [
     "Subscription",
     "SyslogSettings",
     "SyslogSink",
-    "read_password",
-    "render_eve",
     "secret_file",
 ]

@@ -6,14 +6,11 @@ Read `devices.py` first: what is believed, when, and in how much memory. `watch.
 from agent.devices.devices import Devices
 from agent.devices.home import home_nets_of, joined, own_addresses
 from agent.devices.listener import DeviceListener
-from agent.devices.report import DeviceCounts, DeviceName, DeviceRow, Move
+from agent.devices.report import Move
 from agent.devices.watch import DeviceWatch
 
 __all__ = [
-    "DeviceCounts",
     "DeviceListener",
-    "DeviceName",
-    "DeviceRow",
     "DeviceWatch",
     "Devices",
     "Move",

@@ -74,4 +74,4 @@ TECHNIQUES: dict[str, Technique] = {technique.name: technique for technique in (
 # What is drawn where no technique is asked for: the recordings of lab/recordings.txt mean these, in this order.
 ORDINARY: tuple[str, ...] = tuple(technique.name for technique in _FIRST)
 
-__all__ = ["ORDINARY", "TECHNIQUES", "NoVictim", "Scene", "Technique"]
+__all__ = ["ORDINARY", "TECHNIQUES", "NoVictim", "Scene"]

@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 
-from lab.network import NAMESPACE_PREFIX
+from lab.namespaces import NAMESPACE_PREFIX
 from lab.tools import find
 
 ROUTERS = ("gateway", "internet")

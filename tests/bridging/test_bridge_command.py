@@ -25,8 +25,9 @@ from agent.delivery import Delivery, MqttSettings
 from contracts.errors import BrokerRefused, BrokerUnavailable, OutputError, UsageError
 from contracts.eve import render_eve
 from tests.bridging.messages import ids, ids_so_far, numbered, publisher
-from tests.broker import PATIENCE_S, Broker, free_port
+from tests.broker import PATIENCE_S, Broker
 from tests.delivery.certificates import Authority
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs_broker
 

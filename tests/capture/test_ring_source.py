@@ -24,7 +24,7 @@ from agent.capture.source import CaptureSettings
 from contracts.errors import DataMissing, UsageError
 from flowfeatures import FlowMeter, UnknownLinkType, open_capture
 from flowfeatures.frames import FrameBlock
-from lab.network import entered
+from lab.namespaces import entered
 from tests.capture.wire import GUARD_S, Heard, Wire, datagrams, ip
 from tests.faults.figures import IS_TIMED
 from tests.oracle.reader import read_frames

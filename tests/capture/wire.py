@@ -24,7 +24,7 @@ import pytest
 from agent.capture.source import LiveSource
 from flowfeatures import FlowMeter, FlowSettings
 from flowfeatures.frames import FrameBlock
-from lab.network import NAMESPACE_PREFIX, entered, remove_namespace, sweep
+from lab.namespaces import NAMESPACE_PREFIX, entered, remove_namespace, sweep
 from tests.flowfeatures.packets import ethernet, ipv4, udp
 
 GUARD_S = 120.0

@@ -4,7 +4,8 @@ import ssl
 import pytest
 
 from agent.delivery.backoff import FIRST_BACKOFF_S, Backoff
-from agent.delivery.broker import MqttSettings, alert_topic, read_password
+from agent.delivery.broker import MqttSettings, alert_topic
+from agent.delivery.protection import read_password
 from contracts.errors import UsageError
 from tests.delivery.certificates import Authority
 

@@ -2,10 +2,11 @@ import threading
 
 import pytest
 
-from agent.delivery import Delivery, EveFile, MqttSettings, render_eve
+from agent.delivery import Delivery, EveFile, MqttSettings
 from contracts.errors import OutboxError, OutputError
+from contracts.eve import render_eve
 from tests.alerts import make_alert
-from tests.broker import free_port
+from tests.ports import free_port
 
 
 def absent():

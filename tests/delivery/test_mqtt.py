@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from agent.delivery import Delivery, EveFile, MqttSettings, render_eve
+from agent.delivery import Delivery, EveFile, MqttSettings
 from contracts.errors import BrokerRefused
+from contracts.eve import render_eve
 from tests.alerts import make_alert
-from tests.broker import PATIENCE_S, Door, Subscriber, free_port
+from tests.broker import PATIENCE_S, Door, Subscriber
 from tests.delivery.certificates import Authority
+from tests.ports import free_port
 
 pytestmark = pytest.mark.needs_broker
 

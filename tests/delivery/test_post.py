@@ -11,9 +11,9 @@ from agent.delivery import Bounds, Delivery, Outbox, committer
 from agent.delivery.letters import MAX_OPAQUE_BYTES, OPAQUE_SEVERITY
 from contracts.errors import OutboxError
 from tests.alerts import make_alert
-from tests.broker import free_port
 from tests.delivery.scripted import ScriptedBroker
 from tests.delivery.test_service_delivery import next_on, settings
+from tests.ports import free_port
 
 PATIENCE_S = 120.0
 TOPIC = "penstock/v1/replay/update/7"

@@ -12,9 +12,9 @@ from agent.delivery import mqtt as connections
 from contracts.errors import OutboxError, UsageError
 from contracts.formats import FORMATS
 from tests.alerts import make_alert
-from tests.broker import free_port
 from tests.delivery.certificates import Authority
 from tests.delivery.scripted import HANG_UP, VERSION_5, VERSION_311, ScriptedBroker
+from tests.ports import free_port
 
 PATIENCE_S = 120.0  # a guard against hanging
 STATUS = "penstock/v1/replay/status"

@@ -14,8 +14,8 @@ from contracts.alert import AlertDevice
 from contracts.errors import UsageError
 from contracts.formats import FORMATS
 from tests.alerts import make_alert
-from tests.broker import free_port
 from tests.delivery.certificates import Authority
+from tests.ports import free_port
 
 PATIENCE_S = 120
 # HEADER SP STRUCTURED-DATA SP MSG, RFC 5424 section 6.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab.network import entered
+from lab.namespaces import entered
 from tests.capture.wire import Wire, laid
 
 

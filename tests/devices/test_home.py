@@ -16,7 +16,7 @@ from agent.devices.home import home_nets_among
 from agent.devices.netlink import Address, Link, Route
 from contracts.errors import DataMissing
 from flowfeatures import DEFAULT_HOME_NETS, address_bytes
-from lab.network import entered, remove_namespace
+from lab.namespaces import entered, remove_namespace
 from tests.capture.wire import Wire, ip
 
 LINK_LOCAL = {"169.254.0.0/16", "fe80::/10"}

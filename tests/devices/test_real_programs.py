@@ -13,7 +13,7 @@ import pytest
 
 from agent.devices import DeviceListener, Devices, own_addresses
 from flowfeatures import HomeNets
-from lab.network import entered
+from lab.namespaces import entered
 from tests.capture.wire import GUARD_S, Wire, ip
 from tests.devices.said import at
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.network import entered
+from lab.namespaces import entered
 from tests.broker import Broker
 from tests.capture.wire import Wire, laid
 from tests.chromium import browsing

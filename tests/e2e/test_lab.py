@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from lab import tools
-from lab.network import Network, entered, make_run_folder
+from lab.namespaces import entered, make_run_folder
+from lab.network import Network
 from lab.plan import GATEWAY, Plan
 from lab.record import Stage
 from lab.scenario import draw_plan

@@ -15,7 +15,7 @@ import pytest
 
 from agent.monitoring.facts import HEARD, AgentFacts, FactsBoard, HeardDevice
 from agent.monitoring.metrics import MetricsServer, MetricsSettings
-from lab.network import entered
+from lab.namespaces import entered
 from tests.agent.monitoring.facts import full_facts
 from tests.bundles import sign, write_refusal_bundle
 from tests.capture.wire import Wire

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from lab.network import entered
+from lab.namespaces import entered
 from tests.conftest import ROOT
 from tests.faults.running import PATIENCE_S
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.broker import free_port
+from tests.ports import free_port
 
 USER = "postgres"  # that of Debian's package
 DATABASE = "penstock"

@@ -25,10 +25,11 @@ from federation.aggregator.doctor import examine
 from federation.aggregator.ledger import ADDED_TABLES, Ledger, LedgerError
 from federation.aggregator.probe import Answer, _Trial
 from federation.aggregator.program import main
-from tests.broker import Broker, Subscriber, free_port
+from tests.broker import Broker, Subscriber
 from tests.delivery.certificates import Authority
 from tests.federation.postgres import Cluster
 from tests.mosquitto_sample import as_sample
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "lab" / "demo" / "ground_truth.json"

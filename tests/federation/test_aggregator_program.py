@@ -34,11 +34,12 @@ from federation.aggregator.releasing import _named, kept
 from federation.aggregator.settings import BrokerSection, load_config
 from federation.aggregator.windows import ServerWindows, server_windows
 from federation.aggregator.worker import Worker, client_id, filters
-from tests.broker import PATIENCE_S, Broker, NoMosquitto, free_port
+from tests.broker import PATIENCE_S, Broker, NoMosquitto
 from tests.federation.homes import DEMO, bundle, engine, hold_out
 from tests.federation.house import until
 from tests.federation.postgres import Cluster
 from tests.federation.private_fleet import key_of, participant
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "federation.md").read_text()

@@ -17,7 +17,8 @@ import pytest
 from contracts.errors import LabError
 from lab import tools
 from lab.agreement import check
-from lab.network import NAMESPACE_PREFIX, NETNS_FOLDER, Network, entered
+from lab.namespaces import NAMESPACE_PREFIX, NETNS_FOLDER, entered
+from lab.network import Network
 from lab.record import Capture, record
 from lab.scenario import draw_plan
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.broker import free_port
+from tests.ports import free_port
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "crowdsec"
 LONG_S = 180

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.broker import free_port
+from tests.ports import free_port
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "node-red"
 WANTED = "node-red@4"  # 5 wants Node.js 22

@@ -6,7 +6,7 @@ in `training.shapes`, which needs no torch.
 
 from training.networks.building import build, network_of
 from training.networks.gru import GruNetwork
-from training.networks.network import CLIP, Judged, Network
+from training.networks.network import CLIP, Network
 from training.shapes import LAYOUTS, NAMES, PLAIN_NAMES
 
-__all__ = ["CLIP", "LAYOUTS", "NAMES", "PLAIN_NAMES", "GruNetwork", "Judged", "Network", "build", "network_of"]
+__all__ = ["CLIP", "LAYOUTS", "NAMES", "PLAIN_NAMES", "GruNetwork", "Network", "build", "network_of"]

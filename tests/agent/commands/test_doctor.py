@@ -27,8 +27,9 @@ from agent.config import AgentConfig, load_config
 from contracts.bundle import DEFAULT_DIR
 from contracts.findings import Finding
 from contracts.program import Parser, run_program
-from tests.broker import Broker, Subscriber, free_port
+from tests.broker import Broker, Subscriber
 from tests.delivery.certificates import Authority
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 RING = CaptureSettings(interface="lo")

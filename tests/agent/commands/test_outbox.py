@@ -21,7 +21,7 @@ from agent.monitoring.status_server import StatusServer
 from contracts.program import Parser, run_program
 from tests.agent.commands.test_doctor_faults import UNPRIVILEGED
 from tests.alerts import make_alert
-from tests.broker import free_port
+from tests.ports import free_port
 
 GUARD_S = 120.0
 
