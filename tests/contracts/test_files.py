@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from contracts.files import open_regular
+from tests.descriptors import descriptors
 
 
 def test_a_file_is_read_as_it_is_and_also_through_a_link(tmp_path):
@@ -35,10 +36,10 @@ def test_anything_else_is_refused_at_once_with_a_reason(tmp_path, monkeypatch, n
     os.mkfifo("fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
-        before = len(os.listdir("/proc/self/fd"))
+        before = descriptors()
 
         with pytest.raises(OSError, match=complaint) as caught:
             open_regular(name)
 
         assert caught.value.strerror == complaint
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert descriptors() - before == set()

@@ -24,6 +24,7 @@ from detection.tensorrt_client import (
     Tolerance,
     probe_windows,
 )
+from tests.descriptors import descriptors
 from tests.detection.onnx_model import C, F, W, model_bytes
 from tests.detection.tensorrt_process import RELEASES, Clock, WorkerProcess, build_cudart, until, until_trusted, windows
 from tests.detection.windows import make_bundle
@@ -452,12 +453,12 @@ def test_a_worker_of_a_user_nobody_named_is_not_believed(worker: WorkerProcess, 
 
 
 def test_leaving_closes_every_descriptor(cpu: OnnxEngine, worker: WorkerProcess, clock: Clock):
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     engine = until_trusted(engine_for(cpu, worker.socket_path, clock))
 
     engine.close()
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() - before == set()
 
 
 def test_without_memfd_the_cpu_scores(

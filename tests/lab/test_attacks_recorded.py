@@ -25,6 +25,8 @@ LIMIT_S = 7.0
 TUNNEL_S = 14.0  # iodine tries some ways before its tunnel stands
 SLOWEST_S = 15.0  # for three turns
 LIE_S = 5  # arpspoof lies every two seconds, and takes it back in some more
+LEAST = 2  # packets of each technique
+SLOWER = (1, 2, 4)  # in so much more time, where the machine did not let each technique come to its second packet
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -33,40 +35,50 @@ pytestmark = [
 ]
 
 
-def drawn(name, scene):
+def drawn(name, scene, slower):
     """Return an attack that sends some packets in little time, and with little time."""
     while True:
         attack = TECHNIQUES[name](scene)
         if name == "arp_spoof":
-            argv = (*attack.argv[:-1], re.sub(r"INT \d+", f"INT {LIE_S}", attack.argv[-1]))
-            return dataclasses.replace(attack, argv=argv, limit_s=LIE_S + 12.0)
+            argv = (*attack.argv[:-1], re.sub(r"INT \d+", f"INT {LIE_S * slower}", attack.argv[-1]))
+            return dataclasses.replace(attack, argv=argv, limit_s=(LIE_S + 12.0) * slower)
         if name == "iodine_tunnel":
-            return dataclasses.replace(attack, limit_s=TUNNEL_S)
+            return dataclasses.replace(attack, limit_s=TUNNEL_S * slower)
         rate = float(attack.argv[attack.argv.index("--rate") + 1]) if "--rate" in attack.argv else 1.0
         if 3.0 / rate <= SLOWEST_S:
-            return dataclasses.replace(attack, limit_s=min(attack.limit_s, max(LIMIT_S, 3.0 / rate)))
+            return dataclasses.replace(attack, limit_s=min(attack.limit_s, max(LIMIT_S, 3.0 / rate) * slower))
 
 
-def played_plan():
+def played_plan(slower):
     """Return a plan in which every technique is played for some seconds, two a second begin, amid a calm home."""
     plan = with_offers(draw_plan(SEED, attacks=[], devices=12))
     scene = draw_scene(random.Random(SEED), plan)
     attacks, starts_s = [], 3.0
     for name in sorted(TECHNIQUES):
-        attack = drawn(name, scene)
+        attack = drawn(name, scene, slower)
         attacks.append(dataclasses.replace(attack, technique=name, drawn_as=name, starts_s=starts_s))
-        starts_s += 0.6
+        starts_s += 0.6 * slower
     calm = {"names", "clock", "announce", "mqtt_tls", "coap_read", "mdns_browse", "ssdp_search"}
     activities = [
         each for each in habits.draw_activities(scene.rng, plan, calm) if each.host.startswith(("hub", "lap"))
     ]
-    return dataclasses.replace(plan, attacks=tuple(attacks), activities=tuple(activities), duration_s=starts_s + 9.0)
+    return dataclasses.replace(
+        plan, attacks=tuple(attacks), activities=tuple(activities), duration_s=starts_s + 9.0 * slower
+    )
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """Return technique -> (its interval, packets of it) of one recording, and the recording."""
-    done = record(played_plan(), tmp_path_factory.mktemp("lab"), snap_bytes=128, say=lambda _: None)
+    for slower in SLOWER:
+        found, done = recorded(tmp_path_factory.mktemp("lab"), slower)
+        if all(packets >= LEAST for name, (_, packets) in found.items() if name != "arp_spoof"):
+            break
+    return found, done
+
+
+def recorded(folder, slower):
+    done = record(played_plan(slower), folder, snap_bytes=128, say=lambda _: None)
     own = [interval for interval in done.intervals if not interval.get("is_answer")]
     matchers = [(interval, Matcher(interval)) for interval in own]
     seen = dict.fromkeys((interval["tool"] for interval in own), 0)
@@ -81,7 +93,7 @@ def played(tmp_path_factory):
 def test_packets_of_the_technique_stand_under_its_label(played, name):
     interval, packets = played[0][name]
 
-    assert packets >= 2
+    assert packets >= LEAST
     assert NAMES[class_of_label(interval["class"])] == TECHNIQUES[name].attack_class
 
 

@@ -17,6 +17,8 @@ from lab.scenario import draw_plan
 
 SEED = 0  # its home has every service that a kind wants
 ANSWERED = ("mqtt_tls", "https_push", "coap_read", "coap_write", "coap_observe", "firmware", "backup", "web_admin")
+LEAST = 2  # packets of each kind
+LASTING_S = (24.0, 48.0, 96.0)  # longer, where the machine did not let each kind come to its second packet
 GROUPS = {"mdns_browse": ("224.0.0.251", 5353), "ssdp_search": ("239.255.255.250", 1900), "lease": ("*", 67)}
 
 pytestmark = [
@@ -26,7 +28,7 @@ pytestmark = [
 ]
 
 
-def one_of_each():
+def one_of_each(duration_s):
     """Return a plan in which one host does each kind, in a hurry."""
     plan = with_offers(draw_plan(SEED, attacks=[], devices=12))
     drawn = {each.kind: each for each in habits.draw_activities(random.Random(SEED), plan, set(ACTIVITIES))}
@@ -34,7 +36,7 @@ def one_of_each():
     for number, each in enumerate(drawn.values()):
         settings = {**each.settings, "every_s": 2.0, "hours": None, "chance": 1.0, "messages": 3}
         hurried.append(dataclasses.replace(each, settings=settings, starts_s=0.2 * number))
-    return dataclasses.replace(plan, activities=tuple(hurried), duration_s=24.0)
+    return dataclasses.replace(plan, activities=tuple(hurried), duration_s=duration_s)
 
 
 def ends_of(plan, activity):
@@ -51,8 +53,15 @@ def ends_of(plan, activity):
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """Return kind -> (packets sent for it, packets that came back) of one recording."""
-    plan = one_of_each()
-    done = record(plan, tmp_path_factory.mktemp("lab"), snap_bytes=128, say=lambda _: None)
+    for duration_s in LASTING_S:
+        found = recorded(one_of_each(duration_s), tmp_path_factory.mktemp("lab"))
+        if all(sent >= LEAST and (back >= LEAST or kind not in ANSWERED) for kind, (sent, back) in found.items()):
+            break
+    return found
+
+
+def recorded(plan, folder):
+    done = record(plan, folder, snap_bytes=128, say=lambda _: None)
     frames = list(read_frames(done.capture))
     counted = {}
     for activity in plan.activities:
@@ -74,9 +83,9 @@ def played(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", sorted(ACTIVITIES))
 def test_packets_of_the_kind_are_there(played, kind):
-    assert played[kind][0] >= 2
+    assert played[kind][0] >= LEAST
 
 
 @pytest.mark.parametrize("kind", ANSWERED)
 def test_the_server_of_the_kind_answers(played, kind):
-    assert played[kind][1] >= 2
+    assert played[kind][1] >= LEAST
