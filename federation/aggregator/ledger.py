@@ -3,8 +3,9 @@
 Every change is one transaction, on disk before it is answered: after a SIGKILL a round is as it was before the change,
 or as after it. An update's key is round and gateway, so several workers count none twice. The audit log is a chain:
 each entry's sha256 covers the one before, so that a line taken out shows. Refusals are counted always, written into the
-log MAX_LOGGED times a round: a flood of bad messages must not fill the disk. Trap: statements are of both dialects that
-`stores` knows.
+log MAX_LOGGED times a round: a flood of bad messages must not fill the disk. Nor must years: of more than MAX_ENTRIES
+the oldest go, and an entry says which, and the sha256 that the chain goes on from. Trap: statements are of both
+dialects that `stores` knows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from contracts.errors import PenstockError
 from federation.aggregator.stores import brief_error, masked, store_at
 
 MAX_LOGGED: Final = 1000
+LOGGED: Final = "logged refusals of round "
+MAX_ENTRIES: Final = 400_000  # of the audit log: of ten thousand gateways a month and more of daily rounds
+CUT: Final = 100_000  # so many more there may be, until the oldest go
+PAGE: Final = 10_000
 STATE_TABLES: Final = (
     "fleet",
     "gateways",
@@ -154,17 +159,47 @@ class Ledger:
         """Add an entry to the audit log, within `change`."""
         last = self.row("SELECT number, sha256 FROM audit ORDER BY number DESC LIMIT 1") or (0, "")
         entry = json.dumps({"what": what, "at_us": at_us, **facts}, sort_keys=True, separators=(",", ":"))
-        self.run("INSERT INTO audit VALUES (?, ?, ?)", last[0] + 1, entry, _linked(last[1], entry))
+        number = last[0] + 1
+        self.run("INSERT INTO audit VALUES (?, ?, ?)", number, entry, _linked(last[1], entry))
+        if number % CUT == 0:
+            self._cut(number - MAX_ENTRIES, at_us=at_us)
+
+    def _cut(self, number: int, *, at_us: int) -> None:
+        """Let the entries up to one go, where it is there."""
+        row = self.row("SELECT sha256 FROM audit WHERE number = ?", number)
+        if row is not None:
+            self.run("DELETE FROM audit WHERE number <= ?", number)
+            self.log("cut", at_us=at_us, entries=number, sha256=row[0])
 
     def audit(self) -> list[dict[str, Any]]:
-        """Return the audit log. Raises LedgerError where its chain is broken."""
-        found, before, expected = [], "", 1
-        for number, entry, sha256 in self.rows("SELECT number, entry, sha256 FROM audit ORDER BY number"):
-            if number != expected or sha256 != _linked(before, entry):
-                raise LedgerError(f"{self.name}: the audit log was changed at entry {expected}")
-            found.append(json.loads(entry))
-            before, expected = sha256, expected + 1
-        return found
+        """Return the audit log, as far as it reaches. Raises LedgerError where its chain is broken."""
+        return list(self.entries())
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Give the audit log, oldest first. Raises LedgerError where its chain is broken.
+
+        Where the oldest were cut, the first is held against what a later one says of those.
+        """
+        first: tuple[int, str, str] | None = None
+        before, expected, is_whole = "", 1, True
+        while page := self.rows(
+            "SELECT number, entry, sha256 FROM audit WHERE number >= ? ORDER BY number LIMIT ?", expected, PAGE
+        ):
+            for number, entry, sha256 in page:
+                told = json.loads(entry)
+                if not before and number != 1:
+                    first, is_whole = (number, entry, sha256), False
+                elif number != expected or sha256 != _linked(before, entry):
+                    raise self._changed(expected)
+                elif first is not None and told["what"] == "cut" and told["entries"] == first[0] - 1:
+                    is_whole = first[2] == _linked(told["sha256"], first[1])
+                yield told
+                before, expected = sha256, number + 1
+        if not is_whole:
+            raise self._changed(1)
+
+    def _changed(self, number: int) -> LedgerError:
+        return LedgerError(f"{self.name}: the audit log was changed at entry {number}")
 
     def digest(self) -> str:
         """Return the sha256 of the learning state: all but counters and audit log."""

@@ -6,6 +6,8 @@ goes on with the old one afterwards has two fleets of one name, so workers are s
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from federation.aggregator.ledger import TABLES, Ledger, LedgerError
 
 
@@ -20,9 +22,14 @@ def copy(source: Ledger, target: Ledger, *, now_us: int) -> int:
             raise ValueError(f"{target.name}: holds a fleet already, wanted an empty store")
         source.log("copied", at_us=now_us, to=target.name)
         rows = sum(_copy_table(table, source, target) for table in TABLES)
-        for what in ("digest", "counters", "audit"):
-            if getattr(source, what)() != getattr(target, what)():
-                raise LedgerError(f"{target.name}: its {what} differs from that of {source.name}: nothing was copied")
+        pairs = zip_longest(source.entries(), target.entries())
+        is_same = {
+            "digest": source.digest() == target.digest(),
+            "counters": source.counters() == target.counters(),
+            "audit": all(one == other for one, other in pairs),
+        }
+        if what := ", ".join(name for name, holds in is_same.items() if not holds):
+            raise LedgerError(f"{target.name}: its {what} differs from that of {source.name}: nothing was copied")
     return rows
 
 

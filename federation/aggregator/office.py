@@ -30,7 +30,7 @@ from federation.aggregator.anchors import choose
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
 from federation.aggregator.masked_standing import answered
-from federation.aggregator.releasing import Press, kept
+from federation.aggregator.releasing import Press, kept, sweep
 from federation.aggregator.rollout import Release, Rollouts, RolloutSettings
 from federation.aggregator.rounds import Closed, Rounds, RoundSettings
 from federation.aggregator.settings import AggregatorConfig
@@ -41,6 +41,7 @@ LEDGER: Final = "aggregator.db"
 HOUR_US: Final = 3_600_000_000
 AGAIN_US: Final = 180_000_000  # what is not retained is said again that often: a gateway may have been away
 RELEASE_AGAIN_US: Final = 600_000_000  # after a disk did not take one: building it takes long
+SAID_OF: Final = 16  # releases, the newest: those before were withdrawn long ago
 TOPICS: Final = "penstock/v1"
 UPDATES: Final = f"{TOPICS}/+/update/+"
 UPS: Final = f"{TOPICS}/+/federation/up/+"
@@ -164,6 +165,9 @@ class Office:
         bundle, _ = self.press.build(self.bundle, head, release=number, now_us=now_us)
         if not self.rollouts.begin(bundle, head_sha256=head.sha256, now_us=now_us):
             raise ValueError("a roll-out is in canary already: wait, halt it or roll it back")
+        archived = self.rollouts.archived()
+        held = {each.bundle_sha256 for each in self.rollouts.releases() if each.number in archived}
+        sweep(self.config.worker.state_dir, kept=held, now_us=now_us)
         return self.rollouts.releases()[0]
 
     @property
@@ -180,7 +184,7 @@ class Office:
             yield _saying(f"{fleet}/round", bytes(row[0]))
             yield Saying(f"{fleet}/anchors", self.bundle.manifest_sha256.encode(), self._anchors)
         offered = self.rollouts.offered()
-        for release in self.rollouts.releases():
+        for release in self.rollouts.releases()[:SAID_OF]:
             for kind, content in (("bundle", self._change), ("whole", self.rollouts.archive)):
                 topic = f"{fleet}/{kind}/{release.bundle_sha256}"
                 if release in offered:

@@ -14,7 +14,7 @@ import queue
 import ssl
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -41,6 +41,7 @@ MAX_PACKET_BYTES: Final = 1 << 18  # of what a gateway may send us; an update ha
 RECEIVE_MAXIMUM: Final = 50  # messages not yet acknowledged; the broker waits with more
 CONNECT_TIMEOUT_S: Final = 10.0
 SLOWEST_RETRY_S: Final = 60
+MAX_REFUSED: Final = 1000  # topics told apart that a broker does not let us use
 PUBLISH_AND_QOS_2: Final = 0xF4  # of a packet's first octet
 PUBLISH_AT_QOS_2: Final = 0x34
 
@@ -157,6 +158,12 @@ class Post:
             self._said[saying.topic] = saying.name
             self._topics[sent.mid] = saying.topic
 
+    def forget(self, *, but: Collection[str]) -> None:
+        """Hold nothing of topics that are said no more: those of a round are others in the next."""
+        with self._lock:
+            for topic in self._said.keys() - but:
+                del self._said[topic]
+
     def _made(self, client_id: str) -> Client:
         client = _Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTProtocolVersion.MQTTv5, manual_ack=True
@@ -225,6 +232,8 @@ class Post:
 
     def _count(self, what: str) -> None:
         """Count what the broker does not let us do, and say it once."""
+        if what not in self.refused and len(self.refused) >= MAX_REFUSED:
+            what = "further topics"  # those of a round are others in the next
         if what not in self.refused:
             complain(f"broker {self._host}: refused {what}")
         self.refused[what] = self.refused.get(what, 0) + 1

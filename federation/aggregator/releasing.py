@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from contracts.terminal import complain
 from exporter.gate import Measured
 from exporter.rehead import NewHead, rehead
 from federation.aggregator.release import ATTACKS, HoldOut, refusals
-from federation.aggregator.rollout import Release, Rollouts
+from federation.aggregator.rollout import DAY_US, Release, Rollouts
 from federation.aggregator.windows import ServerWindows
 from training.errors import GateRefused
 
@@ -87,6 +88,16 @@ def kept(state_dir: Path, base: Bundle, rollouts: Rollouts, release: Release | N
     shutil.rmtree(draft, ignore_errors=True)
     unpack_archive(rollouts.archive(release.number), draft)
     return load_bundle(_named(draft, release.bundle_sha256))
+
+
+def sweep(state_dir: Path, *, kept: Collection[str], now_us: int) -> None:
+    """Delete the folders of other bundles than those of some sha256s, and drafts that a kill left behind.
+
+    None younger than a day: another worker may be about to begin it.
+    """
+    for folder in (state_dir / BUNDLES).iterdir():
+        if folder.name not in kept and now_us - folder.stat().st_mtime_ns // 1000 > DAY_US:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _named(draft: Path, sha256: str) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from contracts.bundle import MODEL, Bundle
 from contracts.head import read_head
 from contracts.rollout import OrderHeader, pack_archive, pack_order, read_archive
 from federation.aggregator.ledger import Ledger
+from federation.aggregator.retention import forget_archives, forget_updates
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -32,6 +33,8 @@ HALT_SHARE: Final = 0.2  # of the gateways ordered to take a bundle, whose troub
 MAX_REPORT_BYTES: Final = 16 * 1024
 MAX_REFUSED: Final = 16  # as many as an agent says, the newest last
 DAY_US: Final = 86_400_000_000
+DRIFT: Final = "drift"
+NOTHING: Final = "[]"  # refused, as it is kept
 _REPORTED: Final = """INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (gateway) DO UPDATE SET
     release = excluded.release, bundle_sha256 = excluded.bundle_sha256, calibration = excluded.calibration,
     refused = excluded.refused, seen_us = excluded.seen_us"""
@@ -73,8 +76,8 @@ class Report:
         """Return what speaks against a release here, empty where nothing does."""
         if f"{release.number:019d}-{release.bundle_sha256[:16]}" in self.refused:
             return "turned away or taken back"
-        if self.calibration == "drift" and self.runs(release):
-            return "drift"
+        if self.calibration == DRIFT and self.runs(release):
+            return DRIFT
         return ""
 
     def runs(self, release: Release) -> bool:
@@ -131,8 +134,8 @@ class Rollouts:
             ledger.run("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, '')", *row)
             release = self.releases()[0]
             chosen = self._canaries(release)
-            for name in chosen:
-                self._order(name, release, is_rollback=False, now_us=now_us)
+            self._order(chosen, release, is_rollback=False, now_us=now_us)
+            forget_archives(ledger, kept=self._wanted())
             ledger.log("canary", at_us=now_us, release=number, bundle=bundle.manifest_sha256, gateways=chosen)
         return True
 
@@ -156,7 +159,7 @@ class Rollouts:
         asked = f"SELECT gateway, release, bundle_sha256, calibration, refused FROM reports {which}"
         rows = self._ledger.rows(asked, *values)
         return {
-            str(name): Report(release, sha256, calibration, tuple(json.loads(refused)))
+            str(name): Report(release, sha256, calibration, () if refused == NOTHING else tuple(json.loads(refused)))
             for name, release, sha256, calibration, refused in rows
         }
 
@@ -215,9 +218,24 @@ class Rollouts:
     def offered(self) -> list[Release]:
         """Return the releases that gateways are ordered to take now, the newest two."""
         ordered = {row[0] for row in self._ledger.rows("SELECT DISTINCT release FROM orders")}
-        return [each for each in self.releases() if each.number in ordered][:2]
+        return [each for each in self.releases() if each.number in ordered & self.archived()][:2]
+
+    def archived(self) -> set[int]:
+        """Return the numbers of the releases whose archives are kept."""
+        return {int(row[0]) for row in self._ledger.rows("SELECT number FROM releases WHERE length(archive) > 0")}
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _wanted(self) -> set[int]:
+        """Return the releases that somebody may be ordered to take while the newest is in canary, or to go back to.
+
+        And that whose bundle the open round is of.
+        """
+        releases, current = self.releases(), self.current()
+        fleet = self._ledger.row("SELECT bundle_sha256 FROM fleet")
+        wanted = [releases[0], *self.offered(), *([] if current is None else [current])]
+        wanted += [each for each in releases if fleet is not None and each.bundle_sha256 == fleet[0]]
+        return {each.number for each in wanted}
 
     def _is_enrolled(self, gateway: str) -> bool:
         return self._ledger.row("SELECT 1 FROM gateways WHERE name = ?", gateway) is not None
@@ -235,7 +253,7 @@ class Rollouts:
 
     def _against(self, release: Release) -> str | None:
         """Return why a release goes back, None where it does not."""
-        ordered, reports = self.ordered(release), self.reports()
+        ordered, reports = self.ordered(release), self._reports("WHERE calibration = ? OR refused <> ?", DRIFT, NOTHING)
         found = {
             name: trouble
             for name in ordered
@@ -255,9 +273,8 @@ class Rollouts:
         """Order a release to whoever was not, or not since: gateways enrolled later, and those of an older one."""
         held = dict(self._ledger.rows("SELECT gateway, release FROM orders"))
         rest = [name for name in self._gateways() if name not in but and held.get(name) != release.number]
-        for name in rest:
-            self._order(name, release, is_rollback=False, now_us=now_us)
         if rest:
+            self._order(rest, release, is_rollback=False, now_us=now_us)
             self._ledger.log("ordered", at_us=now_us, release=release.number, gateways=sorted(rest))
 
     def _back(self, release: Release, *, why: str, now_us: int) -> None:
@@ -265,8 +282,7 @@ class Rollouts:
         ordered = self.ordered(release)
         self._set(release, ROLLED_BACK, why=why, now_us=now_us)
         before = self.current()
-        for name in ordered:
-            self._order(name, before, is_rollback=True, now_us=now_us)
+        self._order(ordered, before, is_rollback=True, now_us=now_us)
         # What did harm must not be learnt on from: the head goes back too, and a round that began from it is void.
         head = read_head(self._base.model if before is None else read_archive(self.archive(before.number))[MODEL])
         self._ledger.run("UPDATE fleet SET head = ? WHERE name = ?", head.flat.astype("<f4").tobytes(), self._fleet)
@@ -274,6 +290,7 @@ class Rollouts:
             "UPDATE rounds SET state = 'void', closed_us = ?, why = ? WHERE state = 'open'", now_us, why
         ):
             self._ledger.run("DELETE FROM private")  # of a round that is over: masked steps and shares are of no use
+            forget_updates(self._ledger)
             self._ledger.count("void")
 
     def _set(self, release: Release, state: str, *, why: str, now_us: int) -> None:
@@ -282,26 +299,27 @@ class Rollouts:
         )
         self._ledger.log(state, at_us=now_us, release=release.number, why=why)
 
-    def _order(self, gateway: str, release: Release | None, *, is_rollback: bool, now_us: int) -> None:
-        """Write a gateway's next order; a release of None is the base."""
+    def _order(self, gateways: Iterable[str], release: Release | None, *, is_rollback: bool, now_us: int) -> None:
+        """Write gateways' next orders; a release of None is the base."""
         archive = pack_archive(self._base) if release is None else self.archive(release.number)
+        archive_sha256 = hashlib.sha256(archive).hexdigest()
         number = self._base.manifest.release if release is None else release.number
-        last = self._ledger.row("SELECT number FROM orders WHERE gateway = ?", gateway) or (0,)
-        header = OrderHeader(
-            fleet=self._fleet,
-            gateway=gateway,
-            number=last[0] + 1,
-            release=number,
-            bundle_sha256=self._base.manifest_sha256 if release is None else release.bundle_sha256,
-            archive_sha256=hashlib.sha256(archive).hexdigest(),
-            archive_bytes=len(archive),
-            is_rollback=is_rollback,
-            issued_us=now_us,
-        )
-        message = pack_order(header, self._key)
-        row = gateway, header.number, number, message, now_us
-        self._ledger.run(_ORDERED, *row)
-        self._ledger.count("rollback orders" if is_rollback else "orders")
+        for gateway in gateways:
+            last = self._ledger.row("SELECT number FROM orders WHERE gateway = ?", gateway) or (0,)
+            header = OrderHeader(
+                fleet=self._fleet,
+                gateway=gateway,
+                number=last[0] + 1,
+                release=number,
+                bundle_sha256=self._base.manifest_sha256 if release is None else release.bundle_sha256,
+                archive_sha256=archive_sha256,
+                archive_bytes=len(archive),
+                is_rollback=is_rollback,
+                issued_us=now_us,
+            )
+            message = pack_order(header, self._key)
+            self._ledger.run(_ORDERED, gateway, header.number, number, message, now_us)
+            self._ledger.count("rollback orders" if is_rollback else "orders")
 
 
 def _report(payload: bytes) -> Report | None:

@@ -25,8 +25,9 @@ from contracts.head import Head, head_of, read_head
 from contracts.signed import MessageRefused, Parts, verify
 from contracts.update import Call, CallHeader, Update, check_answers, norm_of, pack_call, read_call, read_update
 from federation.aggregator import flower
-from federation.aggregator.ledger import MAX_LOGGED, Ledger, LedgerError
+from federation.aggregator.ledger import LOGGED, MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut
+from federation.aggregator.retention import forget_rounds, forget_updates
 from federation.aggregator.settle import furthest
 from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness, merge, unusual
 from federation.privacy.protect import restored
@@ -163,6 +164,7 @@ class Rounds:
                 deadline_us=now_us + settings.lasts_us,
             )
             call = pack_call(header, head, self._key)
+            forget_rounds(ledger, number=header.round)
             ledger.run(
                 "INSERT INTO rounds VALUES (?, 'open', ?, ?, ?, ?, NULL, NULL, NULL)",
                 header.round, call, _octets(head), now_us, header.deadline_us,
@@ -255,6 +257,7 @@ class Rounds:
         )  # fmt: skip
         if kept is not None:
             self._ledger.run("UPDATE fleet SET head = ? WHERE name = ?", kept, self._fleet)
+        forget_updates(self._ledger)
         self._ledger.count(state)
         self._ledger.log(state, at_us=now_us, round=number, updates=updates, why=why, share=share)
         return Closed(number, state, updates, why)
@@ -339,7 +342,7 @@ class Rounds:
         with self._ledger.change() as ledger:
             ledger.count(f"refused: {error.reason}")
             last = ledger.row("SELECT coalesce(max(number), 0) FROM rounds") or (0,)
-            ledger.count(what := f"logged refusals of round {last[0]}")
+            ledger.count(what := f"{LOGGED}{last[0]}")
             if ledger.counted(what) <= MAX_LOGGED:
                 ledger.log("refused", at_us=now_us, sender=sender[:64], reason=error.reason, text=str(error)[:300])
 

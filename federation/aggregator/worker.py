@@ -71,8 +71,11 @@ class Worker:
         """Do what is due, and see to it that everybody can read it."""
         self._take_waiting()
         self.office.tick(now_us=self._now_us())
+        topics = set()
         for saying in self.office.sayings(now_us=self._now_us()):
             self.post.keep_said(saying)
+            topics.add(saying.topic)
+        self.post.forget(but=topics)
         broker = {
             "is_connected": self.post.is_connected,
             "connects": self.post.connects,

@@ -491,7 +491,7 @@ def _told_in(fleet: PrivateFleet, state: str) -> dict[str, bytes]:
     return told
 
 
-@pytest.mark.parametrize("kill_at", [5, 20, 36, 44, 47, 50, 53, 57, 63, 69])  # from enrolling to closing
+@pytest.mark.parametrize("kill_at", [5, 25, 41, 49, 52, 55, 58, 62, 68, 74, 84])  # from enrolling to closing
 def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
     one_round(whole := new_folder("whole"))
     wanted = rounds_at(whole / "aggregator.db", KEY)[1].head.sha256

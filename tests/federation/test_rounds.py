@@ -244,7 +244,7 @@ def one_round(folder: Path) -> Fleet | None:
     return fleet
 
 
-@pytest.mark.parametrize("kill_at", [3, 13, 24, 31, 33])  # enrolling, opening, updates, closing
+@pytest.mark.parametrize("kill_at", [3, 14, 18, 29, 36, 38])  # enrolling, opening, updates, closing
 def test_a_sigkill_at_any_change_loses_nothing_and_counts_nothing_twice(new_folder: NewFolder, kill_at: int):
     wanted = one_round(new_folder("whole")).rounds.head.sha256
     folder = new_folder("killed")
