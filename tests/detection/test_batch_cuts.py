@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from contracts.bundle import SustainedRule
+from contracts.bundle import Bundle, SustainedRule
 from detection import sustained
 from detection.detector import Detector
 from detection.engine import Engine, Scores
@@ -76,10 +76,14 @@ def joined(batches: list[WindowBatch]) -> WindowBatch:
     return WindowBatch(**{name: np.concatenate([getattr(each, name) for each in batches]) for name in names})
 
 
-def detector(rules: Rules | None = None, engine: Engine | None = None) -> Detector:
+def lasting_bundle() -> Bundle:
     bundle = make_bundle(open_at=0.99, severe_at=0.999)
     manifest = bundle.manifest.model_copy(update={"score": "not benign", "sustained": RULE})
-    return Detector(replace(bundle, manifest=manifest), engine or EmbeddingEngine(), rules=rules, usual=Usual())
+    return replace(bundle, manifest=manifest)
+
+
+def detector(rules: Rules | None = None, engine: Engine | None = None) -> Detector:
+    return Detector(lasting_bundle(), engine or EmbeddingEngine(), rules=rules, usual=Usual())
 
 
 def benign_rule(device: str) -> BenignRule:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from agent.bundles.trial import BLIND_FROM, Answering, Served, Trial
+from contracts.classes import NAMES
 from detection.decide import Detection
 from detection.engine import Scores
 from flowfeatures import WindowBatch
+from tests.detection.test_batch_cuts import EmbeddingEngine, batches_of, joined, lasting_bundle
+from tests.detection.test_judge import MARKED, OTHER
 from tests.detection.windows import C, Row, Window, batch_of, make_bundle
 
 W = 16
@@ -128,6 +131,22 @@ def test_what_an_operator_has_answered_is_no_storm_of_a_new_one_that_says_it_too
 
     assert (of_one.reference_hits, of_one.subject_hits, of_one.complaint()) == (0, 50, None)
     assert elsewhere.complaint() == "calls 25 of 1,000 windows attacks, the one before 0"
+
+
+def test_what_an_operator_has_answered_leaves_no_suspicion_with_the_old_one():
+    """As with the detector: or one doubtful window behind it would be an attack that only the old one sees."""
+
+    def answered(_batch: WindowBatch, _alone: Scores, found: Sequence[Detection]) -> set[int]:
+        return {each.row for each in found if each.class_index == NAMES.index("scan")}
+
+    hits = []
+    for answering in (answered, NOTHING):
+        side = Served(lasting_bundle(), EmbeddingEngine())
+        trial = Trial(side, side, wanted=17, answered=answering, now_s=lambda: 0.0)
+        trial.see(joined(batches_of([MARKED] * 16 + [OTHER])))
+        hits.append((trial.reference_hits, trial.subject_hits))
+
+    assert hits == [(0, 15), (15, 15)]
 
 
 def test_one_device_that_only_the_new_one_calls_attacked_is_no_storm():
