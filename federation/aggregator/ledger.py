@@ -186,12 +186,16 @@ class Ledger:
             "SELECT number, entry, sha256 FROM audit WHERE number >= ? ORDER BY number LIMIT ?", expected, PAGE
         ):
             for number, entry, sha256 in page:
-                told = json.loads(entry)
-                if not before and number != 1:
+                is_first = not before
+                if is_first and number != 1:
                     first, is_whole = (number, entry, sha256), False
                 elif number != expected or sha256 != _linked(before, entry):
                     raise self._changed(expected)
-                elif first is not None and told["what"] == "cut" and told["entries"] == first[0] - 1:
+                try:
+                    told = json.loads(entry)
+                except ValueError as exc:
+                    raise self._changed(number) from exc
+                if first is not None and not is_first and told["what"] == "cut" and told["entries"] == first[0] - 1:
                     is_whole = first[2] == _linked(told["sha256"], first[1])
                 yield told
                 before, expected = sha256, number + 1

@@ -7,6 +7,7 @@ workers may build the same release at once; the ledger takes one, and the folder
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import shutil
@@ -95,9 +96,10 @@ def sweep(state_dir: Path, *, kept: Collection[str], now_us: int) -> None:
 
     None younger than a day: another worker may be about to begin it.
     """
-    for folder in (state_dir / BUNDLES).iterdir():
-        if folder.name not in kept and now_us - folder.stat().st_mtime_ns // 1000 > DAY_US:
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (state_dir / BUNDLES).glob("*"):
+        with contextlib.suppress(OSError):  # another worker was quicker
+            if folder.name not in kept and now_us - folder.stat().st_mtime_ns // 1000 > DAY_US:
+                shutil.rmtree(folder)
 
 
 def _named(draft: Path, sha256: str) -> Path:

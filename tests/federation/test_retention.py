@@ -211,6 +211,8 @@ def test_of_an_audit_log_the_oldest_entries_go_and_its_chain_goes_on(fleet: Flee
         "DELETE FROM audit WHERE number = (SELECT min(number) FROM audit)",
         "DELETE FROM audit WHERE number = (SELECT min(number) + 20 FROM audit)",
         "UPDATE audit SET entry = replace(entry, 'at_us', 'at_uz') WHERE number = (SELECT min(number) FROM audit)",
+        "UPDATE audit SET entry = 'noise' WHERE number = (SELECT min(number) FROM audit)",
+        "UPDATE audit SET entry = 'noise' WHERE number = (SELECT min(number) + 20 FROM audit)",
         "DELETE FROM audit WHERE number >= (SELECT max(number) FROM audit WHERE entry LIKE '%cut%')",
     ],
 )
