@@ -16,14 +16,14 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from contracts.alert import MAX_TIME_US
 from contracts.classes import BENIGN, UNKNOWN, class_of_label
@@ -65,8 +65,25 @@ def _port_range(value: str | int) -> tuple[int, int]:
     return bounds
 
 
-_Texts = Annotated[list[str], BeforeValidator(_listed)]
-_Numbers = Annotated[list[str | int], BeforeValidator(_listed)]
+def _home_net(text: str) -> None:
+    if Ends.one(text).everyone or Ends.one(text).macs:
+        raise ValueError(f"{brief(text)} is no network")
+
+
+def _each(read: Callable[[Any], Any]) -> AfterValidator:
+    """Return what refuses a list that holds something `read` does."""
+
+    def check(asked: list[Any]) -> list[Any]:
+        for each in asked:
+            read(each)
+        return asked
+
+    return AfterValidator(check)
+
+
+_Hosts = Annotated[list[str], BeforeValidator(_listed), _each(Ends.one)]
+_Protos = Annotated[list[str | int], BeforeValidator(_listed), _each(_protocol)]
+_Ports = Annotated[list[str | int], BeforeValidator(_listed), _each(_port_range)]
 
 
 class _Asked(BaseModel):
@@ -75,20 +92,11 @@ class _Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, allow_inf_nan=False)
 
     label: str | None = Field(None, alias="class")
-    attacker: _Texts | None = None
-    victim: _Texts | None = None
-    proto: _Numbers | None = None
-    ports: _Numbers | None = None
+    attacker: _Hosts | None = None
+    victim: _Hosts | None = None
+    proto: _Protos | None = None
+    ports: _Ports | None = None
     technique: str | None = None
-
-    @model_validator(mode="after")
-    def _readable(self) -> _Asked:
-        Ends.of([*(self.attacker or []), *(self.victim or [])])
-        for each in self.proto or []:
-            _protocol(each)
-        for each in self.ports or []:
-            _port_range(each)
-        return self
 
 
 class Interval(_Asked):
@@ -115,15 +123,8 @@ class Entry(_Asked):
     intervals: list[Interval] = []
     flows: str | None = None
     labels: str | None = None
-    home_nets: list[str] | None = None
+    home_nets: Annotated[list[str], _each(_home_net)] | None = None
     rest: Literal["benign", "exclude"] = "benign"
-
-    @model_validator(mode="after")
-    def _networks(self) -> Entry:
-        for text in self.home_nets or []:
-            if Ends.of([text]).everyone or Ends.of([text]).macs:
-                raise ValueError(f"home_nets: {brief(text)} is no network")
-        return self
 
 
 @dataclass(kw_only=True)
@@ -225,7 +226,7 @@ def _fail(where: str, key: str, seen: str, wanted: str) -> NoReturn:
 def _entries(source: Path) -> list[Any]:
     try:
         with open_regular(source) as file:
-            raw = json.loads(file.read())
+            raw = json.loads(file.read(), object_pairs_hook=_each_key_once)
     except OSError as exc:
         raise GroundTruthError(f"{source}: cannot be read: {exc.strerror or exc}") from exc
     except (ValueError, RecursionError) as exc:
@@ -233,6 +234,15 @@ def _entries(source: Path) -> list[Any]:
     if not isinstance(raw, list):
         raise GroundTruthError(f"{source}: seen a JSON {type(raw).__name__}, wanted a list of entries")
     return raw
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"seen key {brief(twice)} twice in one object, wanted it once")
+    return found
 
 
 def _entry(where: str, raw: Any) -> Entry:
@@ -243,8 +253,9 @@ def _entry(where: str, raw: Any) -> Entry:
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         key = ".".join(str(part)[:60] for part in error["loc"] if part != "function-before") or "entry"
-        seen = "nothing" if error["type"] == "missing" else brief(error["input"], most=80)
-        _fail(where, key, seen, error["msg"].removeprefix("Value error, "))
+        is_missing = error["type"] == "missing"
+        wanted = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        _fail(where, key, *(("nothing", "this key") if is_missing else (brief(error["input"], most=80), wanted)))
     for part in (entry, *entry.intervals):
         _warn_of_unknown_keys(where, part)
     return entry

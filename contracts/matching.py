@@ -81,6 +81,11 @@ class Ends:
             macs=tuple(int(re.sub("[:-]", "", word), 16) for word in macs),
         )
 
+    @classmethod
+    def one(cls, text: str) -> Ends:
+        """Return what one text names; see `of`."""
+        return cls.of([text])
+
     def hold(self, view: RecordView, end: str) -> Mask:
         """Return bool[n]: whether that end (`src`, `dst`) of each record is one of these hosts."""
         if self.everyone:

@@ -484,3 +484,25 @@ def test_the_shared_captures_all_load_with_the_classes_their_labels_mean(shared)
         "protocol_abuse"
     )
     assert {gt.attack for gt in truths} == {"benign", "malicious", "mixed"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"attacker": ["10.0.0.300"]}, r"attacker: seen \['10.0.0.300'\], wanted '10.0.0.300' is no address"),
+        ({"intervals": [{"ports": [70_000]}]}, r"intervals.0.ports: seen \[70000\]"),
+        ({"home_nets": ["any"]}, r"home_nets: seen \['any'\], wanted 'any' is no network"),
+        ({"attack": "Malicious"}, "attack: seen 'Malicious', wanted 'benign', 'malicious' or 'mixed'"),
+        ({"class": ["scan"]}, "class: seen .*, wanted a valid string"),
+    ],
+)
+def test_what_is_wrong_is_told_by_its_key_what_was_seen_and_what_is_wanted(truth, wrong, told):
+    with pytest.raises(GroundTruthError, match=f"entry 0: {told}"):
+        truth({"attack": "mixed", **wrong})
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "truth.json").write_text('[{"file": "a.pcap", "file": "b.pcap", "attack": "benign"}]')
+
+    with pytest.raises(GroundTruthError, match="seen key 'file' twice"):
+        load(tmp_path / "truth.json")
