@@ -7,6 +7,7 @@ Reads the shared data folder's ground truth and the lab's recordings; either may
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ from pathlib import Path
 
 from contracts.ground_truth import GroundTruth
 from contracts.ground_truth import load as load_ground_truth
-from flowfeatures import CaptureFormatError, open_capture
+from flowfeatures import CaptureFormatError, CaptureTruncated, UnknownLinkType, open_capture
 from training.splits import SIDES, TEACHING_SIDES, Splits, lab_folder, refuse_shared_captures, shared_folder
 from training.variants import make_variant, variants_of
+
+CAPTURE_NAME = re.compile(r"\.(pcap|pcapng|cap|dmp)\d*(\.(gz|xz|zst))?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +80,16 @@ def find_captures(splits: Splits, *, shared: Path | None = None, lab: Path | Non
 def is_capture(truth: GroundTruth) -> bool:
     """Return False for a file that a glob swept up and that is no capture, such as a note beside the captures.
 
-    A file named in full is never passed over: that it is no capture is an error to be raised.
+    A file named in full, or named as captures are, is never passed over: that it is none is an error to be raised. So
+    is a link layer that is not decoded.
     """
-    if truth.path.name == Path(truth.entry.file).name:
+    if truth.path.name == Path(truth.entry.file).name or CAPTURE_NAME.search(truth.path.name):
         return True
     try:
         with open_capture(truth.path):
             return True
+    except (UnknownLinkType, CaptureTruncated):
+        return True
     except CaptureFormatError:
         return False
 

@@ -10,12 +10,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import MissingExtra
+from contracts.errors import GroundTruthError, MissingExtra
 from contracts.program import Parser, folder, give_examples, run_program
 from contracts.terminal import complain, printable
+from flowfeatures import FlowFeaturesError
 from training.commands import add_commands
 from training.shapes import NAMES
 
@@ -176,18 +178,25 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from detection.onnx_engine import OnnxEngine
     from training.captures import is_capture
     from training.evaluate import evaluate, report
+    from training.stream import LabelledStream
 
     bundle = load_bundle(arguments.bundle)
     truths = load(arguments.captures)
+    if not truths:
+        raise GroundTruthError(f"{arguments.captures}: seen a list without entries, wanted one capture or more")
     for truth in (passed_over := [truth for truth in truths if not is_capture(truth)]):
         complain(f"{truth.path}: no capture, passed over", program=PROGRAM)
-    outcomes = evaluate(bundle, OnnxEngine(bundle), [truth for truth in truths if truth not in passed_over])
+    judged = [truth for truth in truths if truth not in passed_over]
+    outcomes = evaluate(bundle, OnnxEngine(bundle), judged, stream=partial(LabelledStream, forgives=FlowFeaturesError))
     told = report(bundle, outcomes)
-    print(json.dumps(told, indent=1) if arguments.json else _table(told))
-    truncated = [each.truncated for each in outcomes if each.truncated]
-    for error in truncated:
+    print(json.dumps(told, indent=1, allow_nan=False) if arguments.json else _table(told), flush=True)
+    for outcome in outcomes:
+        for note in outcome.notes:
+            complain(f"{outcome.truth.path}: {note}", program=PROGRAM)
+    broken = [each.broken for each in outcomes if each.broken is not None]
+    for error in broken:
         complain(error, program=PROGRAM)
-    return truncated[0].exit_code if truncated else 0
+    return broken[0].exit_code if broken else 0
 
 
 TABLE_COLUMNS = (

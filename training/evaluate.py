@@ -7,7 +7,7 @@ says (`after` and left-out windows count nowhere); what each key of a figure blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 from contracts.bundle import Bundle
 from contracts.classes import BENIGN, NAMES
 from contracts.ground_truth import GroundTruth
+from contracts.terminal import printable
 from detection.decide import Thresholds
 from detection.detector import Detector
 from detection.engine import Engine, Scores
-from flowfeatures import AFTER, DEFAULT_HOME_NETS, EXCLUDED, address_text
+from flowfeatures import AFTER, DEFAULT_HOME_NETS, EXCLUDED, CaptureTruncated, address_text
 from training.figures.outcomes import CaptureOutcome, JudgedIncident, figures, whole
 from training.figures.rates import auc
 from training.kept import Stream
 from training.progress import Progress
+from training.spans import AttackSpans
 from training.stream import LabelledStream
 
 __all__ = ["CaptureOutcome", "JudgedIncident", "auc", "evaluate", "figures", "report", "run_capture"]
@@ -32,19 +34,31 @@ __all__ = ["CaptureOutcome", "JudgedIncident", "auc", "evaluate", "figures", "re
 def evaluate(
     bundle: Bundle, engine: Engine, truths: Sequence[GroundTruth], *, stream: Stream = LabelledStream
 ) -> list[CaptureOutcome]:
-    """Return the outcome of each capture, with a progress bar. Raises what reading a capture raises."""
+    """Return the outcome of each capture, with a progress bar. Raises what `stream` raises."""
     outcomes = []
     with Progress("evaluate", len(truths)) as progress:
+
+        def watch(truth: GroundTruth, share: float) -> None:
+            progress.step(0, note=f"{printable(truth.path.name)} {share:.0%}")
+
         for truth in truths:
-            outcomes.append(run_capture(bundle, engine, truth, stream=stream))
-            progress.step(note=truth.path.name)
+            outcomes.append(run_capture(bundle, engine, truth, stream=stream, watch=watch))
+            progress.step(note=printable(truth.path.name))
     return outcomes
 
 
 def run_capture(
-    bundle: Bundle, engine: Engine, truth: GroundTruth, *, stream: Stream = LabelledStream
+    bundle: Bundle,
+    engine: Engine,
+    truth: GroundTruth,
+    *,
+    stream: Stream = LabelledStream,
+    watch: Callable[[GroundTruth, float], None] = lambda *_: None,
 ) -> CaptureOutcome:
-    """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in studies."""
+    """Return what a fresh detector makes of one capture; `stream` reads it other than the agent only in studies.
+
+    `watch` is told the share that was read, again and again.
+    """
     detector = Detector(bundle, engine, home_nets=truth.home_nets or DEFAULT_HOME_NETS)
     thresholds = Thresholds(bundle.manifest.thresholds, score=bundle.manifest.score)
     windows = stream(truth)
@@ -52,6 +66,7 @@ def run_capture(
     for batch in windows:
         detector.add(batch)
         parts.append(_judged_windows(batch.label, detector.judged, thresholds))
+        watch(truth, windows.share_read)
     detector.close()
     label, detected, attack_score, unknown = (np.concatenate(each) for each in zip(_NO_WINDOWS, *parts, strict=True))
     attacks = windows.attacks
@@ -62,9 +77,10 @@ def run_capture(
         attack_score=attack_score,
         unknown_score=unknown,
         incidents=tuple(_judge_incident(incident, attacks) for incident in detector.incidents),
-        first_attack_us={int(c): int(attacks["start_us"][attacks["label"] == c].min()) for c in set(attacks["label"])},
+        first_attack_us=dict(attacks.first_us),
         days=windows.days,
-        truncated=windows.truncated,
+        broken=windows.broken,
+        notes=windows.notes,
     )
 
 
@@ -76,7 +92,9 @@ def report(bundle: Bundle, outcomes: Sequence[CaptureOutcome]) -> dict[str, Any]
             "attack": outcome.truth.attack,
             "class": NAMES[outcome.truth.class_index],
             "outside_observation": bool(outcome.truth.outside_observation),
-            "truncated": outcome.truncated is not None,
+            "truncated": isinstance(outcome.broken, CaptureTruncated),
+            "error": None if outcome.broken is None else str(outcome.broken),
+            "notes": list(outcome.notes),
             **figures([outcome]),
         }
         for outcome in outcomes
@@ -107,13 +125,10 @@ def _judged_windows(
     return label[counted].astype(np.int64), detected[counted], attack_score[counted], scores.unknown_score[counted]
 
 
-def _judge_incident(incident: Any, attacks: NDArray[np.void]) -> JudgedIncident:
-    device = np.frombuffer(incident.device, dtype=np.uint8)
-    own = (attacks["src"] == device).all(axis=1) | (attacks["dst"] == device).all(axis=1)
-    meets = own & (attacks["start_us"] <= incident.last_us) & (attacks["end_us"] >= incident.first_us)
+def _judge_incident(incident: Any, attacks: AttackSpans) -> JudgedIncident:
     return JudgedIncident(
         device=address_text(incident.device),
         class_index=incident.class_index,
         opened_us=incident.opened_us,
-        classes=frozenset(attacks["label"][meets].tolist()),
+        classes=attacks.classes_met(incident.device, first_us=incident.first_us, last_us=incident.last_us),
     )

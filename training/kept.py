@@ -11,21 +11,28 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from contracts.ground_truth import GroundTruth
-from flowfeatures import CaptureTruncated, WindowBatch
-from training.stream import LabelledStream, Records
+from flowfeatures import FlowFeaturesError, WindowBatch
+from training.spans import AttackSpans
+from training.stream import LabelledStream
 
 
 class Windows(Protocol):
     """What is asked of a capture that judges or chooses: its windows in order, and what reading them found out."""
 
     @property
-    def attacks(self) -> Records: ...
+    def attacks(self) -> AttackSpans: ...
 
     @property
     def days(self) -> float: ...
 
     @property
-    def truncated(self) -> CaptureTruncated | None: ...
+    def broken(self) -> FlowFeaturesError | None: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def share_read(self) -> float: ...
 
     def __iter__(self) -> Iterator[WindowBatch]: ...
 
@@ -39,9 +46,11 @@ class KeptStream:
     def __init__(self, read: LabelledStream) -> None:
         self._batches = list(read)
         self.truth: GroundTruth = read.truth
-        self.attacks: Records = read.attacks
+        self.attacks: AttackSpans = read.attacks
         self.days: float = read.days
-        self.truncated: CaptureTruncated | None = read.truncated
+        self.broken: FlowFeaturesError | None = read.broken
+        self.notes: tuple[str, ...] = read.notes
+        self.share_read = 1.0
 
     def __iter__(self) -> Iterator[WindowBatch]:
         return iter(self._batches)

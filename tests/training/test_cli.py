@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -116,3 +117,107 @@ def test_evaluate_imports_no_torch(truth):
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules or 'sklearn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 0
+
+
+def reported(truth, capsys, *, entries=None, code=0):
+    """What `evaluate --json` prints, read as strict JSON, and its lines on standard error."""
+
+    def refuse(constant):
+        raise ValueError(f"{constant} is no JSON")
+
+    if entries is not None:
+        truth.write_text(json.dumps(entries))
+    assert cli.main(["evaluate", "--bundle", "models/default", "--captures", str(truth), "--json"]) == code
+    told = capsys.readouterr()
+    return json.loads(told.out, parse_constant=refuse), told.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("octets", "seen"),
+    [(b"", "empty"), (b"GIF89a" * 9, "begins with 47 49 46 38"), (bytes.fromhex("d4c3b2a1020004"), "header")],
+)
+def test_a_capture_that_cannot_be_read_costs_its_own_figures_alone_and_is_counted(truth, capsys, octets, seen):
+    whole, _ = reported(truth, capsys)
+    (truth.parent / "calm" / "broken.pcap").write_bytes(octets)
+    told, lines = reported(truth, capsys, code=65)
+
+    broken = told["captures"][1]
+    assert broken["capture"].endswith("broken.pcap")
+    assert seen in broken["error"]
+    assert (broken["windows_benign"], broken["windows_attack"], broken["days"]) == (0, 0, 0)
+    assert any("broken.pcap" in line and seen in line for line in lines)
+    assert (told["total"].pop("captures"), told["total"].pop("captures_broken")) == (3, 1)
+    assert (whole["total"].pop("captures"), whole["total"].pop("captures_broken")) == (2, 0)
+    assert told["total"] == whole["total"]
+
+
+def test_a_capture_broken_in_the_middle_keeps_what_was_read_of_it(truth, capsys):
+    scan = truth.with_name("scan.pcap")
+    octets = bytearray(scan.read_bytes())
+    octets[len(octets) // 2 :] = b"\xff" * (len(octets) - len(octets) // 2)
+    scan.write_bytes(bytes(octets))
+    told, lines = reported(truth, capsys, code=65)
+
+    assert told["captures"][0]["windows_attack"] > 0
+    assert told["captures"][0]["truncated"] is False
+    assert "captured length" in told["captures"][0]["error"]
+    assert any("scan.pcap: frame" in line for line in lines)
+
+
+def test_a_link_layer_that_is_not_decoded_is_no_note_to_be_passed_over(truth, capsys):
+    octets = bytearray(truth.with_name("scan.pcap").read_bytes())
+    octets[20:24] = (127).to_bytes(4, "little")  # 802.11 with radiotap
+    (truth.parent / "calm" / "air").write_bytes(bytes(octets))
+    told, lines = reported(truth, capsys, code=65)
+
+    assert told["total"]["captures_broken"] == 1
+    assert any("air: link type 127 is not decoded" in line for line in lines)
+
+
+def test_the_order_and_the_container_of_captures_change_no_figure(truth, capsys):
+    told, _ = reported(truth, capsys)
+    packed = truth.with_name("packed")
+    packed.mkdir()
+    for name in ("scan.pcap", "calm/calm.pcap"):
+        (packed / f"{name.rpartition('/')[2]}.gz").write_bytes(gzip.compress((truth.parent / name).read_bytes()))
+    entries = list(reversed(json.loads(truth.read_text())))
+    entries[0]["file"], entries[1]["file"] = "packed/calm*", str(packed / "scan.pcap.gz")
+    again, _ = reported(truth, capsys, entries=entries)
+
+    assert again["total"] == told["total"]
+    assert again["classes"] == told["classes"]
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_without_attacks_or_without_benign_captures_the_report_is_strict_json(truth, capsys, kept):
+    entries = json.loads(truth.read_text())
+    told, _ = reported(truth, capsys, entries=[entries[kept]])
+
+    total = told["total"]
+    assert total["auc"] is None
+    assert (total["windows_benign"], total["windows_attack"])[kept] == 0
+    assert (total["fpr_upper_bound"], total["tpr_bounds"])[kept] is None
+    assert (total["tpr_bounds"], total["fpr_upper_bound"])[kept] is not None
+
+
+@pytest.mark.parametrize(
+    ("entry", "note"),
+    [
+        ({"attack": "malicious", "attacker": ["192.0.2.1"]}, "no flow of its attack was seen: it counts in no rate"),
+        ({"attack": "benign", "home_nets": ["2001:db8::/32"]}, "no home device was seen: home_nets are 2001:db8::/32"),
+        ({"attack": "mixed", "labels": "labels"}, "its packet labels go up to 401, it has 400 packets"),
+    ],
+)
+def test_what_makes_a_captures_figures_empty_is_said(truth, capsys, entry, note):
+    truth.with_name("labels").write_text("1;1\n401;1\n")
+    told, lines = reported(truth, capsys, entries=[{"file": "scan.pcap", **entry}])
+
+    assert told["captures"][0]["notes"] == [note]
+    assert any(line.endswith(f"scan.pcap: {note}") for line in lines)
+
+
+def test_a_ground_truth_without_entries_is_an_error(truth, capsys):
+    truth.write_text("[]")
+
+    assert cli.main(["evaluate", "--bundle", "models/default", "--captures", str(truth)]) == 65
+    assert "seen a list without entries" in capsys.readouterr().err

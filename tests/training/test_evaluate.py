@@ -24,7 +24,7 @@ def outcome(label, detected, *, score=None, unknown=None, incidents=(), first_at
         incidents=tuple(incidents),
         first_attack_us=first_attack_us or {},
         days=days,
-        truncated=None,
+        broken=None,
         unknown_score=None if unknown is None else np.array(unknown, np.float32),
     )
 

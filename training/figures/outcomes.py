@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from contracts.classes import BENIGN, UNKNOWN
 from contracts.ground_truth import GroundTruth
-from flowfeatures import CaptureTruncated
+from flowfeatures import FlowFeaturesError
 from training.figures.confusion import confusion, named, of_attacks, of_class, over_classes
 from training.figures.rates import auc, poisson_upper_bound, quantile, share, tpr_at_fpr, wilson_bounds
 from training.thresholds import upper_bound
@@ -42,7 +42,7 @@ class JudgedIncident:
 class CaptureOutcome:
     """What the detector made of one capture. Arrays over its N counted windows: `label`, `detected` (class, 0 none),
     `attack_score` (1 - p(benign)), `unknown_score` (None where not kept). `first_attack_us` by class; `days` of packet
-    time."""
+    time; `broken` is why it could not be read to its end, `notes` what else a reader of its figures should know."""
 
     truth: GroundTruth
     label: NDArray[np.int64]
@@ -51,8 +51,9 @@ class CaptureOutcome:
     incidents: tuple[JudgedIncident, ...]
     first_attack_us: dict[int, int]
     days: float
-    truncated: CaptureTruncated | None
+    broken: FlowFeaturesError | None
     unknown_score: NDArray[np.float32] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def figures(outcomes: Sequence[CaptureOutcome], *, class_index: int | None = None) -> Figures:
@@ -101,7 +102,8 @@ def figures(outcomes: Sequence[CaptureOutcome], *, class_index: int | None = Non
 
 
 def whole(outcomes: Sequence[CaptureOutcome]) -> Figures:
-    """Return what only several captures and classes together have: the confusion matrix, its means, quiet captures.
+    """Return what only several captures and classes together have: the confusion matrix, its means, quiet captures,
+    how many captures there are and how many of them could not be read to their end.
 
     `benign_captures` holds no attack by its label; of them `false_incidents_per_day_median` is over captures.
     """
@@ -111,6 +113,8 @@ def whole(outcomes: Sequence[CaptureOutcome]) -> Figures:
     false = [sum(incident.is_false for incident in each.incidents) for each in quiet]
     rates = [count / each.days for count, each in zip(false, quiet, strict=True) if each.days > 0]
     return {
+        "captures": len(outcomes),
+        "captures_broken": sum(each.broken is not None for each in outcomes),
         "over_classes": over_classes(table),
         "confusion": named(table),
         "benign_captures": {
