@@ -75,11 +75,11 @@ def parser(benchmark: str, first_line: str, *, examples: str, protocols: Sequenc
     )
     made.add_argument(
         "--train", type=Path, nargs="+", required=True, metavar="FILE",
-        help="tables that teach (.txt or .csv; plain, .gz, .xz or .zip)",
+        help="tables that teach (.txt, .csv or .arff; plain, .gz, .xz or .zip)",
     )  # fmt: skip
     made.add_argument("--test", type=Path, nargs="+", metavar="FILE", help="tables that judge, and do nothing else")
     made.add_argument(
-        "--model", nargs="+", default=[BEST], metavar="NAME", choices=(*MODELS, ALL),
+        "--model", nargs="+", default=[BEST], metavar="NAME", choices=(*MODELS, ALL), type=_model,
         help=f"{BEST} (default), {ALL}, or some of: {', '.join(MODELS[1:])}",
     )  # fmt: skip
     made.add_argument(
@@ -89,6 +89,12 @@ def parser(benchmark: str, first_line: str, *, examples: str, protocols: Sequenc
     made.add_argument("--json", action="store_true", help="print the whole result as JSON")
     made.add_argument("--keep", action="store_true", help="also add it to the pages under docs/results")
     return made
+
+
+def _model(text: str) -> str:
+    """Return a model's name as it is listed: `random_forest` needs no quotes on a command line."""
+    spaced = text.replace("_", " ")
+    return spaced if spaced in MODELS else text
 
 
 def _positive(text: str) -> int:

@@ -193,3 +193,36 @@ def test_the_commands_on_the_pages_name_models_that_there_are():
 
 def _is_value(word: str) -> bool:
     return not word.startswith("--")
+
+
+@pytest.mark.parametrize("kinds", [{"normal": 0}, {"neptune": 400}])
+def test_a_test_file_of_one_class_has_the_figures_that_can_be_had_in_strict_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kinds: dict[str, int]
+):
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    train = written(tmp_path / "train.txt", seed=0)
+    test = written(tmp_path / "test.txt", seed=1, kinds=kinds)
+
+    files = ("--train", str(train), "--test", str(test))
+    assert nsl_kdd.main([*files, "--model", "decision_tree", "--seeds", "1", "--json"]) == 0
+
+    result = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    for figures in (each["figures"] for each in result["models"].values()):
+        assert figures["accuracy"] > 0.9
+        assert figures["AUC"] is figures["TPR at FPR 1 %"] is None
+
+
+def test_the_order_of_a_test_files_rows_changes_no_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    train = written(tmp_path / "train.txt", seed=0)
+    test = written(tmp_path / "test.txt", seed=1)
+    options = ("--train", str(train), "--test", str(test), "--model", "decision tree", "--seeds", "1")
+
+    told = ran(capsys, *options)
+    test.write_text("".join(reversed(test.read_text().splitlines(keepends=True))))
+    again = ran(capsys, *options)
+
+    assert {name: each["figures"] for name, each in told["models"].items()} == {
+        name: each["figures"] for name, each in again["models"].items()
+    }

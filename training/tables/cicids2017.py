@@ -1,8 +1,9 @@
 """CICIDS2017 in both published formats, told apart by their header.
 
-`corrected` (Engelen, Liu et al.): 91 columns. Flow ID, addresses, ports and the time stamp say who and when: they name
-the flow for the check of splits and order it in time, and are never features. `original`: the 78 columns of
-CICFlowMeter and the label, with or without the column that comes twice, with or without port, addresses and flow id.
+`corrected` (Engelen, Liu et al.): 91 columns, or 84 as first published. Flow ID, addresses, ports and the time say who
+and when: they name the flow for the check of splits and order it in time, and are never features. `original`: the
+78 columns of CICFlowMeter and the label, with or without the column that comes twice, with or without port, addresses
+and flow id. Columns are told by name, whatever their order; those of neither format are passed over.
 
 `kind` is the data set's own label with one spelling; `label` groups kinds (`FAMILIES`), since the files of the original
 format do not all tell DoS Hulk from DoS GoldenEye. An attack that was tried and failed ("- Attempted") is left out and
@@ -22,18 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.tables import files
+from training.tables.cicids_columns import CORRECTED_FEATURES, NEWER, ORIGINAL_FEATURES
 from training.tables.cleaning import cleaned_numbers, without_duplicates
 from training.tables.table import BENIGN, UNKNOWN, Table, TableError, Texts, joined
 
 CORRECTED, ORIGINAL = "corrected", "original"
-CORRECTED_MARK = "attempted category"
-NEVER_FEATURES = frozenset(
-    {
-        "id", "flow id", "src ip", "source ip", "src port", "source port", "dst ip", "destination ip", "dst port",
-        "destination port", "timestamp", "label", CORRECTED_MARK, "external ip", "protocol",
-    }
-)  # fmt: skip
-TWICE = "fwd header length.1"
+CORRECTED_MARKS = ("attempted category", "total fwd packet")  # the second is "total fwd packets" in the original
 # -1 stands for "none" in these; in any other column a value below 0 is the tool's mistake.
 MAY_BE_NEGATIVE = frozenset(
     {"fwd init win bytes", "bwd init win bytes", "init_win_bytes_forward", "init_win_bytes_backward", "icmp code",
@@ -101,21 +96,19 @@ def layout_of(path: Path, header: Sequence[str]) -> Layout:
     for wanted in ("label", "flow duration"):
         if wanted not in place:
             raise TableError(f"{path}:1: no column {wanted!r} among {len(names)}, want the header of CICIDS2017")
-    is_corrected = CORRECTED_MARK in place
-    skipped = NEVER_FEATURES | {TWICE}
-    features = [index for index, name in enumerate(names) if name not in skipped and place[name] == index]
-    if not is_corrected:
-        features = [index for index in features if names[index] in ORIGINAL_FEATURES]
-    wanted_width = 81 if is_corrected else len(ORIGINAL_FEATURES)
-    if len(features) != wanted_width:
+    is_corrected = any(mark in place for mark in CORRECTED_MARKS)
+    features = CORRECTED_FEATURES if is_corrected else ORIGINAL_FEATURES
+    if missing := [name for name in features if name not in place and name not in NEWER]:
         raise TableError(
-            f"{path}:1: saw {len(features)} feature columns, the {_format(is_corrected)} format has {wanted_width}"
+            f"{path}:1: no column {missing[0]!r} and {len(missing) - 1} others of the {_format(is_corrected)} format's"
+            f" {len(features)} features among {len(names)} columns"
         )
+    present = tuple(name for name in features if name in place)
     return Layout(
         format=_format(is_corrected),
         width=len(names),
-        names=tuple(names[index] for index in features),
-        places=tuple(features),
+        names=present,
+        places=tuple(place[name] for name in present),
         label=place["label"],
         protocol=place.get("protocol") if is_corrected else None,
         flow=place.get("flow id"),
@@ -202,21 +195,3 @@ def _time(cell: str) -> int | None:
         since = moment - datetime.datetime(1970, 1, 1)
         return since // datetime.timedelta(microseconds=1)
     return None
-
-
-ORIGINAL_FEATURES = (
-    "flow duration", "total fwd packets", "total backward packets", "total length of fwd packets",
-    "total length of bwd packets", "fwd packet length max", "fwd packet length min", "fwd packet length mean",
-    "fwd packet length std", "bwd packet length max", "bwd packet length min", "bwd packet length mean",
-    "bwd packet length std", "flow bytes/s", "flow packets/s", "flow iat mean", "flow iat std", "flow iat max",
-    "flow iat min", "fwd iat total", "fwd iat mean", "fwd iat std", "fwd iat max", "fwd iat min", "bwd iat total",
-    "bwd iat mean", "bwd iat std", "bwd iat max", "bwd iat min", "fwd psh flags", "bwd psh flags", "fwd urg flags",
-    "bwd urg flags", "fwd header length", "bwd header length", "fwd packets/s", "bwd packets/s", "min packet length",
-    "max packet length", "packet length mean", "packet length std", "packet length variance", "fin flag count",
-    "syn flag count", "rst flag count", "psh flag count", "ack flag count", "urg flag count", "cwe flag count",
-    "ece flag count", "down/up ratio", "average packet size", "avg fwd segment size", "avg bwd segment size",
-    "fwd avg bytes/bulk", "fwd avg packets/bulk", "fwd avg bulk rate", "bwd avg bytes/bulk", "bwd avg packets/bulk",
-    "bwd avg bulk rate", "subflow fwd packets", "subflow fwd bytes", "subflow bwd packets", "subflow bwd bytes",
-    "init_win_bytes_forward", "init_win_bytes_backward", "act_data_pkt_fwd", "min_seg_size_forward", "active mean",
-    "active std", "active max", "active min", "idle mean", "idle std", "idle max", "idle min",
-)  # fmt: skip

@@ -1,5 +1,8 @@
 """Lines and cells of a table's file: plain, .gz, .xz or .zip, told by its first bytes and not by its name.
 
+Cells stand between commas, semicolons or tabs, whichever the first line has most of; of an ARFF file the names of its
+attributes are the header.
+
 Reads in blocks, so that a file of millions of lines fits into memory as numbers. An error names the file, the line
 counted from 1, the column, what stood there and what was wanted.
 """
@@ -9,13 +12,15 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import lzma
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +29,8 @@ from contracts.errors import DataMissing
 from training.tables.table import TableError
 
 BLOCK_LINES = 20_000
+DELIMITERS = ",;\t"
+ATTRIBUTE = re.compile(r"""\s*@attribute\s+(?:'([^']*)'|"([^"]*)"|(\S+))""", re.IGNORECASE)
 SHOWN = 40  # characters of a wrong cell that a message repeats
 
 
@@ -78,7 +85,7 @@ def blocks(path: Path, *, widths: Sequence[int] | None, skip: int = 0) -> Iterat
     lines, rows, seen = [], [], 0
     try:
         with open_text(path) as text:
-            reader = csv.reader(text)
+            reader = _reader(text)
             for row in reader:
                 if not any(cell.strip() for cell in row):
                     continue
@@ -101,14 +108,47 @@ def blocks(path: Path, *, widths: Sequence[int] | None, skip: int = 0) -> Iterat
         yield Block(path, lines, rows)
 
 
+def _reader(text: IO[str]) -> Any:
+    """Return a csv reader of the table, whose lines are counted as the file's are."""
+    begun: list[str] = []
+    for line in text:
+        begun.append(line)
+        if (start := line.strip()) and not start.startswith("%"):
+            break
+    first = begun[-1] if begun else ""
+    lines = itertools.chain(begun, text)
+    if first.lower().lstrip().startswith("@relation"):
+        return csv.reader(_from_arff(lines), quotechar="'", skipinitialspace=True)
+    return csv.reader(lines, delimiter=max(DELIMITERS, key=first.count))
+
+
+def _from_arff(lines: Iterable[str]) -> Iterator[str]:
+    """Give the data of an ARFF file below a line of its attributes' names, and an empty line for each other one."""
+    names: list[str] = []
+    is_data = False
+    for line in lines:
+        start = line.strip().lower()
+        if named := None if is_data else ATTRIBUTE.match(line):
+            names.append(next(name for name in named.groups() if name is not None))
+        if is_data and not start.startswith("%"):
+            yield line
+        elif not is_data and start == "@data":
+            is_data = True
+            yield ",".join(names) + "\n"
+        else:
+            yield "\n"
+
+
 def open_text(path: Path) -> IO[str]:
     """Open a table as text. Bytes that are no UTF-8 (an old dash in attack names) become a replacement character."""
     try:
         with path.open("rb") as raw:
             start = raw.read(6)
+        if start.startswith(b"PAR1"):
+            raise TableError(f"{path}: saw a Parquet file, want a table of text (.txt, .csv or .arff)")
     except OSError as exc:
         raise DataMissing(
-            f"{path}: {exc.strerror or exc}, want a table (.txt or .csv, plain, .gz, .xz or .zip)"
+            f"{path}: {exc.strerror or exc}, want a table (.txt, .csv or .arff, plain, .gz, .xz or .zip)"
         ) from exc
     stream: IO[bytes]
     if start.startswith(b"\xfd7zXZ\0"):
@@ -124,7 +164,7 @@ def open_text(path: Path) -> IO[str]:
 
 def _zip_member(path: Path) -> IO[bytes]:
     archive = zipfile.ZipFile(path)
-    tables = [name for name in archive.namelist() if name.lower().endswith((".csv", ".txt"))]
+    tables = [name for name in archive.namelist() if name.lower().endswith((".csv", ".txt", ".arff"))]
     if len(tables) != 1:
-        raise TableError(f"{path}: {len(tables)} tables in the archive, want one .csv or .txt")
+        raise TableError(f"{path}: {len(tables)} tables in the archive, want one .csv, .txt or .arff")
     return archive.open(tables[0])

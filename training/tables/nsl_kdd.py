@@ -1,4 +1,6 @@
-"""NSL-KDD: 41 columns, the attack type, and in most files a difficulty, which is no feature. With or without a header.
+"""NSL-KDD: 41 columns, the attack type, and in most files a difficulty, which is no feature.
+
+Columns are told by their names where there is a header (or an ARFF file's attributes), and by their order where not.
 
 `kind` is the attack type, `label` one of benign, dos, probe, r2l, u2r. Types of both published files are known; one
 that is not becomes class `unknown`: an attack, but of no class that could be learned. Source of the grouping: Tavallaee
@@ -27,8 +29,8 @@ COLUMNS = (
     "dst_host_diff_srv_rate", "dst_host_same_src_port_rate", "dst_host_srv_diff_host_rate", "dst_host_serror_rate",
     "dst_host_srv_serror_rate", "dst_host_rerror_rate", "dst_host_srv_rerror_rate",
 )  # fmt: skip
-KIND = len(COLUMNS)
-WIDTHS = (KIND + 1, KIND + 2)
+WIDTHS = (len(COLUMNS) + 1, len(COLUMNS) + 2)
+LABEL_NAMES = ("label", "labels", "class", "attack", "attack_type", "outcome")  # what headers call the attack type
 KINDS = {
     BENIGN: ("normal",),
     "dos": (
@@ -54,18 +56,40 @@ def read(paths: Sequence[Path]) -> Table:
 
 def _read_file(path: Path) -> Table:
     first = files.first_row(path)
-    has_header = first[0].lower() == COLUMNS[0]
-    parts = [_table_of(block) for block in files.blocks(path, widths=WIDTHS, skip=int(has_header))]
+    places = _places(path, first)
+    widths = WIDTHS if places is None else (len(first),)
+    skipped = 0 if places is None else 1
+    parts = [_table_of(block, places or IN_ORDER) for block in files.blocks(path, widths=widths, skip=skipped)]
     if not parts:
         raise TableError(f"{path}: a header and no row, want lines of {WIDTHS[0]} or {WIDTHS[1]} cells")
     return joined(parts)
 
 
-def _table_of(block: files.Block) -> Table:
+def _places(path: Path, first: Sequence[str]) -> tuple[int, ...] | None:
+    """Return where the columns and the attack type stand by a header; None where the first line is a row."""
+    names = [_plain(name) for name in first]
+    if not {_plain(name) for name in SYMBOLS} & set(names):
+        return None
+    label = next((_plain(name) for name in LABEL_NAMES if _plain(name) in names), _plain(LABEL_NAMES[0]))
+    for name, wanted in ((each, _plain(each)) for each in (*COLUMNS, label)):
+        if wanted not in names:
+            raise TableError(f"{path}:1: no column {name!r} among {len(names)}, want the 41 of NSL-KDD and a label")
+    return tuple(names.index(_plain(name)) for name in (*COLUMNS, label))
+
+
+def _plain(name: str) -> str:
+    """Return a column's name as its letters and digits: headers differ in the rest."""
+    return "".join(each for each in name.lower() if each.isalnum())
+
+
+IN_ORDER = tuple(range(len(COLUMNS) + 1))
+
+
+def _table_of(block: files.Block, places: Sequence[int]) -> Table:
     names = [name for name in COLUMNS if name not in SYMBOLS]
-    numbers = block.numbers([COLUMNS.index(name) for name in names], names)
+    numbers = block.numbers([places[COLUMNS.index(name)] for name in names], names)
     cleaned: Counter[str] = Counter(rows=len(block.rows))
-    kind = np.array([_kind(cell) for cell in block.column(KIND)], dtype=object)
+    kind = np.array([_kind(cell) for cell in block.column(places[-1])], dtype=object)
     for row in np.flatnonzero(kind == "")[:1]:
         raise block.wrong(int(row), "label", "", "an attack type or 'normal'")
     for row in np.flatnonzero([_is_number(each) for each in kind])[:1]:
@@ -76,7 +100,7 @@ def _table_of(block: files.Block) -> Table:
         number_names=tuple(names),
         symbol_names=SYMBOLS,
         numbers=cleaned_numbers(numbers, names, may_be_negative=(), cleaned=cleaned),
-        symbols=np.array([block.column(COLUMNS.index(name)) for name in SYMBOLS], dtype=object).T,
+        symbols=np.array([block.column(places[COLUMNS.index(name)]) for name in SYMBOLS], dtype=object).T,
         label=label,
         kind=kind,
         flow=np.full(len(label), "", dtype=object),

@@ -113,20 +113,21 @@ def without_kinds(table: Table, kinds: Collection[str], *, seed: int) -> Sides:
 def given(train: Table, test: Table, *, seed: int) -> tuple[Sides, dict[str, int]]:
     """Return sides for a caller's test file, and what had to be left out of training for it.
 
-    A flow the files name, on both sides, raises SplitError. Rows without a named flow that also stand in the test file
-    leave the training side and are counted; where they are more than half of the test file, that raises as well.
+    Flows and rows that also stand in the test file leave the training side and are counted; where they are more than
+    half of the test file, SplitError is raised. The test file may be of one class: what wants both is then None.
     """
     both = np.isin(train.identities(), test.identities())
-    if (train.flow[both] != "").any():
-        count = int((train.flow[both] != "").sum())
-        raise SplitError(f"{count} flows stand in the training file and in the test file, want none")
     repeated = float(np.isin(test.identities(), train.identities()).mean()) if len(test) else 0.0
     if repeated > SAME_FILE_SHARE:
         raise SplitError(f"{repeated:.0%} of the test file's rows stand in the training file, want less than half")
     unknown = train.label == UNKNOWN
     usable = with_known_labels(train.take(~both))
+    if unknown.any() and not usable.attack.any():
+        seen = ", ".join(sorted(set(train.kind[unknown].tolist())))[:80]
+        raise SplitError(f"no attack of the training file is of a known class (seen {seen}), want the types by name")
     teach, choose = teaching_sides(usable, seed=seed)
-    sides = checked(Sides(teach, choose, test, told="test file given; validation taken from the training file"))
+    sides = Sides(teach, choose, test, told="test file given; validation taken from the training file")
+    sides = checked(sides, judges_both=False)
     left_out = {
         "training rows left out: they stand in the test file": int(both.sum()),
         "training rows left out: unknown label": int((unknown & ~both).sum()),
@@ -146,10 +147,16 @@ def under_shared_columns(train: Table, test: Table) -> tuple[Table, Table]:
     return train.columns(numbers, symbols), test.columns(numbers, symbols)
 
 
-def checked(sides: Sides) -> Sides:
-    """Return the sides, refused where they leak or where one of them cannot do its part."""
+def checked(sides: Sides, *, judges_both: bool = True) -> Sides:
+    """Return the sides, refused where they leak or where one of them cannot do its part.
+
+    `judges_both`: the test side, too, must hold benign rows and attacks.
+    """
     check_sides({"train": sides.train, "validation": sides.validation, "test": sides.test})
-    for name, table in (("train", sides.train), ("validation", sides.validation), ("test", sides.test)):
+    needing_both = {"train": sides.train, "validation": sides.validation}
+    if judges_both:
+        needing_both["test"] = sides.test
+    for name, table in needing_both.items():
         for what, found in (("benign", (~table.attack).any()), ("attack", table.attack.any())):
             if not found:
                 raise SplitError(f"{name} of {len(table)} rows holds no {what} row, want both")

@@ -6,14 +6,14 @@ from collections import Counter
 
 import numpy as np
 
-from training.tables.cicids2017 import ORIGINAL_FEATURES
+from training.tables.cicids_columns import CORRECTED_FEATURES, ORIGINAL_FEATURES
 from training.tables.nsl_kdd import COLUMNS
 from training.tables.table import BENIGN, Table
 
 CORRECTED_NAMES = (
-    ["id", "Flow ID", "Src IP", "Src Port", "Dst IP", "Dst Port", "Protocol", "Timestamp", "Flow Duration"]
-    + [f"Feature {number}" for number in range(77)]
-    + ["ICMP Code", "ICMP Type", "Total TCP Flow Time", "Label", "Attempted Category"]
+    ["id", "Flow ID", "Src IP", "Src Port", "Dst IP", "Dst Port", "Protocol", "Timestamp"]
+    + [name.title() for name in CORRECTED_FEATURES]
+    + ["Label", "Attempted Category"]
 )  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from training.tables import cicids2017
+from training.tables.cicids_columns import NEWER, ORIGINAL_FEATURES
 from training.tables.table import TableError
 
 from .rows import CORRECTED_NAMES, corrected_line, original_header
@@ -66,7 +68,7 @@ def test_the_original_format_has_the_same_columns_however_it_is_published(tmp_pa
     form, table = cicids2017.read([original(tmp_path, twice=twice, named=named)])
 
     assert form == "original"
-    assert table.number_names == cicids2017.ORIGINAL_FEATURES
+    assert table.number_names == ORIGINAL_FEATURES
     assert table.flow.tolist() == [""]
 
 
@@ -80,11 +82,39 @@ def test_a_header_of_another_table_is_refused(tmp_path: Path):
         cicids2017.read([written(tmp_path, "other.csv", "a,b,label", "1,2,x")])
 
 
-def test_a_header_that_lacks_columns_says_how_many_are_there(tmp_path: Path):
+def test_a_header_that_lacks_columns_names_the_first(tmp_path: Path):
     path = written(tmp_path, "short.csv", "flow duration,label", "1,BENIGN")
 
-    with pytest.raises(TableError, match="saw 1 feature columns, the original format has 76"):
+    with pytest.raises(TableError, match=r"short\.csv:1: no column 'total fwd packets' and 74 others of the original"):
         cicids2017.read([path])
+
+
+def test_the_corrected_format_is_known_as_it_was_first_published(tmp_path: Path):
+    absent = {*NEWER, "id", "attempted category"}
+    kept = [place for place, name in enumerate(CORRECTED_NAMES) if name.lower() not in absent]
+    line = corrected_line(label="Botnet", time="07/07/2017 03:30:00 PM").split(",")
+
+    form, table = cicids2017.read(
+        [written(tmp_path, "first.csv", *(",".join(row[place] for place in kept) for row in (CORRECTED_NAMES, line)))]
+    )
+
+    assert (form, table.kind.tolist(), len(table.number_names)) == ("corrected", ["botnet"], 76)
+    assert str(np.datetime64(int(table.time_us[0]), "us")) == "2017-07-07T15:30:00.000000"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_columns_are_told_by_name_and_those_of_no_format_passed_over(tmp_path: Path, delimiter: str):
+    cells = dict(zip([*original_header(), "SimillarHTTP"], map(str, range(100)), strict=False))
+    cells |= {" Label": "Web Attack \x96 Brute Force", " Flow Duration": "Infinity"}
+    rows = [delimiter.join(row) for row in (reversed(cells), reversed(cells.values()), [""] * len(cells))]
+    path = tmp_path / "shuffled.csv"
+    path.write_bytes("\r\n".join(rows).encode("latin-1"))
+
+    _, table = cicids2017.read([path])
+
+    assert table.number_names == ORIGINAL_FEATURES
+    assert table.numbers.tolist() == [[0.0, *map(float, range(1, 76))]]
+    assert table.label.tolist() == ["web attack"]
 
 
 def test_a_time_that_is_none_names_its_line(tmp_path: Path):

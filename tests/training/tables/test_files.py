@@ -75,3 +75,11 @@ def test_a_line_with_too_few_cells_names_both_widths(tmp_path: Path):
 
     with pytest.raises(TableError, match=r"kdd\.txt:3: saw 3 cells, want 42 or 43"):
         nsl_kdd.read([path])
+
+
+def test_a_parquet_file_is_refused_by_its_name(tmp_path: Path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(b"PAR1" + bytes(40))
+
+    with pytest.raises(TableError, match=r"table\.parquet: saw a Parquet file, want a table of text"):
+        nsl_kdd.read([path])

@@ -78,3 +78,41 @@ def test_every_kind_of_the_published_list_has_the_class_it_is_published_with():
     known = {kind: label for kind, label in pairs if kind not in ("normal", "unknown")}
 
     assert {kind: nsl_kdd.LABEL_OF[kind] for kind in known} == known
+
+
+HEADED = [*nsl_kdd.COLUMNS, "label", "difficulty"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("label", ["label", "Class", " attack type"])
+def test_a_header_says_which_column_is_which_whatever_their_order(tmp_path: Path, delimiter: str, label: str):
+    cells = nsl_line(kind="neptune", src_bytes=7, service="ftp").split(",")
+    header = ["", *reversed([*nsl_kdd.COLUMNS, label, "level"])]
+    row = ["0", *reversed(cells)]
+
+    plain = nsl_kdd.read([written(tmp_path, ",".join(cells))])
+    table = nsl_kdd.read([written(tmp_path, delimiter.join(header), delimiter.join(row))])
+
+    assert table.contents().tolist() == plain.contents().tolist()
+    assert table.kind.tolist() == ["neptune"]
+
+
+def test_a_header_that_lacks_a_column_names_it(tmp_path: Path):
+    header = [name for name in HEADED if name != "hot"]
+
+    with pytest.raises(TableError, match=r"kdd\.txt:1: no column 'hot' among 42"):
+        nsl_kdd.read([written(tmp_path, ",".join(header), nsl_line(difficulty=False))])
+
+
+def test_an_arff_file_gives_the_rows_its_attributes_name(tmp_path: Path):
+    names = [f"@attribute '{name}' real" for name in nsl_kdd.COLUMNS]
+    head = ["% made by hand", "@RELATION kdd", "", *names, "@Attribute 'class' {'normal', 'anomaly'}", "@data"]
+    rows = [nsl_line(difficulty=False, src_bytes=7), nsl_line(difficulty=False, kind="'anomaly'")]
+
+    table = nsl_kdd.read([written(tmp_path, *head, *rows)])
+
+    assert table.kind.tolist() == ["normal", "anomaly"]
+    assert table.label.tolist() == ["benign", "unknown"]
+    assert table.numbers[0, table.number_names.index("src_bytes")] == 7
+    with pytest.raises(TableError, match=rf"kdd\.txt:{len(head) + 1}: column 'hot': saw 'x', want a number"):
+        nsl_kdd.read([written(tmp_path, *head, nsl_line(difficulty=False, hot="x"))])

@@ -106,12 +106,35 @@ def test_the_training_file_as_test_file_is_refused():
         sides.given(table, table, seed=1)
 
 
-def test_one_named_flow_in_both_files_is_enough_to_refuse():
+def test_a_named_flow_in_both_files_leaves_training_whatever_its_values():
     table = with_flows(clouds())
-    test = joined([with_flows(clouds(seed=4), start=1000), table.take(np.array([0]))])
+    again = table.take(np.array([0]))
+    again = replace(again, numbers=again.numbers + 1, content=None)
+    test = joined([with_flows(clouds(seed=4), start=1000), again])
 
-    with pytest.raises(SplitError, match="1 flows stand in the training file and in the test file"):
-        sides.given(table, test, seed=1)
+    cut, left_out = sides.given(table, test, seed=1)
+
+    assert left_out["training rows left out: they stand in the test file"] == 1
+    assert "flow 0" not in {*cut.train.flow, *cut.validation.flow}
+
+
+@pytest.mark.parametrize("attacks", [False, True])
+def test_a_test_file_may_hold_one_class_alone(attacks: bool):
+    test = clouds(seed=9)
+    test = test.take(test.attack == attacks)
+
+    cut, _ = sides.given(clouds(), test, seed=1)
+
+    assert len(cut.test) == len(test)
+
+
+def test_a_training_file_whose_attacks_have_no_known_class_says_what_it_saw():
+    table = clouds()
+    unknown = np.where(table.attack, "unknown", table.label)
+    kind = np.where(table.attack, "anomaly", table.kind)
+
+    with pytest.raises(SplitError, match=r"known class \(seen anomaly\)"):
+        sides.given(replace(table, label=unknown, kind=kind), clouds(seed=9), seed=1)
 
 
 def test_sides_without_an_attack_are_refused():
