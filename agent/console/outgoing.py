@@ -1,7 +1,8 @@
 """The way out of a replay: what goes wrong there is said once and remembered, and the replay goes on.
 
 An alert that no broker takes is safe in the outbox, so reading on loses nothing; only eve.json that cannot be written
-ends a replay. An alert that the outbox could not hold is lost, and that is an error too.
+ends a replay. An alert that the outbox could not hold is lost, and that is an error too. `penstock run` drains its last
+alerts by it, and tells what stayed.
 """
 
 from __future__ import annotations
