@@ -224,7 +224,7 @@ class Calibrator:
 
     def _reason(self, state: str, *, over: bool) -> str:
         if state == "calibrating":
-            return f"{self._sample.windows} of {self.windows_wanted} windows seen: the shipped thresholds hold"
+            return "the shipped thresholds hold"
         if state == "drift":
             return f"{self._drift.status} windows near a threshold than in the weeks before"
         if over:

@@ -102,7 +102,7 @@ def test_a_status_shows_interfaces_judgement_delivery_machine_and_incidents(
         "90 (0.009 %)",
         "1,234 of 65,536 live",
         "4,900 scored",
-        "onnx, CPUExecutionProvider; 310 batches, p50 within 1 ms, p95 within 5 ms",
+        "onnxruntime, CPUExecutionProvider; 310 batches, p50 within 1 ms, p95 within 5 ms",
         "gru release 3, trusted by vendor",
         "release 4 tried on 400 of 1,000 windows",
         "calibrated, 4,000 of 1,000 windows; threshold 0.93 (between 0.8 and 0.99)",

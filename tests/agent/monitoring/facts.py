@@ -77,7 +77,7 @@ def full_facts() -> AgentFacts:
         ),
         windows=WindowFacts(due=5000, scored=4900, shed=60, waiting=40, devices=21, evicted_devices=1),
         engine=EngineFacts(
-            name="onnx",
+            name="onnxruntime",
             provider="CPUExecutionProvider",
             batches=310,
             inference=HistogramFacts(counts=(100, 150, 40, 10, 5, 2, 1, 1, 0, 0, 1), sum_s=0.75),
