@@ -68,6 +68,7 @@ class Writer:
 
     def listen(self, seconds: float) -> None:
         """Let it write so long; a pipe that is full would stop it."""
+        assert self._process.poll() is None, "the writer ended"
         until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             time.sleep(min(0.005, max(0.0, until_s - time.monotonic())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,9 +155,10 @@ def test_a_watch_shows_what_it_saw_last_and_ends_when_told(plant):
     watch = BoardWatch(plant(NANO), every_s=0.001)
 
     watch.start()
-    first = watch.latest
+    first, until_s = watch.latest, time.monotonic() + 120
     while watch.latest is first:
-        pass
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
     watch.stop()
 
     assert watch.latest.l4t == "R32.7.1"
