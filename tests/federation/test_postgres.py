@@ -351,8 +351,8 @@ def test_a_worker_that_vanishes_in_a_change_is_thrown_out_in_time(cluster: Clust
     ledger, stopped = Ledger(store), Ledger(store)
     told = {name: ledger.row(f"SHOW {name}")[0] for name in ("idle_in_transaction_session_timeout", "lock_timeout")}
     told |= {name: ledger.row(f"SHOW tcp_keepalives_{name}")[0] for name in ("idle", "interval", "count")}
-    stopped._store.execute("SET idle_in_transaction_session_timeout = '100ms'")
     stopped._store.begin()
+    stopped._store.execute("SET idle_in_transaction_session_timeout = '100ms'")  # from when it has the lock on
 
     counted(ledger, "after it")
 
