@@ -34,10 +34,10 @@ def without_duplicates(table: Table) -> Table:
     """Return the table with each flow that is named once, and each other row once: equal values of one class."""
     table = replace(table, content=table.contents())
     named = np.asarray(table.flow != "", dtype=bool)
-    contents, identities = table.contents().tolist(), table.identities().tolist()
-    pairs = zip(named.tolist(), identities, contents, table.label.tolist(), strict=True)
-    keys = [f"{flow}" if is_named else f"{content}/{label}" for is_named, flow, content, label in pairs]
-    first = np.sort(np.unique(np.array(keys), return_index=True)[1]) if keys else np.zeros(0, np.int64)
+    keys = np.zeros(len(table), [("row", "<u8"), ("label", "<i8")])
+    keys["row"] = np.where(named, table.identities(), table.contents())
+    keys["label"] = np.where(named, -1, np.unique(table.label.astype(str), return_inverse=True)[1])
+    first = np.sort(np.unique(keys, return_index=True)[1])
     cleaned = Counter(table.cleaned)
     cleaned["duplicate rows"] += len(table) - len(first)
     return replace(table.take(first), cleaned=cleaned)

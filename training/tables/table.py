@@ -20,6 +20,7 @@ from contracts.errors import PenstockError
 
 BENIGN = "benign"
 UNKNOWN = "unknown"
+ROWS_AT_ONCE = 20_000  # rounding takes several times the memory of the rows it rounds
 
 Texts = NDArray[np.object_]
 
@@ -68,6 +69,8 @@ class Table:
 
     def columns(self, numbers: Sequence[str], symbols: Sequence[str]) -> Table:
         """Return the table with these columns alone, in this order. Raises TableError for one it does not have."""
+        if (tuple(numbers), tuple(symbols)) == (self.number_names, self.symbol_names):
+            return self
         if missing := [n for n in (*numbers, *symbols) if n not in (*self.number_names, *self.symbol_names)]:
             raise TableError(f"column {missing[0]!r} is wanted, this table has {len(self.number_names)} others")
         return replace(
@@ -87,13 +90,14 @@ class Table:
         """Return one number per row that is equal where symbols and rounded numbers are (64 bits of BLAKE2)."""
         if self.content is not None:
             return self.content
-        symbols = ["\0".join(map(str, row)).encode() for row in self.symbols]
-        numbers = np.ascontiguousarray(rounded(self.numbers))
-        digests = [
-            hashlib.blake2b(row.tobytes() + text, digest_size=8).digest()
-            for row, text in zip(numbers, symbols, strict=True)
-        ]
-        return np.frombuffer(b"".join(digests), dtype=np.uint64) if digests else np.zeros(0, np.uint64)
+        digests = bytearray()
+        for at in range(0, len(self), ROWS_AT_ONCE):
+            part = slice(at, at + ROWS_AT_ONCE)
+            numbers = np.ascontiguousarray(rounded(self.numbers[part]))
+            for row, symbols in zip(numbers, self.symbols[part], strict=True):
+                text = "\0".join(map(str, symbols)).encode()
+                digests += hashlib.blake2b(row.tobytes() + text, digest_size=8).digest()
+        return np.frombuffer(bytes(digests), dtype=np.uint64)
 
     def identities(self) -> NDArray[np.uint64]:
         """Return one number per row, equal for rows that must not stand on two sides: the same flow, or the same row.
@@ -121,6 +125,8 @@ def rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 def joined(tables: Sequence[Table]) -> Table:
     """Return all rows under the columns every table has, in the order of the first. `cleaned` adds up."""
     first = tables[0]
+    if len(tables) == 1:
+        return first
     shared = [name for name in first.number_names if all(name in each.number_names for each in tables)]
     symbols = [name for name in first.symbol_names if all(name in each.symbol_names for each in tables)]
     chosen = [each.columns(shared, symbols) for each in tables]
