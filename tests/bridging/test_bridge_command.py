@@ -44,7 +44,9 @@ class Process:
         self.said: list[str] = []
         self.connects = 0
         arguments = [sys.executable, "-m", "agent.cli", "bridge", *options]
-        self.process = subprocess.Popen(arguments, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            arguments, cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, umask=0o022
+        )
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
