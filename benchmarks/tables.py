@@ -205,6 +205,7 @@ def at(tree: Mapping[str, Any], path: Sequence[str]) -> float | None:
 
 HEADLINES: Final[Mapping[str, tuple[str, ...]]] = {
     "accuracy": ("detection", "own", "accuracy"),
+    "F1": ("detection", "own", "f1"),
     "accuracy with density": ("detection", "with_density", "accuracy"),
     "AUC": ("detection", "own", "auc"),
     "AUC with density": ("detection", "with_density", "auc"),

@@ -211,6 +211,7 @@ def test_a_test_file_of_one_class_has_the_figures_that_can_be_had_in_strict_json
     result = json.loads(capsys.readouterr().out, parse_constant=refuse)
     for figures in (each["figures"] for each in result["models"].values()):
         assert figures["accuracy"] > 0.9
+        assert {"accuracy", "F1", "AUC", "TPR at FPR 1 %"} <= set(figures)
         assert figures["AUC"] is figures["TPR at FPR 1 %"] is None
 
 
