@@ -18,6 +18,9 @@ from tests.capture.wire import GUARD_S, Wire, datagrams, ip
 from tests.flowfeatures.packets import START_US
 from tests.flowfeatures.ring_memory import Forged
 
+# A block is taken every 20 ms, be it ever so empty: so many last while a sender beside us stands still now and then.
+LASTING = {"block_bytes": 1 << 16, "block_count": 256}
+
 
 class Scripted(Script):
     """A script whose frames need no waiting for."""
@@ -173,7 +176,7 @@ def _bridges_take_any_checksum(request: pytest.FixtureRequest) -> None:
 
 def opened(*names: str) -> Several:
     points = [
-        Point(interface=name, source=PatientSource(CaptureSettings(interface=name, block_count=4)), meter=FlowMeter())
+        Point(interface=name, source=PatientSource(CaptureSettings(interface=name, **LASTING)), meter=FlowMeter())
         for name in names
     ]
     return Several(points)
@@ -253,7 +256,7 @@ def test_one_that_comes_back_as_another_kind_that_the_filter_does_not_fit_leaves
     wire: Wire, capsys: pytest.CaptureFixture[str]
 ):
     def filtered(name: str) -> Point:
-        settings = CaptureSettings(interface=name, block_count=4, filter="not ether host 00:11:22:33:44:55")
+        settings = CaptureSettings(interface=name, **LASTING, filter="not ether host 00:11:22:33:44:55")
         return Point(interface=name, source=PatientSource(settings), meter=FlowMeter())
 
     ip("-n", wire.near, "link", "add", "other", "type", "dummy")
