@@ -26,7 +26,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.commands.status import asked
-from tests.capture.wire import Wire
+from tests.alerts import alerts_so_far
+from tests.capture.wire import Wire, put
 from tests.e2e.scan import CAMERA, PHONE, chat_frames
 from tests.faults.running import scan_of
 from tests.federation import homes
@@ -104,7 +105,7 @@ def play_on_time(wire: Wire, frames: list[TimedFrame]) -> None:
     with wire.sender() as sock:
         for at_us, frame in frames:
             time.sleep(max(0.0, began_s + (at_us - frames[0][0]) / 1e6 - time.monotonic()))
-            sock.send(frame)
+            put(sock, frame)
 
 
 class Fleet:
@@ -158,8 +159,7 @@ class Fleet:
             os.close(folder)
 
     def alerts(self) -> list[dict[str, Any]]:
-        text = self._eve.read_text() if self._eve.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return alerts_so_far(self._eve)
 
     def opened(self) -> list[tuple[str, str]]:
         """Return class and id of every incident that attic told of."""
