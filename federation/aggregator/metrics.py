@@ -107,7 +107,8 @@ def _standing(facts: Mapping[str, Any]) -> Iterator[tuple[str, str, list[str], _
     held = facts["round"] or {"number": 0, "state": "", "updates": 0}
     yield "round", "Number of the newest round.", [], [([], held["number"])]
     yield "round_open", "1 while a round waits for updates.", [], [([], float(held["state"] == "open"))]
-    yield "round_updates", "Updates of the newest round.", [], [([], held["updates"])]
+    what = "Updates of the newest round; of a private one, who has answered in its state."
+    yield "round_updates", what, [], [([], held["updates"])]
     yield "release", "Release of the bundle that the fleet runs.", [], [([], facts["bundle"]["release"])]
     out = facts["rollout"] or {"release": 0, "state": "", "ordered": 0, "running": 0}
     yield "rollout_release", "The newest release.", [], [([], out["release"])]
