@@ -17,7 +17,7 @@ from benchmarks import harness
 from benchmarks.federation_bytes import Weighed, next_release, plain_of, rounds_of
 from benchmarks.finetune_cost import WINDOWS, measured
 from benchmarks.harness import Spread
-from benchmarks.marks import Marked, mark_lines, number
+from benchmarks.marks import MET, Marked, mark_lines, number
 from contracts.bundle import default_bundle
 from contracts.program import Parser, run_program
 from contracts.update import MAX_UPDATE_BYTES
@@ -198,7 +198,7 @@ def page(result: Mapping[str, Any]) -> str:
         "| --- | --: | --: | --- |",
     ]
     for each in map(_mark_of, result["marks"]):
-        cells = f"{number(each.measured)} | {number(each.mark)} {each.unit} | {'met' if each.met else 'NOT MET'}"
+        cells = f"{number(each.measured)} | {number(each.mark)} {each.unit} | {MET[each.met]}"
         told.append(f"| {each.figure} | {cells} |")
     told += ["", "Detection beside a running fine-tuning is not in it, nor what a broker adds by sending again."]
     return "\n".join(told) + "\n"

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
+
+MET: Final = {True: "met", False: "NOT MET"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,6 @@ def mark_lines(marked: Sequence[Marked]) -> list[str]:
     for each in marked:
         bound = "at most" if each.most else "at least"
         mark = f"{bound} {number(each.mark)} {each.unit}"
-        rows.append((each.figure, number(each.measured), mark, "met" if each.met else "NOT MET"))
+        rows.append((each.figure, number(each.measured), mark, MET[each.met]))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import harness
+from benchmarks.marks import MET
 from contracts.errors import MissingExtra, UsageError
 from contracts.program import Parser
 from training.baselines import CLASSICAL, FOREST
@@ -244,7 +245,7 @@ def lines(result: Result) -> list[str]:
         if model.get("beaten_by_forest_in"):
             told.append(f"{name}: a random forest is better in {', '.join(model['beaten_by_forest_in'])}")
     told += [
-        f"{each['verdict']}: {each['what']}: {each['seen']:.4f}, wanted {each['wanted']}" for each in result["marks"]
+        f"{MET[each['met']]}: {each['what']}: {each['seen']:.4f}, wanted {each['wanted']}" for each in result["marks"]
     ]
     return told
 
@@ -273,7 +274,7 @@ def _judged(mark: Mark, result: Result) -> dict[str, Any] | None:
         return None
     return {
         "model": mark.model, "what": f"{mark.model}, {mark.what}", "seen": seen, "wanted": mark.wanted,
-        "verdict": "met" if seen >= mark.wanted else "NOT MET",
+        "met": bool(seen >= mark.wanted),
     }  # fmt: skip
 
 

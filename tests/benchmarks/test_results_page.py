@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results_page
+from benchmarks import results_page, table_pages
 from benchmarks.results_page import PAGES, Results, page
 from benchmarks.table_pages import FOLDER
 from training.unknown import UnknownSettings
@@ -121,6 +121,14 @@ def test_the_committed_page_tells_the_committed_figures():
     committed, made = ((FOLDER / "README.md").read_text(), page(Results(FOLDER)))
 
     assert committed.split("## Pages")[0] == made.split("## Pages")[0]
+
+
+@pytest.mark.parametrize("name", ["nsl-kdd", "cicids2017"])
+def test_the_committed_page_of_a_table_tells_its_committed_figures(name):
+    committed = (FOLDER / f"{name}.md").read_text().splitlines()
+    made = table_pages.page(json.loads((FOLDER / f"{name}.json").read_text()), name=name, plots={}).splitlines()
+
+    assert [line for line in committed if line and not line.startswith("![")] == [line for line in made if line]
 
 
 def test_every_page_of_results_is_listed_the_unknown_ones_by_their_heading(folder):
