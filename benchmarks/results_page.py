@@ -127,7 +127,7 @@ def _short(results: Results) -> Iterator[str]:
         f"""
         In short: in captures of other networks, tools and makers the bundle that ships finds {bundle["tpr"]:.3f} of
         the attack windows and raises an incident for {bundle["attacks_alerted"]} of {bundle["attacks"]} attacks, with
-        {bundle[FALSE_A_DAY]:.2f} false incidents a day (95 %: below {bundle[f"{FALSE_A_DAY}_upper_bound"]:.2f}).
+        {bundle[FALSE_A_DAY]:.2f} false incidents a day (95 %: below {bundle[f"{FALSE_A_DAY}_upper_bound"]:.3f}).
         Where it fails: [{page}.md]({page}.md) and the last table. On the same captures, taught
         alike and briefly: {", ".join(beside) or NOT_MEASURED}.
         """
@@ -291,7 +291,7 @@ def _window_aims(results: Results) -> Iterator[tuple[str, str, str, bool]]:
         )
         rate, bound = judged[FALSE_A_DAY], judged[f"{FALSE_A_DAY}_upper_bound"]
         yield (
-            "the same: false incidents a day (95 % bound)", "at most 1", f"{rate:.2f} (below {bound:.2f})", bound <= 1.0
+            "the same: false incidents a day (95 % bound)", "at most 1", f"{rate:.2f} (below {bound:.3f})", bound <= 1.0
         )  # fmt: skip
         median = judged["benign_captures"]["false_incidents_per_day_median"]
         yield "the same: median over captures without an attack", "0", f"{median:g}", median == 0

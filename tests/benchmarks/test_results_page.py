@@ -86,14 +86,14 @@ def test_models_of_several_seeds_are_one_line_and_the_shipped_bundle_stands_belo
     assert "| gru | 2 | 0.4375 | 0.00125 | 0.45 |" in text
     assert "as it ships** | 1 | 0.4375 |" in text
     assert "| shipped bundle, captures of others: TPR over windows | 0.95 | 0.438 | NOT MET |" in text
-    assert "| 0.06 (below 0.25) | met |" in text
+    assert "| 0.06 (below 0.250) | met |" in text
 
 
 def test_an_aim_of_false_incidents_is_met_by_its_bound_not_by_its_count(folder):
     loud = SIDE | {"false_incidents_per_day": 0.5, "false_incidents_per_day_upper_bound": 1.5}
     write(folder, results_page.report_name(), {"sides": {side: {"total": loud} for side in ("test", "evaluation")}})
 
-    assert "| 0.50 (below 1.50) | NOT MET |" in page(Results(folder))
+    assert "| 0.50 (below 1.500) | NOT MET |" in page(Results(folder))
 
 
 def test_what_was_missed_is_told_by_capture_the_most_first(folder):
