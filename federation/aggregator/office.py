@@ -41,7 +41,7 @@ LEDGER: Final = "aggregator.db"
 HOUR_US: Final = 3_600_000_000
 AGAIN_US: Final = 180_000_000  # what is not retained is said again that often: a gateway may have been away
 RELEASE_AGAIN_US: Final = 600_000_000  # after a disk did not take one: building it takes long
-SAID_OF: Final = 16  # releases, the newest: those before were withdrawn long ago
+SAID_OF: Final = 16  # releases, the newest: those before were withdrawn long ago, where they are not offered
 TOPICS: Final = "penstock/v1"
 UPDATES: Final = f"{TOPICS}/+/update/+"
 UPS: Final = f"{TOPICS}/+/federation/up/+"
@@ -183,8 +183,8 @@ class Office:
         if row is not None:
             yield _saying(f"{fleet}/round", bytes(row[0]))
             yield Saying(f"{fleet}/anchors", self.bundle.manifest_sha256.encode(), self._anchors)
-        offered = self.rollouts.offered()
-        for release in self.rollouts.releases()[:SAID_OF]:
+        releases, offered = self.rollouts.releases(), self.rollouts.offered()
+        for release in releases[:SAID_OF] + [each for each in releases[SAID_OF:] if each in offered]:
             for kind, content in (("bundle", self._change), ("whole", self.rollouts.archive)):
                 topic = f"{fleet}/{kind}/{release.bundle_sha256}"
                 if release in offered:

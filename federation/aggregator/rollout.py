@@ -216,9 +216,10 @@ class Rollouts:
         return [str(row[0]) for row in rows]
 
     def offered(self) -> list[Release]:
-        """Return the releases that gateways are ordered to take now, the newest two."""
-        ordered = {row[0] for row in self._ledger.rows("SELECT DISTINCT release FROM orders")}
-        return [each for each in self.releases() if each.number in ordered & self.archived()][:2]
+        """Return the releases that gateways, less revoked ones, are ordered to take now, the newest two."""
+        asked = "SELECT DISTINCT release FROM orders JOIN gateways ON name = gateway WHERE revoked_us IS NULL"
+        wanted = {row[0] for row in self._ledger.rows(asked)} & self.archived()
+        return [each for each in self.releases() if each.number in wanted][:2]
 
     def archived(self) -> set[int]:
         """Return the numbers of the releases whose archives are kept."""

@@ -285,6 +285,34 @@ def test_what_is_on_offer_has_an_archive_whatever_old_orders_name(folder: Path):
     assert all(releases.rollouts.archive(each.number) for each in releases.rollouts.offered())
 
 
+def test_what_the_fleet_runs_is_on_offer_whatever_a_revoked_canary_was_ordered_last(folder: Path):
+    releases = Releases(folder)
+    releases.promote(10)
+    releases.begin(11, now_us=NOW_US + 2 * DAY_US)
+    canary, *_ = releases.rollouts.ordered(releases.rollouts.releases()[0])
+    releases.rounds.revoke(canary, now_us=NOW_US + 2 * DAY_US)
+    releases.rollouts.roll_back(why="by hand", now_us=NOW_US + 2 * DAY_US)
+
+    releases.begin(12, now_us=NOW_US + 3 * DAY_US)
+
+    assert [each.number for each in releases.rollouts.offered()] == [12, 10]
+    assert releases.rollouts.archived() == {12, 10}
+
+
+def test_what_is_on_offer_is_said_however_many_releases_were_taken_back_since(office: Office):
+    for number in range(10, 10 + 2 * SAID_OF):
+        state, archive = ("fleet", b"archive") if number == 10 else ("rolled back", b"")
+        row = number, state, f"{number:064d}", "c" * 64, archive, NOW_US
+        office.ledger.run("INSERT INTO releases VALUES (?, ?, ?, ?, ?, ?, '')", *row)
+    office.rounds.enrol("attic", KEY.public_key(), now_us=NOW_US)
+    office.ledger.run("INSERT INTO orders VALUES ('attic', 1, 10, ?, ?)", b"order", NOW_US)
+
+    said = {each.topic.rpartition("/")[2]: each.name for each in office.sayings(now_us=NOW_US)}
+
+    assert said[f"{10:064d}"] == b"offered"
+    assert f"{11:064d}" not in said
+
+
 def test_of_releases_withdrawn_long_ago_no_topic_is_said(office: Office):
     for number in range(10, 10 + 2 * SAID_OF):
         row = number, f"{number:064d}", "c" * 64, b"", NOW_US
