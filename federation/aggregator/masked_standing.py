@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from contracts.masks import Roster, places_of, read_roster
+from contracts.signed import MessageRefused
 from contracts.update import Call
 from federation.aggregator.ledger import Ledger
 
@@ -44,14 +45,17 @@ class Standing:
 def answered(ledger: Ledger, number: int, key: Ed25519PublicKey) -> tuple[str, set[str]] | None:
     """Return a private round's state and who has answered in it, at its end who is in the sum; None for another round.
 
-    `key` is what rosters are signed with.
+    `key` is what rosters are signed with; who is in a sum is not known any more once that is another key.
     """
     row = ledger.row("SELECT state, roster, survivors FROM private_rounds WHERE number = ?", number)
     if row is None:
         return None
     state = str(row[0])
     if state == "sum":
-        members = read_roster(bytes(row[1]), [key]).members
+        try:
+            members = read_roster(bytes(row[1]), [key]).members
+        except MessageRefused:
+            return state, set()
         return state, {members[place].name for place in places_of(bytes(row[2]), members=len(members))}
     found = ledger.rows("SELECT gateway FROM private WHERE round = ? AND kind = ?", number, state)
     return state, {str(name) for (name,) in found}

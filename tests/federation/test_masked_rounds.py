@@ -15,6 +15,7 @@ from contracts.unmasking import pack_unmask, read_unmask
 from contracts.update import MAX_UPDATE_BYTES, UpdateHeader, pack_update
 from federation.aggregator.ledger import Ledger
 from federation.aggregator.masked_rounds import MaskedRounds
+from federation.aggregator.masked_standing import answered
 from federation.aggregator.masked_sum import found_in
 from federation.aggregator.rollout import Rollouts, RolloutSettings
 from federation.aggregator.rounds import RoundSettings
@@ -38,6 +39,14 @@ def to_state(fleet: PrivateFleet, state: str) -> PrivateFleet:
         fleet.stage(NAMES)
     assert fleet.state() == state
     return fleet
+
+
+def test_a_round_whose_roster_another_key_signed_is_told_all_the_same(folder: Path):
+    fleet = to_state(PrivateFleet(folder), "sum")
+    fleet.masked.close(now_us=LATER_US, hold_out=hold_out())
+
+    assert answered(fleet.ledger, 1, KEY.public_key()) == ("sum", set(NAMES))
+    assert answered(fleet.ledger, 1, key_of("new").public_key()) == ("sum", set())
 
 
 def test_a_private_round_moves_the_head_by_the_mean(folder: Path):
