@@ -71,10 +71,16 @@ class Judge:
         self.suppressor.use(bundle.manifest_sha256)
 
     def change(self, rules: Rules) -> None:
-        """Go by other rules; where there are new ones, nothing is held against their devices that came before."""
-        if not self.suppressor.rules.benign:
+        """Go by other rules; where there are new ones, nothing is held against their devices that came before.
+
+        Against a device of which no rule is left, all is held as if there had been none.
+        """
+        before = self.suppressor.rules
+        if not before.benign:
             self.unanswered = self.sustained.copy()
-        for _, device in rules.answered - self.suppressor.rules.answered:
+        for device in {each for _, each in before.answered} - {each for _, each in rules.answered}:
+            self.unanswered.take(device, self.sustained)
+        for _, device in rules.answered - before.answered:
             self.unanswered.calm(device)
         self.suppressor.change(rules)
 
@@ -110,7 +116,7 @@ class _Turn:
         found, left_out = self._asked(detections)
         self.unanswered = self.unanswered.copy()
         told = less_suspect(told, self.unanswered.told(self._batch, self.alone, left_out=left_out))
-        left = {each.row: found[each.row].at(each) for each in self._thresholds.detections(told)}
+        left = {each.row: self._at(each, found[each.row]) for each in self._thresholds.detections(told)}
         return Judged(told, [left.get(row, each) for row, each in found.items() if row in left or each.is_silenced])
 
     def _asked(self, detections: Sequence[Detection]) -> tuple[dict[int, Found], set[int]]:
@@ -142,6 +148,12 @@ class _Turn:
     def _found(self, detection: Detection, evidence: Evidence) -> Found:
         whole = self._seen(detection, evidence)
         return Found(detection, evidence, [(each, self.suppressor.left_of(each)) for each in whole])
+
+    def _at(self, detection: Detection, found: Found) -> Found:
+        """Return what was found, told as surely as a detection; of another class it has other evidence."""
+        if found.is_silenced or detection.class_index == found.detection.class_index:
+            return found.at(detection)
+        return self._found(detection, *find_evidence(self._engine, self._batch, [detection]))
 
     def _seen(self, detection: Detection, evidence: Evidence, *, with_old: bool = False) -> list[Sighting]:
         own = score_alone(self.alone, detection)

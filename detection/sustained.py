@@ -122,6 +122,12 @@ class Averages:
         """Begin anew with a device."""
         self._forget(device)
 
+    def take(self, device: bytes, other: Averages) -> None:
+        """Go on with a device from where another has it."""
+        self._forget(device)
+        if (held := other._held.get(device)) is not None:
+            self._keep(device, held)
+
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address keep the higher of its averages: it spoke at the new one already."""
         gone = self._held.get(old)
@@ -172,6 +178,11 @@ class Sustained:
         """Hold nothing against a device (16 octets) any more: somebody said that it was nothing."""
         if self._averages is not None:
             self._averages.calm(device)
+
+    def take(self, device: bytes, other: Sustained) -> None:
+        """Hold against a device (16 octets) what another holds."""
+        if self._averages is not None and other._averages is not None:
+            self._averages.take(device, other._averages)
 
     def moved(self, old: bytes, new: bytes) -> None:
         """Let a device that changed its address (16 octets each) keep what is held of it."""

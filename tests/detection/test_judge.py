@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from contracts.bundle import Threshold
 from detection.detector import Detector
+from detection.engine import Scores
 from detection.rules import Rules, RulesState
 from flowfeatures import WindowBatch
-from tests.detection.test_batch_cuts import MARK, PLAIN, RULES, TURNED, batches_of, detector, joined
+from tests.detection.test_batch_cuts import (
+    MARK,
+    PLAIN,
+    RULES,
+    TURNED,
+    EmbeddingEngine,
+    batches_of,
+    detector,
+    joined,
+    lasting_bundle,
+)
 from tests.detection.windows import CAMERA, OUTSIDE, PHONE, Row, S, Window, batch_of
 
 MARKED = (CAMERA, 0.97, "scan", PLAIN, 50_000)  # as what the rule was made of
@@ -114,6 +127,47 @@ def test_rules_taken_back_leave_suspicion_as_if_there_had_been_none():
     updates = made.add(joined(batches_of([(CAMERA, 0.97, "scan", PLAIN, 2 * S)])))
 
     assert [each.class_name for each in updates] == ["scan"]
+
+
+def test_a_rule_taken_back_leaves_suspicion_as_if_there_had_been_none_whatever_rules_of_other_devices_are_left():
+    made = detector(Rules(RulesState(benign=[RULES[CAMERA], RULES[PHONE]])))
+    made.add(joined(batches_of([MARKED] * 16)))
+    made.change(rules=Rules(RulesState(benign=[RULES[PHONE]])))
+
+    updates = made.add(joined(batches_of([(CAMERA, 0.97, "scan", PLAIN, 2 * S)])))
+
+    assert [each.class_name for each in updates] == ["scan"]
+
+
+UNKNOWN_AT = MARK + 2
+
+
+class DoubtfulEngine(EmbeddingEngine):
+    """Gives the column after the embedding as the unknown score."""
+
+    def score(self, windows: NDArray[np.float32], mask: NDArray[np.float32]) -> Scores:
+        unknown = (windows[:, :, UNKNOWN_AT] * mask).max(axis=1)
+        return super().score(windows, mask)._replace(unknown_score=unknown)
+
+
+def doubtful(window: tuple[Any, ...], rules: Rules | None = None, *, before: int = 0) -> list[tuple[str, int]]:
+    """Return class and severity of what is opened by a window of a high unknown score, behind some marked ones."""
+    bundle = lasting_bundle()
+    thresholds = {**bundle.manifest.thresholds, "unknown": Threshold(open=0.95, severe=0.999)}
+    manifest = bundle.manifest.model_copy(update={"thresholds": thresholds})
+    made = Detector(replace(bundle, manifest=manifest), DoubtfulEngine(), rules=rules)
+    if before:
+        assert made.add(joined(batches_of([MARKED] * before))) == []
+    (batch,) = batches_of([window])
+    batch.values[0, 0, UNKNOWN_AT] = 0.97
+    return [(each.class_name, each.severity) for each in made.add(batch)]
+
+
+def test_what_only_windows_that_are_answered_for_make_more_than_unknown_is_told_as_unknown():
+    late = (CAMERA, 0.9, "flood", TURNED, 2 * S)
+
+    assert doubtful(late) == doubtful(late, UNDER_A_RULE, before=16) == [("unknown", 3)]
+    assert doubtful((CAMERA, 0.97, "scan", PLAIN, 2 * S), UNDER_A_RULE, before=16) == []
 
 
 def judged_by(made: Detector, batch: WindowBatch) -> NDArray[np.float32]:
