@@ -91,12 +91,13 @@ def taken_up(state_dir: Path) -> set[str]:
     What was killed twice is not asked for again: it would be killed for ever, as one that has not enough memory is.
     """
     wish, taken = state_dir / FOLDER / WANTED_FILE, state_dir / FOLDER / TAKEN_FILE
-    asked = _words(wish) | _words(taken)
+    before = _words(taken)
     try:
         os.replace(wish, taken)
     except FileNotFoundError:
         taken.unlink(missing_ok=True)
-    return asked
+        return before
+    return before | _words(taken)
 
 
 def run_ended(state_dir: Path) -> None:

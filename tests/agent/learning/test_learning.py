@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +204,21 @@ def test_a_run_that_was_killed_is_asked_for_once_more_and_one_that_ended_is_not(
     run_ended(tmp_path)
 
     assert (killed, again, after, taken_up(tmp_path)) == ({"down"}, {"down"}, {"drift"}, set())
+
+
+def test_what_is_asked_for_while_a_wish_is_taken_up_is_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    want_run(tmp_path, {"call"})
+    replace = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        if Path(source).name == WANTED_FILE:
+            want_run(tmp_path, {"drift"})
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+
+    assert taken_up(tmp_path) == {"call", "drift"}
+    assert wanted(tmp_path) == set()
 
 
 def test_a_wish_made_while_a_killed_run_waits_holds_the_reasons_of_both(tmp_path: Path):
