@@ -30,6 +30,7 @@ class AttackSpans:
         self._home = Ends.of(home_nets)
         self._merged = np.zeros(0, SPAN)
         self._waiting: list[NDArray[np.void]] = []
+        self._spans_waiting = 0
 
     def __len__(self) -> int:
         return len(self._all())
@@ -46,8 +47,10 @@ class AttackSpans:
             spans["high"], spans["low"] = view.addresses[end][at_home].T
             for name in ("label", "start_us", "end_us"):
                 spans[name] = attacks[name][at_home]
-            self._waiting.append(spans)
-        if sum(map(len, self._waiting)) >= max(MERGED_FROM, len(self._merged)):
+            if len(spans):
+                self._waiting.append(spans)
+                self._spans_waiting += len(spans)
+        if self._spans_waiting >= max(MERGED_FROM, len(self._merged)):
             self._all()
 
     def classes_met(self, device: bytes, *, first_us: int, last_us: int) -> frozenset[int]:
@@ -61,7 +64,7 @@ class AttackSpans:
     def _all(self) -> NDArray[np.void]:
         if self._waiting:
             self._merged = _merged(np.concatenate([self._merged, *self._waiting]))
-            self._waiting = []
+            self._waiting, self._spans_waiting = [], 0
         return self._merged
 
 

@@ -56,3 +56,12 @@ def test_a_flood_fills_no_memory_and_is_met_wherever_a_record_was(monkeypatch, m
     assert len(met) <= 40
     assert all(met.classes_met(DEVICE, first_us=int(us), last_us=int(us)) for us in at_us[::500])
     assert not met.classes_met(DEVICE, first_us=int(at_us[-1]) + 1, last_us=3_000_000)
+
+
+def test_of_an_attack_far_from_home_nothing_is_held_but_when_it_began():
+    met = AttackSpans(HOME)
+    for at_us in range(1_000, 9_000, 1_000):
+        met.add(attacks((at_us, at_us), dst=PEER))
+
+    assert met._waiting == []
+    assert met.first_us == {FLOOD: 1_000}
