@@ -35,9 +35,12 @@ class Recorder:
         """Let a message be recorded soon."""
         if self._record is None:
             return
-        was_behind, self._is_behind = self._is_behind, not self._waiting.offer((update, bundle_sha256, mac))
-        if self._is_behind and not was_behind:
-            complain("incidents: the disk is behind; what they say is not put on record until it has caught up")
+        if not self._waiting.offer((update, bundle_sha256, mac)):
+            if not self._is_behind:
+                complain("incidents: the disk is behind; what they say is not put on record until it has caught up")
+            self._is_behind = True
+        elif len(self._waiting) == 1:
+            self._is_behind = False
 
     def __enter__(self) -> Recorder:
         if self._record is not None:

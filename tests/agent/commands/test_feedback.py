@@ -122,6 +122,25 @@ def test_rules_that_cannot_be_read_cost_the_record_nothing(tmp_path, capsys):
     assert find_incident(tmp_path / RECORD_FILE, update.incident_id).told.reason == CALLED_BENIGN
 
 
+def test_a_disk_that_is_behind_is_told_once_until_it_has_caught_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("agent.live.recorder.MOST_WAITING", 3)
+    update = recorded(tmp_path)
+    recorder = Recorder(tmp_path)  # its thread stands still
+
+    def told(messages):
+        for _ in range(messages):
+            recorder.add(update, bundle_sha256=SHA, mac=None)
+        return capsys.readouterr().err.count("the disk is behind")
+
+    assert (told(3), told(2)) == (0, 1)
+    for _ in range(5):
+        recorder._waiting.take()  # one is written, and two come
+        assert told(2) == 0
+    while recorder._waiting.take() is not None:
+        pass
+    assert (told(3), told(2)) == (0, 1)
+
+
 @pytest.mark.parametrize("error", [OSError("no locks left"), ValueError("no such rule")])
 def test_a_rule_that_cannot_be_renewed_ends_no_record(tmp_path, capsys, monkeypatch, error):
     def refuses(*_args, **_settings):
