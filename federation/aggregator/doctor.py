@@ -110,7 +110,8 @@ def _store_as_seen(ledger: Ledger) -> Finding:
         return ok("store", f"{ledger.name}: empty: {NOT_YET}")
     if lost := [each for each in lacking if each not in ADDED_TABLES]:
         return fail("store", f"{ledger.name}: lacks {', '.join(lost)}", BROKEN_STORE)
-    entries = sum(1 for _ in ledger.entries())
+    with ledger.snapshot():  # the service may let the oldest go meanwhile
+        entries = sum(1 for _ in ledger.entries())
     if lacking:
         seen = f"{ledger.name}: of an older version, lacks {', '.join(lacking)}; audit log whole ({entries} entries)"
         return warn("store", seen, f"the service adds them when it starts: sudo {RESTARTED}")

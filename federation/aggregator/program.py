@@ -108,7 +108,8 @@ def _rollback(office: Office, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _log(office: Office, _args: argparse.Namespace) -> list[Any]:
-    return office.ledger.audit()
+    with office.ledger.snapshot():  # the service may let the oldest go meanwhile
+        return office.ledger.audit()
 
 
 def _copy(office: Office, args: argparse.Namespace) -> dict[str, Any]:

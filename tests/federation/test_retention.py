@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,14 +13,16 @@ from contracts.signed import MessageRefused
 from contracts.update import read_call
 from federation.aggregator import ledger as ledgers
 from federation.aggregator import rounds
+from federation.aggregator.doctor import _store_as_seen
 from federation.aggregator.ledger import Ledger, LedgerError
 from federation.aggregator.moving import copy
 from federation.aggregator.office import SAID_OF, Office
 from federation.aggregator.post import MAX_REFUSED, Post
+from federation.aggregator.program import _log
 from federation.aggregator.releasing import BUNDLES, sweep
 from federation.aggregator.retention import KEPT_ROUNDS
 from federation.aggregator.settings import BrokerSection
-from tests.federation.homes import NOW_US, hold_out
+from tests.federation.homes import NOW_US, hold_out, store_of
 from tests.federation.private_fleet import PrivateFleet
 from tests.federation.test_aggregator_program import config as config  # noqa: PLC0414  (fixtures for a test here)
 from tests.federation.test_aggregator_program import office as office  # noqa: PLC0414
@@ -236,6 +239,28 @@ def test_a_store_whose_oldest_entries_went_is_copied_and_goes_on(fleet: Fleet, t
     assert target.audit() == fleet.ledger.audit()
     fill(target, 60)
     assert len(target.audit()) <= 51
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("read", [lambda reader: len(_log(reader, None)), lambda reader: _store_as_seen(reader.ledger)])
+def test_an_audit_log_that_is_cut_while_it_is_read_is_whole(folder: Path, read, monkeypatch: pytest.MonkeyPatch):
+    fleet, reader, rows = Fleet(folder), Ledger(store_of(folder)), Ledger.rows
+    fill(fleet.ledger, 45 - len(fleet.ledger.audit()))
+    cuts = iter([60])
+
+    def cut(self: Ledger, question: str, *values: object) -> list[tuple[object, ...]]:
+        found = rows(self, question, *values)
+        if self is reader and "FROM audit" in question:
+            fill(fleet.ledger, next(cuts, 0))
+        return found
+
+    monkeypatch.setattr(Ledger, "rows", cut)
+
+    told = read(SimpleNamespace(ledger=reader))
+
+    reader.close()
+    assert told == 45 or "audit log whole (45 entries)" in told.seen
+    assert fleet.ledger.row("SELECT min(number) FROM audit")[0] > 7
 
 
 @pytest.mark.usefixtures("short")
