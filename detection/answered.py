@@ -42,8 +42,9 @@ class Answered:
             self._suppressor.change(rules)
         if not len(rules) or not detections:
             return set()
-        asked = [each for each in detections if each.score > each.threshold or self._may_know(batch, each)]
-        found, home, rows = find_evidence(self._engine, batch, asked), self._home(), set()
+        home, rows, may_know = self._home(), set(), self._suppressor.may_know
+        asked = [each for each in detections if each.score > each.threshold or may_know(batch, each, home=home)]
+        found = find_evidence(self._engine, batch, asked)
         for detection, evidence in zip(asked, found, strict=True):
             own, is_told = score_alone(alone, detection), detection.score > detection.threshold
             seen = sightings(batch, detection, evidence, home=home, own_score=own)
@@ -53,7 +54,3 @@ class Answered:
             if not is_told and self._suppressor.knows(seen):
                 rows.add(detection.row)
         return rows
-
-    def _may_know(self, batch: WindowBatch, suspect: Detection) -> bool:
-        due_us = int(batch.due_us[suspect.row])
-        return self._suppressor.may_know(suspect.class_index, own_score=suspect.score, due_us=due_us)

@@ -164,6 +164,12 @@ def sightings(
     ]
 
 
+def owners(batch: WindowBatch, row: int, *, class_index: int, home: HomeNets) -> set[bytes]:
+    """Return who may own what a window shows of a class, whatever its evidence is."""
+    attackers, _ = attackers_and_victims(batch, row, class_index=class_index)
+    return {bytes(batch.device[row]), *(each for each in attackers if each in home)}
+
+
 def _group_flows(batch: WindowBatch, row: int) -> NDArray[np.uint32]:
     """Return uint32[W]: the sum of repeats over the rows of the same ends, port and protocol."""
     flows = batch.flows[row]

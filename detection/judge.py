@@ -137,13 +137,9 @@ class _Turn:
         return found, left_out
 
     def _perhaps_known(self) -> dict[int, Detection]:
-        """Return, by row, the windows that a benign rule may know by what the network calls them."""
-        due_us, may_know = self._batch.due_us, self.suppressor.may_know
-        return {
-            each.row: each
-            for each in suspects(self.alone, self._thresholds)
-            if may_know(each.class_index, own_score=each.score, due_us=int(due_us[each.row]))
-        }
+        """Return, by row, the windows that a benign rule may know by whose they are and what the network calls them."""
+        found = suspects(self.alone, self._thresholds)
+        return {each.row: each for each in found if self.suppressor.may_know(self._batch, each, home=self._home)}
 
     def _found(self, detection: Detection, evidence: Evidence) -> Found:
         whole = self._seen(detection, evidence)

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from contracts.classes import BENIGN, NAMES
-from detection.decide import log_odds
-from detection.evidence import Sighting
+from detection.decide import Detection, log_odds
+from detection.evidence import Sighting, owners
 from detection.prints import MAX_PRINTS, RADIUS, Print, is_near, prints_of
 from detection.sample import HOUR_US
 from detection.state import StrictState, TimeUs, checked
-from flowfeatures import HomeNets
+from flowfeatures import HomeNets, WindowBatch
 
 WHAT: Final = "rules"
 MAX_MUTES: Final = 256
@@ -267,9 +267,12 @@ class Suppressor:
         self.known_benign += not muted.any()
         return None
 
-    def may_know(self, class_index: int, *, own_score: float, due_us: int) -> bool:
+    def may_know(self, batch: WindowBatch, suspect: Detection, *, home: HomeNets) -> bool:
         """Return whether a benign rule may answer for anything of a window: cheaper than to look for its evidence."""
-        return any(self._is_of(each, class_index, own_score=own_score, due_us=due_us) for each in self.rules.benign)
+        of_what, own_score, due_us = suspect.class_index, suspect.score, int(batch.due_us[suspect.row])
+        rules = [each for each in self.rules.benign if self._is_of(each, of_what, own_score, due_us)]
+        found = owners(batch, suspect.row, class_index=of_what, home=home) if rules else ()
+        return any(self._is_its_device(each, owner) for owner in found for each in rules)
 
     def knows(self, seen: Sequence[Sighting]) -> bool:
         """Return whether rules, a benign one among them, leave nothing of what was seen. Wears out none of them."""
@@ -311,13 +314,14 @@ class Suppressor:
         return [self._like(each, sighting, prints) for each in fitting]
 
     def _fits(self, known: _Benign, sighting: Sighting) -> bool:
-        rule = known.rule
-        mac = None if rule.mac is None else self._mac_of(sighting.owner)
-        is_device = sighting.owner == known.device if mac is None else mac == rule.mac
-        of_what = sighting.class_index
-        return is_device and self._is_of(known, of_what, own_score=sighting.own_score, due_us=sighting.due_us)
+        of_what, own_score, due_us = sighting.class_index, sighting.own_score, sighting.due_us
+        return self._is_its_device(known, sighting.owner) and self._is_of(known, of_what, own_score, due_us)
 
-    def _is_of(self, known: _Benign, class_index: int, *, own_score: float, due_us: int) -> bool:
+    def _is_its_device(self, known: _Benign, owner: bytes) -> bool:
+        mac = None if known.rule.mac is None else self._mac_of(owner)
+        return owner == known.device if mac is None else mac == known.rule.mac
+
+    def _is_of(self, known: _Benign, class_index: int, own_score: float, due_us: int) -> bool:
         return (
             known.class_index == class_index
             and known.rule.manifest_sha256 == self._manifest_sha256

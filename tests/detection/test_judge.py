@@ -201,3 +201,13 @@ def test_what_is_told_of_all_else_is_what_is_told_without_the_windows_a_rule_ans
     told = [each for window, each in zip(windows, judged, strict=True) if window is not MARKED]
     np.testing.assert_array_equal(np.array(told), np.array(others))
     assert [each.class_name for each in behind.incidents] == [each.class_name for each in without.incidents]
+
+
+def test_a_rule_of_another_device_costs_a_window_that_is_not_told_nothing():
+    scored = []
+    for rules in (Rules(), Rules(RulesState(benign=[RULES[PHONE]])), UNDER_A_RULE):
+        engine = EmbeddingEngine()
+        detector(rules, engine).add(joined(batches_of([(CAMERA, 0.55, "scan", PLAIN, 50_000)] * 20)))
+        scored.append(engine.windows_scored)
+
+    assert scored == [20, 20, 40]
