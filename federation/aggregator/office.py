@@ -121,6 +121,7 @@ class Office:
 
     def tick(self, *, now_us: int) -> None:
         """Do what is due. Raises LedgerError."""
+        self.rounds.give_up_foreign(now_us=now_us)
         closed = self._closed(now_us=now_us)
         if closed is not None:
             complain(f"round {closed.number} is {closed.state} with {closed.updates} updates{_why(closed.why)}")
@@ -150,6 +151,7 @@ class Office:
     def open_round(self, *, now_us: int) -> int:
         """Open a round, or find one open; return its number."""
         self.follow()
+        self.rounds.give_up_foreign(now_us=now_us)
         return read_call(self.rounds.open(now_us=now_us), [self._key.public_key()]).header.round
 
     def release(self, *, now_us: int) -> Release:

@@ -23,6 +23,17 @@ def forget_updates(ledger: Ledger) -> None:
     ledger.run(f"UPDATE updates SET message = ? WHERE length(message) > 0 AND round IN {_OVER}", b"")
 
 
+def void_open(ledger: Ledger, *, why: str, now_us: int) -> None:
+    """Void the round that is open, if one is: masked steps and shares are of no use then."""
+    row = ledger.row("SELECT number FROM rounds WHERE state = 'open'")
+    if row is not None:
+        ledger.run("UPDATE rounds SET state = 'void', closed_us = ?, why = ? WHERE number = ?", now_us, why, row[0])
+        ledger.run("DELETE FROM private")
+        forget_updates(ledger)
+        ledger.count("void")
+        ledger.log("void", at_us=now_us, round=row[0], why=why)
+
+
 def forget_rounds(ledger: Ledger, *, number: int) -> None:
     """Keep of the rounds before one that is about to open when they were, and what became of them."""
     forget_updates(ledger)

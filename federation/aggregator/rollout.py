@@ -23,7 +23,7 @@ from contracts.bundle import MODEL, Bundle
 from contracts.head import read_head
 from contracts.rollout import OrderHeader, pack_archive, pack_order, read_archive
 from federation.aggregator.ledger import Ledger
-from federation.aggregator.retention import forget_archives, forget_updates
+from federation.aggregator.retention import forget_archives, void_open
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -287,12 +287,7 @@ class Rollouts:
         # What did harm must not be learnt on from: the head goes back too, and a round that began from it is void.
         head = read_head(self._base.model if before is None else read_archive(self.archive(before.number))[MODEL])
         self._ledger.run("UPDATE fleet SET head = ? WHERE name = ?", head.flat.astype("<f4").tobytes(), self._fleet)
-        if self._ledger.run(
-            "UPDATE rounds SET state = 'void', closed_us = ?, why = ? WHERE state = 'open'", now_us, why
-        ):
-            self._ledger.run("DELETE FROM private")  # of a round that is over: masked steps and shares are of no use
-            forget_updates(self._ledger)
-            self._ledger.count("void")
+        void_open(self._ledger, why=why, now_us=now_us)
 
     def _set(self, release: Release, state: str, *, why: str, now_us: int) -> None:
         self._ledger.run(

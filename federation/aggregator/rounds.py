@@ -27,7 +27,7 @@ from contracts.update import Call, CallHeader, Update, check_answers, norm_of, p
 from federation.aggregator import flower
 from federation.aggregator.ledger import LOGGED, MAX_LOGGED, Ledger, LedgerError
 from federation.aggregator.release import HoldOut
-from federation.aggregator.retention import forget_rounds, forget_updates
+from federation.aggregator.retention import forget_rounds, forget_updates, void_open
 from federation.aggregator.settle import furthest
 from federation.aggregator.strategies import DEFAULT, STRATEGIES, likeness, merge, unusual
 from federation.privacy.protect import restored
@@ -238,6 +238,20 @@ class Rounds:
         """Return the open round's call and base; None where no round is open."""
         row = self._ledger.row("SELECT call, base FROM rounds WHERE state = 'open'")
         return None if row is None else (read_call(bytes(row[0]), [self._key.public_key()]), _head(row[1]))
+
+    def give_up_foreign(self, *, now_us: int) -> None:
+        """Void the open round where another key than ours signed its call: we could not tell what answers it."""
+        if self._is_foreign():
+            with self._ledger.change() as ledger:
+                if self._is_foreign():  # still: another worker may have seen it, and opened one of ours
+                    void_open(ledger, why="its call is by another key", now_us=now_us)
+
+    def _is_foreign(self) -> bool:
+        try:
+            self.opened()
+        except MessageRefused:
+            return True
+        return False
 
     def conclude(
         self, number: int, *, base: Head, head: Head | None, updates: int, why: str, now_us: int, hold_out: HoldOut,

@@ -83,6 +83,20 @@ def test_without_a_quorum_at_the_deadline_the_round_is_void_and_the_head_stays(f
     assert fleet.rounds.close(now_us=NOW_US + 25 * HOUR_US, hold_out=hold_out()) is None
 
 
+def test_a_round_that_another_key_called_is_void_and_the_next_one_is_ours(fleet: Fleet):
+    fleet.submit("attic")
+    fleet.rounds.give_up_foreign(now_us=NOW_US + HOUR_US)
+    assert fleet.rounds.opened() is not None
+    new = Ed25519PrivateKey.from_private_bytes(bytes([9] * 32))
+    rounds = Rounds(fleet.ledger, bundle(), fleet=FLEET, key=new, settings=fleet.rounds.settings)
+
+    rounds.give_up_foreign(now_us=NOW_US + HOUR_US)
+
+    assert fleet.ledger.rows("SELECT number, state, why FROM rounds") == [(1, "void", "its call is by another key")]
+    assert fleet.ledger.audit()[-1]["what"] == "void"
+    assert read_call(rounds.open(now_us=NOW_US + HOUR_US), [new.public_key()]).header.round == 2
+
+
 def test_the_same_update_twice_is_one(fleet: Fleet):
     assert [fleet.submit("attic"), fleet.submit("attic")] == ["accepted", "repeated"]
 
