@@ -1,7 +1,8 @@
-"""A capture of a port scan from outside, packet by packet: what every end-to-end test can find."""
+"""Packets that end-to-end tests play: a port scan from outside, which all of them can find, and what is none."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.flowfeatures.packets import Conversation, TimedFrame, write_pcap
@@ -30,6 +31,20 @@ def chat_frames(*, begin_s: float = 0.0, times: int = 20, every_s: float = 1.0) 
         chat.out(at_s + 0.05, "FA", seq=122, ack=910).back(at_s + 0.06, "FA", seq=910, ack=123)
         frames += chat.out(at_s + 0.07, "A", seq=123, ack=911).frames
     return frames
+
+
+def reading_frames(ports: Iterator[int], *, count: int, every_s: float = 0.25) -> list[TimedFrame]:
+    """Return what an app does that connects to a broker at home for every handful of readings, and hangs up again."""
+    frames = []
+    for number in range(count):
+        at_s = every_s * number
+        line = Conversation(device=PHONE, server=CAMERA, device_port=next(ports), server_port=1883)
+        line.out(at_s, "S").back(at_s + 0.005, "SA").out(at_s + 0.006, "A")
+        for place in range(6):
+            line.out(at_s + 0.01 + 0.01 * place, "PA", 20)
+        line.out(at_s + 0.3, "FA").back(at_s + 0.31, "FA")
+        frames += line.frames
+    return sorted(frames)
 
 
 def write_scan(path: Path, **shape: float) -> Path:

@@ -18,7 +18,7 @@ import ssl
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,14 +28,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.commands.status import asked
 from tests.alerts import alerts_so_far
 from tests.capture.wire import Wire, put
-from tests.e2e.scan import CAMERA, PHONE, chat_frames
+from tests.e2e.scan import PHONE, chat_frames, reading_frames
 from tests.faults.running import scan_of
 from tests.federation import homes
 from tests.federation.house import House, Line
 from tests.federation.house import until as until_
 from tests.federation.killed import PATIENCE_S
 from tests.federation.machines import Machines
-from tests.flowfeatures.packets import Conversation, TimedFrame
+from tests.flowfeatures.packets import TimedFrame
 
 BROKER_PORT, METRICS_PORT = 8883, 9745
 BULB = "192.168.1.30"
@@ -83,20 +83,6 @@ def settings(mode: str) -> dict[int, str]:
 def to_mode(mode: str) -> str:
     """Return what writes the mode of the next rounds into the server's settings."""
     return f"sed -i 's/^#*mode = .*/mode = \"{mode}\"/' /etc/penstock/aggregator.toml"
-
-
-def readings(ports: Iterator[int], *, count: int, every_s: float = 0.25) -> list[TimedFrame]:
-    """Return what an app does that connects to a broker at home for every handful of readings, and hangs up again."""
-    frames: list[TimedFrame] = []
-    for number in range(count):
-        at_s = every_s * number
-        line = Conversation(device=PHONE, server=CAMERA, device_port=next(ports), server_port=1883)
-        line.out(at_s, "S").back(at_s + 0.005, "SA").out(at_s + 0.006, "A")
-        for place in range(6):
-            line.out(at_s + 0.01 + 0.01 * place, "PA", 20)
-        line.out(at_s + 0.3, "FA").back(at_s + 0.31, "FA")
-        frames += line.frames
-    return sorted(frames)
 
 
 def play_on_time(wire: Wire, frames: list[TimedFrame]) -> None:
@@ -180,7 +166,7 @@ class Fleet:
         self.until(is_judged, "attic to judge what went by")
 
     def readings(self, count: int) -> None:
-        self.goes_by(readings(self._ports, count=count))
+        self.goes_by(reading_frames(self._ports, count=count))
         time.sleep(1.5)  # the last window is due after its last record
 
     def raise_false_alarm(self) -> None:

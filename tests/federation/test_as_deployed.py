@@ -30,6 +30,7 @@ from federation.gateway.private import PRIVATE_FILE
 from tests.broker import Subscriber
 from tests.capture.conftest import wire as wire  # noqa: PLC0414  (a fixture for the tests here)
 from tests.capture.wire import Wire, ip
+from tests.e2e.scan import reading_frames
 from tests.federation import homes
 from tests.federation.deployed import (
     BROKER_PORT,
@@ -37,7 +38,6 @@ from tests.federation.deployed import (
     OTHERS,
     Fleet,
     a_gate_said_no,
-    readings,
     settings,
     to_mode,
 )
@@ -301,7 +301,7 @@ def let_learn(fleet: Fleet) -> None:
 def let_houses_learn(fleet: Fleet, answer: str) -> None:
     """Let each house see the false alarm, mark it and learn from that."""
     for name, house in fleet.houses.items():
-        (alarm,) = house.sees(readings(itertools.count(42_000), every_s=1.0, count=40))
+        (alarm,) = house.sees(reading_frames(itertools.count(42_000), every_s=1.0, count=40))
         house.mark(alarm, "benign")
         house.learn()
         if not any(house.carrier.outbox.glob(answer)):

@@ -6,6 +6,7 @@ hostile, one late.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 from contracts.bundle import default_bundle
 from contracts.head import read_head
 from tests.delivery.certificates import Authority
-from tests.e2e.scan import CAMERA, PHONE, scan_frames
+from tests.e2e.scan import reading_frames, scan_frames
 from tests.federation.house import Alarm
 from tests.federation.street import HOSTILE, LATE, MARKING, NAMES, OFFLINE, Street, calm
-from tests.flowfeatures.packets import Conversation, TimedFrame
+from tests.flowfeatures.packets import TimedFrame
 from tests.mosquitto_sample import as_sample
 
 pytestmark = [pytest.mark.needs_broker, pytest.mark.slow]
@@ -28,20 +29,8 @@ MODES = ("robust", "private")
 
 
 def readings() -> list[TimedFrame]:
-    """Return what an app does that connects to a broker at home for every handful of readings, and hangs up again.
-
-    The shipped network calls it protocol_abuse.
-    """
-    frames: list[TimedFrame] = []
-    for number in range(40):
-        at_s = 1.0 * number
-        line = Conversation(device=PHONE, server=CAMERA, device_port=42_000 + number, server_port=1883)
-        line.out(at_s, "S").back(at_s + 0.005, "SA").out(at_s + 0.006, "A")
-        for place in range(6):
-            line.out(at_s + 0.01 + 0.01 * place, "PA", 20)
-        line.out(at_s + 0.3, "FA").back(at_s + 0.31, "FA")
-        frames += line.frames
-    return sorted(frames)
+    """Return what the shipped network calls protocol_abuse, and is none."""
+    return reading_frames(itertools.count(42_000), count=40, every_s=1.0)
 
 
 def scan() -> list[TimedFrame]:
